@@ -1,0 +1,78 @@
+# The one list of commands: what a person runs is what CI runs.
+# `make demo` and `make test` need Python 3.10 or newer, make and a package index; they bring the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	$$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+BIN := .venv/bin
+TOOL := .uv/bin/python tools
+# Servers are shared by all workers of a run; the tests of one file never run at the same time.
+WORKERS ?= 2
+SPREAD := -n $(WORKERS) --dist loadfile
+SHORT := not soak and not fuzz
+ARGS ?=
+
+.PHONY: help env demo test test-all check format bench survival soak fuzz lock wheels services clean distclean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: ## Make .venv: tools and all distributions, editable (quick when nothing changed)
+	@test -n "$(PYTHON)" || { echo 'No Python 3.10 or newer on PATH: install one, or say make PYTHON=/path/to/python'; exit 2; }
+	@$(PYTHON) tools/bootstrap.py
+	@$(TOOL)/environment.py
+
+demo: env ## Watch sample events flow through a routing tree (no server needed)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(firstword $(wildcard examples/quickstart/demo.sh examples/quickstart/demo.py))
+
+test: env ## Run the tests, real services included (ARGS= for pytest)
+	@$(BIN)/python -m pytest $(SPREAD) -m '$(SHORT)' $(ARGS)
+
+# What says the same on every Python, the documents, the trials and the benchmarks, is left to `make test`.
+ONCE := tests/docs tests/trials tests/third_party bench/tests
+test-all: env ## Run every distribution's tests that need no service on each Python 3.10-3.13 of this machine
+	@$(TOOL)/matrix.py -n $(WORKERS) --dist loadfile -m '$(SHORT) and not service' $(addprefix --ignore=,$(ONCE)) $(ARGS)
+
+check: env ## Check format, lint, types and docs
+	@$(BIN)/ruff format --check --quiet . || { echo 'Run: make format'; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/python tools/check_types.py
+	@$(BIN)/python tools/check_docs.py
+
+format: env ## Format the code and apply the safe fixes
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+bench: env ## Measure against the predecessor and the peers, in one run (ARGS= for the script)
+	@$(BIN)/python bench/run.py $(ARGS)
+
+survival: env ## Show which events survive the end of a process, here and with the peers (ARGS= for the script)
+	@$(BIN)/python bench/survival.py $(ARGS)
+
+soak: env ## Run the long trials (kill -9, stopped brokers, millions of events)
+	@$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
+
+fuzz: env ## Run the long form of the randomised trials
+	@$(BIN)/python -m pytest -m fuzz --timeout 3600 $(ARGS)
+
+lock: env ## Recompile constraints.txt (ARGS=--upgrade takes newer versions)
+	@$(TOOL)/lock.py $(ARGS)
+
+wheels: env ## Build the wheel of every distribution into dist/
+	@$(TOOL)/wheels.py
+
+services: env ## Fetch the servers that the tests start (mongod, redis-server)
+	@$(BIN)/python -m eventtracking_testkit.services
+
+clean: ## Remove builds and caches
+	rm -rf dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -not -path './.v*' -not -path './.uv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the environments too
+	rm -rf .venv .venvs .uv

@@ -1,0 +1,45 @@
+"""Bring `uv` into `.uv/`, with nothing but Python's own `venv` and `pip`.
+
+Runs on any Python from 3.10 on; says nothing and does nothing when `uv` is there already.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent.parent / ".uv"
+PACKAGES = ["uv>=0.5", "tomli>=2; python_version < '3.11'"]
+
+
+def main() -> int:
+    """Make `.uv/` once, however many `make` run at the same time."""
+    HOME.mkdir(exist_ok=True)
+    with (HOME / "bootstrap.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = HOME / "bootstrapped"
+        if done.exists() and (HOME / "bin" / "uv").exists():
+            return 0
+        create()
+        done.touch()
+    return 0
+
+
+def create() -> None:
+    """Create the environment and install `uv` with pip, as pip is configured on this machine."""
+    print("Bringing uv into .uv/", flush=True)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", str(HOME)], check=True)
+    except subprocess.CalledProcessError:
+        sys.exit(
+            f"{sys.executable} -m venv failed: this Python has no working `venv`.\n"
+            "Install it (on Debian and Ubuntu: apt-get install python3-venv), or name another one: make PYTHON=python3.12"
+        )
+    pip = [str(HOME / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *PACKAGES], check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Read the fenced blocks of the documents, and the mark above each that says how it is checked.
+
+The marks are comments, so that a reader does not see them; CONTRIBUTING.md explains them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import workspace
+
+CHECKED_LANGUAGES = ("python", "toml", "console")
+MARKS = ("file", "not-run", "output", "run")
+
+_BLOCK = re.compile(
+    r"^(?:<!--\ *(?P<mark>[a-z-]+)(?::\ *(?P<argument>.*?))?\ *-->\n\n?)?"
+    r"^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```\ *$",
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block: what it is, where, and what its mark says."""
+
+    language: str
+    mark: str
+    argument: str
+    text: str
+    line: int
+
+
+def documents() -> list[Path]:
+    """Find every document that belongs to the repository."""
+    return [path for path in workspace.tracked("*.md") if path.exists()]
+
+
+def blocks_of(document: Path) -> list[Block]:
+    """Read the fenced blocks of a document, in order."""
+    text = document.read_text(encoding="utf-8")
+    return [_block(found, text) for found in _BLOCK.finditer(text)]
+
+
+def _block(found: re.Match[str], text: str) -> Block:
+    fields = {name: value or "" for name, value in found.groupdict().items()}
+    return Block(**fields, line=text.count("\n", 0, found.start()) + 1)
+
+
+def problem_with(block: Block) -> str:
+    """Say what is wrong with a block's mark; empty if nothing is."""
+    if block.mark and block.mark not in MARKS:
+        return f"unknown mark <!-- {block.mark} -->: one of {', '.join(MARKS)}"
+    if block.mark in ("file", "not-run") and not block.argument:
+        wanted = "the file's name" if block.mark == "file" else "the reason"
+        return f"<!-- {block.mark} --> without {wanted}: write <!-- {block.mark}: {wanted} -->"
+    if block.language in CHECKED_LANGUAGES and not block.mark:
+        return f"a {block.language} block that nothing checks: mark it <!-- run --> or <!-- not-run: the reason -->"
+    return ""

@@ -1,0 +1,52 @@
+"""Write `constraints.txt`: one exact version of everything that any member or the tools need, for every Python."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import workspace
+
+HEADER = "# The exact versions that development and CI use, for every supported Python. Written by `make lock`.\n"
+
+
+def main() -> int:
+    """Compile the requirements of the whole workspace into constraints.txt."""
+    wanted = sorted(requirement for requirement in requirements() if not is_ours(requirement))
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "requirements.in"
+        source.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+        workspace.CONSTRAINTS.write_text(HEADER + compiled(source), encoding="utf-8")
+    return 0
+
+
+def compiled(source: Path) -> str:
+    """Resolve for all platforms and Pythons, without a word about where the packages came from."""
+    quiet = ("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--quiet")
+    lowest = ("--universal", "--python-version", workspace.PYTHONS[0])
+    answer = workspace.uv("pip", "compile", *quiet, *lowest, *sys.argv[1:], source, capture_output=True)
+    return answer.stdout
+
+
+def requirements() -> set[str]:
+    """Collect what the tools, each member, its extras, its tests and its build ask for."""
+    lines = workspace.DEV_REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    found = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+    for member in workspace.members():
+        document = workspace.load(member)
+        project = document.get("project", {})
+        found |= {*document["build-system"]["requires"], *project.get("dependencies", [])}
+        groups = [*project.get("optional-dependencies", {}).values(), *document.get("dependency-groups", {}).values()]
+        found |= {requirement for group in groups for requirement in group if isinstance(requirement, str)}
+    return found
+
+
+def is_ours(requirement: str) -> bool:
+    """Tell whether a requirement names a distribution of this workspace."""
+    return re.match(r"eventtracking(?![A-Za-z0-9])", requirement) is not None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
