@@ -1,0 +1,43 @@
+"""Event tracking: capture what happens, add the context it happened in, and route it to any number of backends."""
+
+from pkgutil import extend_path
+
+# Other distributions may add modules to this package: that of the predecessor's module names does.
+__path__ = extend_path(__path__, __name__)
+
+from eventtracking import tracker
+from eventtracking.counts import Counts, Outcome
+from eventtracking.errors import (
+    ConfigError,
+    DataError,
+    DeliveryError,
+    DropEvent,
+    EventTrackingError,
+    OptionsError,
+    PluginError,
+    Problem,
+    Rejected,
+)
+from eventtracking.event import Event
+from eventtracking.hookspecs import hookimpl
+from eventtracking.tracker import EventLossWarning, Tracker, configure
+
+__all__ = [
+    "ConfigError",
+    "Counts",
+    "DataError",
+    "DeliveryError",
+    "DropEvent",
+    "Event",
+    "EventLossWarning",
+    "EventTrackingError",
+    "OptionsError",
+    "Outcome",
+    "PluginError",
+    "Problem",
+    "Rejected",
+    "Tracker",
+    "configure",
+    "hookimpl",
+    "tracker",
+]

@@ -1,0 +1,154 @@
+"""A chain of processors, compiled into steps that either pass an event on or return a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import attrs
+
+from eventtracking.counts import Outcome
+from eventtracking.errors import DropEvent
+from eventtracking.event import Event
+
+__all__ = ["Chain", "Link", "Verdict"]
+
+_MAX_REMEMBERED_NAMES: Final = 4_096
+_MAX_REMEMBERED_NAME_CHARS: Final = 256
+
+
+@attrs.frozen(eq=False)
+class Verdict:
+    """The end of an event's way through a chain."""
+
+    outcome: Outcome
+    reason: str
+    processor: str
+    """The path of the processor in the config."""
+
+
+@attrs.frozen(eq=False)
+class Link:
+    """One processor of a chain and what its config says of it."""
+
+    path: str
+    plugin: str
+    processor: Any
+    pass_on_error: bool = False
+
+    def failure(self, error: BaseException) -> Verdict:
+        """The verdict when the processor broke. Only the error's type: its text may hold the event's values."""
+        return Verdict(Outcome.FAILED, f"{self.plugin} raised {type(error).__name__}", self.path)
+
+    def drop(self, reason: str) -> Verdict:
+        """The verdict when the processor said no."""
+        return Verdict(Outcome.FILTERED, f"{self.plugin}: {reason}" if reason else self.plugin, self.path)
+
+
+class Chain:
+    """The processors of one route, in order."""
+
+    __slots__ = ("_gate", "_steps", "links")
+
+    def __init__(self, links: Sequence[Link]) -> None:
+        self.links = tuple(links)
+        self._gate: _NameStep | None = None
+        """What the first processors decide by the name alone, before anything is called."""
+        self._steps: list[Callable[[Event], Event | Verdict]] = []
+        for link in links:
+            if hasattr(link.processor, "accepts"):
+                self._add_name_step(link)
+            if not getattr(link.processor, "name_only", False):
+                self._steps.append(_CallStep(link))
+
+    def _add_name_step(self, link: Link) -> None:
+        if self._steps:  # one before it may change the name
+            self._steps.append(_NameStep(link))
+        elif self._gate is None:
+            self._gate = _NameStep(link)
+        else:
+            self._gate.links.append(link)
+
+    def apply(self, event: Event) -> Event | Verdict:
+        """Return the event that came out, or the verdict that ended its way."""
+        gate = self._gate
+        if gate is not None:
+            try:
+                verdict = gate.verdicts[event.name]
+            except KeyError:
+                verdict = gate.decide(event.name)
+            if verdict is not None:
+                return verdict
+        result: Event | Verdict = event
+        for step in self._steps:
+            result = step(result)  # type: ignore[arg-type]  # a verdict has left the loop
+            if result.__class__ is Verdict:
+                return result
+        return result
+
+
+class _NameStep:
+    """Ask each processor's `accepts` once per name and remember the answer."""
+
+    __slots__ = ("links", "verdicts")
+
+    def __init__(self, link: Link) -> None:
+        self.links = [link]
+        self.verdicts: dict[str, Verdict | None] = {}
+
+    def __call__(self, event: Event) -> Event | Verdict:
+        try:
+            verdict = self.verdicts[event.name]
+        except KeyError:
+            verdict = self.decide(event.name)
+        return event if verdict is None else verdict
+
+    def decide(self, name: str) -> Verdict | None:
+        """Ask the processors. What one raised is not remembered: it may fare better next time."""
+        verdict = None
+        remember = len(name) <= _MAX_REMEMBERED_NAME_CHARS
+        for link in self.links:
+            try:
+                accepted = link.processor.accepts(name)
+            except Exception as error:  # noqa: BLE001 - whatever a processor raises is a verdict
+                remember = False
+                verdict = None if link.pass_on_error else link.failure(error)
+            else:
+                verdict = None if accepted else link.drop("the name is not accepted")
+            if verdict is not None:
+                break
+        if remember:
+            self._remember(name, verdict)
+        return verdict
+
+    def _remember(self, name: str, verdict: Verdict | None) -> None:
+        if len(self.verdicts) >= _MAX_REMEMBERED_NAMES:
+            self.verdicts = {}
+        self.verdicts[name] = verdict
+
+
+class _CallStep:
+    """Call a processor and hold it to its contract."""
+
+    __slots__ = ("_link", "_processor")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._processor = link.processor
+
+    def __call__(self, event: Event) -> Event | Verdict:
+        try:
+            result = self._processor(event)
+            if result is event or (isinstance(result, Event) and result.id == event.id):
+                return result
+        except DropEvent as drop:
+            return self._link.drop(drop.reason)
+        except Exception as error:  # noqa: BLE001 - whatever a processor raises is a verdict
+            return event if self._link.pass_on_error else self._link.failure(error)
+        return event if self._link.pass_on_error else self._link.failure(_broken_contract(result))
+
+
+def _broken_contract(result: object) -> Exception:
+    if isinstance(result, Event):
+        return ValueError("a processor must keep the event's id")
+    return TypeError(f"a processor must return an Event, not {type(result).__name__}")

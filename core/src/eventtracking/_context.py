@@ -1,0 +1,60 @@
+"""The contexts that are entered at the moment, per tracker.
+
+One module-level `ContextVar` holds an immutable mapping from tracker to its innermost frame. Frames are linked and never
+changed, so that a thread, an asyncio task or a greenlet that inherited a stack cannot see or undo what others do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+__all__ = ["Frame", "enter", "innermost", "leave"]
+
+
+class Frame(NamedTuple):
+    """One entered context."""
+
+    outer: Frame | None
+    name: object
+    """A name, or a private token for a context without one."""
+    own: Mapping[str, Any]
+    merged: dict[str, Any]
+    """The base context, all outer ones and this one; made on enter, so that emitting costs a look-up."""
+
+
+_frames: ContextVar[Mapping[int, Frame]] = ContextVar("eventtracking_frames", default={})  # noqa: B039 - never changed
+
+
+def innermost(tracker_key: int) -> Frame | None:
+    """Return the innermost frame of a tracker, if any context is entered."""
+    return _frames.get().get(tracker_key)
+
+
+def enter(tracker_key: int, name: object, own: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+    """Enter a context inside the current one."""
+    frames = _frames.get()
+    _frames.set({**frames, tracker_key: _inside(frames.get(tracker_key), name, own, base)})
+
+
+def leave(tracker_key: int, name: object, base: Mapping[str, Any]) -> bool:
+    """Leave the innermost context of that name, wherever it is in the stack. Return whether there was one."""
+    frames = _frames.get()
+    left: list[Frame] = []
+    frame = frames.get(tracker_key)
+    while frame is not None and frame.name != name:
+        left.append(frame)
+        frame = frame.outer
+    if frame is None:
+        return False
+    stack = frame.outer
+    for inner in reversed(left):
+        stack = _inside(stack, inner.name, inner.own, base)
+    others = {key: value for key, value in frames.items() if key != tracker_key}
+    _frames.set(others if stack is None else {**others, tracker_key: stack})
+    return True
+
+
+def _inside(outer: Frame | None, name: object, own: Mapping[str, Any], base: Mapping[str, Any]) -> Frame:
+    return Frame(outer, name, own, {**(base if outer is None else outer.merged), **own})

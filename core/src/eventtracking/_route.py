@@ -1,0 +1,368 @@
+"""The compiled tree: leaves, which hand events to a backend, and groups, which spread them over routes.
+
+Events come down in two ways. `emit` takes one event from the application; what fails is failed. `deliver` takes a batch
+from a router above (`Downstream` starts it); what fails stays pending, and is reported to that router.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
+
+import attrs
+
+from eventtracking._chain import Chain, Verdict
+from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Ledger, Outcome
+from eventtracking.errors import EventTrackingError, Rejected
+from eventtracking.event import Event
+from eventtracking.protocols import Failures
+
+__all__ = ["Group", "Leaf", "Route", "Trial", "describe_error"]
+
+_DELIVERED: Final = Outcome.DELIVERED
+_FAILED: Final = Outcome.FAILED
+_FILTERED: Final = Outcome.FILTERED
+_PENDING: Final = Outcome.PENDING
+
+_OPEN_WAIT_S: Final = 10.0
+"""How long a send waits for another thread's `open()` of the same backend."""
+_REOPEN_AFTER_S: Final = 1.0
+"""How long the sends of an emit fail at once after `open()` failed, so that a dead backend is not opened for each event."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Name an error without its text, which may hold an event's values; our own errors' texts are safe."""
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, EventTrackingError) else name
+
+
+@attrs.define(eq=False)
+class Trial:
+    """One delivery from a router to the routes below it."""
+
+    only: frozenset[str] | None
+    first: bool = True
+    """Whether the leaves have these events for the first time; a retry otherwise."""
+    enter: Callable[[Group, Sequence[Event]], dict[str, Outcome]] = attrs.field(default=lambda _group, _events: {})
+    """Receives events that come to a group for the first time. Returns what its chain has dropped already, for another leaf."""
+    failures: Failures = attrs.field(factory=Failures)
+    marks: dict[str, dict[str, Outcome]] = attrs.field(factory=dict)
+    """The outcomes so far, by path and event id; the path of a group for what its own processors dropped."""
+
+    def mark(self, path: str, outcomes: dict[str, Outcome]) -> None:
+        """Note what became of events at a path."""
+        self.marks.setdefault(path, {}).update(outcomes)
+
+    def wants(self, leaves: Collection[str]) -> bool:
+        """Whether it goes to any of these leaves."""
+        return self.only is None or not self.only.isdisjoint(leaves)
+
+
+class Route:
+    """What leaves and groups share: a path, a chain of processors and the books."""
+
+    __slots__ = ("__weakref__", "chain", "leaves", "ledger", "path")
+
+    def __init__(self, path: str, chain: Chain | None, leaves: tuple[str, ...]) -> None:
+        self.path = path
+        self.chain = chain
+        self.ledger = Ledger()
+        self.leaves = leaves
+
+    def _screen(self, events: Sequence[Event], outcomes: dict[str, Outcome]) -> Sequence[Event]:
+        """Run the chain over a batch; note the outcomes of what it ended."""
+        if self.chain is None:
+            return events
+        passed = []
+        for event in events:
+            result = self.chain.apply(event)
+            if isinstance(result, Verdict):
+                outcomes[event.id] = result.outcome
+                self.ledger.note(result.outcome, result.reason)
+            else:
+                passed.append(result)
+        return passed
+
+
+class Leaf(Route):
+    """A route that ends in a backend. A router is a leaf too: what lies below it is its own affair."""
+
+    __slots__ = (
+        "_again",
+        "_enter",
+        "_first",
+        "_on_open",
+        "_opener",
+        "_retry_open_at",
+        "backend",
+        "closed",
+        "opened",
+        "plugin",
+    )
+
+    def __init__(self, path: str, chain: Chain | None, plugin: str, backend: Any, on_open: Callable[[], None]) -> None:
+        super().__init__(path, chain, (path,))
+        self.plugin = plugin
+        self.backend = backend
+        self.closed = False
+        self._on_open = on_open
+        self._set_books(counts_itself=hasattr(backend, "counts"))
+        self.reset()
+
+    def _set_books(self, counts_itself: bool) -> None:
+        """What to add to the ledger on arrival, on an outcome, and on the outcome of a retry.
+
+        A router that counts itself has counted what its `send` took; so here only the rest is.
+        """
+        if counts_itself:
+            self._enter = 0
+            self._first = tuple(0 if outcome is _DELIVERED else RECORD[outcome] for outcome in Outcome)
+            self._again = tuple(-ENTER if outcome is _DELIVERED else SETTLE[outcome] for outcome in Outcome)
+        else:
+            self._enter = ENTER
+            self._first = self._again = SETTLE
+
+    def reset(self) -> None:
+        """Start anew, as a forked child does."""
+        self.ledger.reset()
+        self.opened = False
+        self._opener: dict[str, tuple[int, threading.Event]] = {}
+        self._retry_open_at = 0.0
+
+    def emit(self, event: Event) -> Outcome:
+        """Hand over one event from the application."""
+        ledger = self.ledger
+        ledger.total += self._enter
+        outcome = _FAILED
+        try:
+            if self.chain is not None:
+                result = self.chain.apply(event)
+                if result.__class__ is Verdict:
+                    outcome = result.outcome
+                    ledger.note(outcome, result.reason)
+                    return outcome
+                event = result  # type: ignore[assignment]  # it is an Event
+            if not self.opened:
+                self._open(patient=False)
+            self.backend.send((event,))
+            outcome = _DELIVERED
+            return outcome
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises is accounted for
+            outcome = self._judge(event, error)
+            return outcome
+        finally:
+            ledger.total += self._first[outcome]
+
+    def _judge(self, event: Event, error: Exception) -> Outcome:
+        """Tell the outcome of an event whose `send` raised."""
+        if isinstance(error, Rejected):
+            if event.id not in error.reasons:
+                return _DELIVERED
+            self.ledger.note(_FAILED, f"Rejected: {error.reasons[event.id]}")
+        else:
+            self.ledger.note(_FAILED, describe_error(error))
+        return _FAILED
+
+    def deliver(self, events: Sequence[Event], trial: Trial) -> None:
+        """Hand over a batch from a router above; note in the trial what became of each event."""
+        books = self._first if trial.first else self._again
+        entered = self._enter * len(events) if trial.first else 0  # no call within `+=`, see `counts`
+        self.ledger.total += entered
+        outcomes: dict[str, Outcome] = {}
+        try:
+            passed = self._screen(events, outcomes)
+            if passed:
+                self._try_batch(passed, outcomes, trial)
+        finally:
+            for event in events:  # a BaseException on the way leaves them pending, for the router
+                outcome = outcomes.setdefault(event.id, _PENDING)
+                self.ledger.total += books[outcome]
+            trial.mark(self.path, outcomes)
+
+    def _try_batch(self, events: Sequence[Event], outcomes: dict[str, Outcome], trial: Trial) -> None:
+        refused: dict[str, Exception] = {}
+        try:
+            self.open()
+            self.backend.send(events)
+        except Rejected as error:
+            refused = {e.id: Rejected({e.id: error.reasons[e.id]}) for e in events if e.id in error.reasons}
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises is accounted for
+            refused = dict.fromkeys((event.id for event in events), error)
+        outcomes.update((event.id, _PENDING if event.id in refused else _DELIVERED) for event in events)
+        if refused:
+            trial.failures[self.path] = refused
+
+    def end(self, outcomes: dict[str, Outcome], trial: Trial) -> None:
+        """End events that a group above dropped: they never come here, or a retry is over."""
+        if trial.wants(self.leaves):
+            for outcome in () if trial.first else outcomes.values():
+                self.ledger.total += self._again[outcome]
+            trial.mark(self.path, outcomes)
+
+    def settle(self, outcome: Outcome, reason: str, first: bool = False) -> None:
+        """Give one pending event, or one that never came here before, its final outcome."""
+        self.ledger.total += self._enter + self._first[outcome] if first else self._again[outcome]
+        if reason:
+            self.ledger.note(outcome, reason)
+
+    def open(self) -> None:
+        """Open the backend, unless it is open in this process.
+
+        Raises:
+            Exception: What the backend's `open` raised.
+        """
+        if not self.opened:
+            self._open(patient=True)
+
+    def _open(self, patient: bool) -> None:
+        if self.closed:
+            raise ConnectionError("the tracker is closed")
+        if not patient and time.monotonic() < self._retry_open_at:
+            raise ConnectionError("open() failed a moment ago")
+        mine = (threading.get_ident(), threading.Event())
+        opener = self._opener.setdefault("", mine)  # atomic, and no lock is held while the backend's code runs
+        if opener is not mine:
+            self._wait_for(opener)
+            return
+        try:
+            if not self.opened:
+                getattr(self.backend, "open", _nothing)()
+                self.opened = True
+                self._on_open()
+        finally:
+            self._retry_open_at = 0.0 if self.opened else time.monotonic() + _REOPEN_AFTER_S
+            self._opener.pop("", None)
+            mine[1].set()
+
+    def _wait_for(self, opener: tuple[int, threading.Event]) -> None:
+        if opener[0] == threading.get_ident():
+            raise RuntimeError("the backend is used while it opens")
+        opener[1].wait(_OPEN_WAIT_S)
+        if not self.opened:
+            raise ConnectionError("open() failed, or still runs, on another thread")
+
+    def flush(self, timeout_s: float) -> bool:
+        """Deliver what the backend holds. Return whether nothing is left.
+
+        Raises:
+            Exception: What the backend raised.
+        """
+        return not hasattr(self.backend, "flush") or self.backend.flush(timeout_s) is not False
+
+    def close(self) -> None:
+        """Close the backend for good, if it is open in this process.
+
+        Raises:
+            Exception: What the backend raised.
+        """
+        was_open, self.closed, self.opened = self.opened, True, False
+        if was_open:
+            getattr(self.backend, "close", _nothing)()
+
+    def counts(self) -> dict[str, Counts]:
+        """The counts of this path, and of those below whose counts the router keeps."""
+        own = self.ledger.counts()
+        if not hasattr(self.backend, "counts"):
+            return {self.path: own}
+        try:
+            kept: dict[str, Counts] = dict(self.backend.counts())
+        except Exception as error:  # noqa: BLE001 - statistics never raise into the application; say that they are incomplete
+            return {self.path: own + Counts(reasons={f"counts unavailable: {describe_error(error)}": 1})}
+        return {**kept, self.path: own + kept.get(self.path, Counts())}
+
+
+class Group(Route):
+    """A route that spreads events over its children, each isolated from the others."""
+
+    __slots__ = ("children",)
+
+    def __init__(self, path: str, chain: Chain | None, children: Sequence[Leaf | Group] = ()) -> None:
+        super().__init__(path, chain, ())
+        self.adopt(children)
+
+    def adopt(self, children: Sequence[Leaf | Group]) -> None:
+        """Take the children, once; they are made after the group, so that a walk meets the parent first."""
+        self.children: tuple[Leaf | Group, ...] = tuple(children)
+        self.leaves = tuple(leaf for child in children for leaf in child.leaves)
+
+    def counts(self) -> dict[str, Counts]:
+        """The counts of this path."""
+        return {self.path: self.ledger.counts()}
+
+    def reset(self) -> None:
+        """Start anew, as a forked child does."""
+        self.ledger.reset()
+
+    def emit(self, event: Event) -> Outcome:
+        """Spread one event from the application; return the worst outcome."""
+        self.ledger.total += ENTER
+        return self.send_entered(event)
+
+    def send_entered(self, event: Event) -> Outcome:
+        """Spread one event that is in the books already."""
+        outcome = _FAILED
+        try:
+            outcome = self.route(event)
+            return outcome
+        finally:
+            self.ledger.total += SETTLE[outcome]
+
+    def refuse_entered(self, reason: str) -> None:
+        """Fail one event that is in the books already."""
+        self.ledger.note(_FAILED, reason)
+        self.ledger.total += SETTLE[_FAILED]
+
+    def route(self, event: Event) -> Outcome:
+        """Run the chain and spread what comes out, without the books."""
+        if self.chain is not None:
+            result = self.chain.apply(event)
+            if result.__class__ is Verdict:
+                self.ledger.note(result.outcome, result.reason)
+                return result.outcome
+            event = result  # type: ignore[assignment]  # it is an Event
+        worst = _FILTERED
+        escaped: BaseException | None = None
+        for child in self.children:
+            try:
+                outcome = child.emit(event)
+            except BaseException as error:  # noqa: BLE001 - it is counted at the child, and goes on when the siblings have the event
+                outcome, escaped = _FAILED, error
+            if outcome > worst:
+                worst = outcome
+        if escaped is not None:
+            raise escaped
+        return worst
+
+    def deliver(self, events: Sequence[Event], trial: Trial) -> None:
+        """Spread a batch from a router above. `Downstream` settles the group when it knows every child's outcome."""
+        dropped = trial.enter(self, events)
+        passed = self._screen([event for event in events if event.id not in dropped], dropped)
+        if dropped:
+            if trial.first:
+                trial.mark(self.path, dropped)
+            self.end(dropped, trial)
+        if passed:
+            self.spread_batch(passed, trial)
+
+    def end(self, outcomes: dict[str, Outcome], trial: Trial) -> None:
+        """End events at each leaf that the trial wants."""
+        for child in self.children:
+            child.end(outcomes, trial)
+
+    def spread_batch(self, events: Sequence[Event], trial: Trial) -> None:
+        """Deliver to each child that the trial wants."""
+        escaped: BaseException | None = None
+        for child in self.children:
+            if trial.wants(child.leaves):
+                try:
+                    child.deliver(events, trial)
+                except BaseException as error:  # noqa: BLE001 - as in `_spread`
+                    escaped = error
+        if escaped is not None:
+            raise escaped
+
+
+def _nothing() -> None:
+    """Stand in for an optional method."""

@@ -1,0 +1,315 @@
+"""The routing config: read, checked as a whole, and turned into a tree of specs that name their plugins."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from eventtracking._substitute import substitute
+from eventtracking.errors import ConfigError, Problem
+from eventtracking.options import build, did_you_mean, read_options, show
+from eventtracking.plugins import (
+    RESERVED_KEYS,
+    BrokenPluginError,
+    Plugin,
+    Plugins,
+    UnknownPluginError,
+    installed_plugins,
+)
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["ProcessorSpec", "RouteSpec", "Spec", "advice", "load_file", "parse"]
+
+_TOP_KEYS: Final = ("processors", "backends", "context", "strict")
+_NEEDS: Final = {"backend": ("backend", "router"), "processor": ("processor",)}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ProcessorSpec:
+    """A processor as the config wants it."""
+
+    path: str
+    """Its place in the config: `backends.product.processors[0]`."""
+    plugin: Plugin
+    options: dict[str, Any]
+    """What the config gives, with `${VAR}` as it was written."""
+    on_error: str
+    instance: Any
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RouteSpec:
+    """A route as the config wants it: a backend, a router, or a plain group."""
+
+    path: str
+    """Its place in the config: `backends.warehouse.backends.archive`."""
+    route: str
+    """Its place in the tree: `warehouse/archive`."""
+    plugin: Plugin | None
+    """None for a plain group."""
+    options: dict[str, Any]
+    """What the config gives, with `${VAR}` as it was written."""
+    processors: tuple[ProcessorSpec, ...]
+    children: tuple[RouteSpec, ...]
+    instance: Any
+    """The backend, ready to use and not yet opened. None for a plain group."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Spec:
+    """A whole config that holds no problem."""
+
+    processors: tuple[ProcessorSpec, ...]
+    routes: tuple[RouteSpec, ...]
+    context: dict[str, Any]
+    strict: bool
+
+
+def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a config file, TOML or (if its name ends in `.json`) JSON.
+
+    Raises:
+        ConfigError: If it cannot be read or parsed.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        config = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError([Problem(path=str(file), message=f"cannot be read: {error.strerror}")]) from error
+    except ValueError as error:
+        raise ConfigError([Problem(path=str(file), message=f"cannot be parsed: {error}")]) from error
+    if not isinstance(config, dict):
+        raise ConfigError([Problem(path=str(file), message="expected a table", found=f"a {type(config).__name__}")])
+    return config
+
+
+def parse(config: Mapping[str, Any], plugins: Plugins | None = None) -> Spec:
+    """Check a whole config and build what it names. Nothing is opened.
+
+    Args:
+        config: The mapping, as it was parsed; `${VAR}` is substituted here.
+        plugins: Where the plugins come from; by default, what is installed.
+
+    Raises:
+        ConfigError: With every problem that was found.
+    """
+    if not isinstance(config, Mapping):
+        raise ConfigError([Problem(path="", message="expected a mapping", found=f"a {type(config).__name__}")])
+    parser = _Parser(plugins or installed_plugins())
+    spec = parser.read(config)
+    if parser.problems:
+        raise ConfigError(parser.problems)
+    return spec
+
+
+class _Parser:
+    """One reading of one config. Problems are collected; what is wrong is left out of the spec."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+        self.problems: list[Problem] = [_clash(name, found) for name, found in plugins.clashes().items()]
+
+    def read(self, config: Mapping[str, Any]) -> Spec:
+        values = substitute(config, os.environ, "", self.problems)
+        for key in config:
+            if key not in _TOP_KEYS:
+                self._problem(
+                    str(key), f"unknown key; accepted are {', '.join(_TOP_KEYS)}", hint=did_you_mean(key, _TOP_KEYS)
+                )
+        return Spec(
+            processors=self._processors(values, config, ""),
+            routes=self._routes(values, config, "", ""),
+            context=dict(self._table(values, "context", "")),
+            strict=self._flag(values, "strict"),
+        )
+
+    def _problem(self, path: str, message: str, found: str | None = None, hint: str | None = None) -> None:
+        self.problems.append(Problem(path=path, message=message, found=found, hint=hint))
+
+    def _table(self, node: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
+        value = node.get(key, {})
+        if isinstance(value, Mapping):
+            return value
+        self._problem(_join(path, key), "expected a table", found=show(value))
+        return {}
+
+    def _flag(self, node: Mapping[str, Any], key: str) -> bool:
+        value = node.get(key, False)
+        if value not in (True, False):
+            self._problem(key, "expected true or false", found=show(value))
+        return value is True
+
+    def _routes(
+        self, node: Mapping[str, Any], original: Mapping[str, Any], path: str, route: str
+    ) -> tuple[RouteSpec, ...]:
+        children = self._table(node, "backends", path)
+        originals = original.get("backends", {})
+        found = [
+            self._route(
+                child, originals[name], f"{_join(path, 'backends')}.{name}", f"{route}/{name}".lstrip("/"), name
+            )
+            for name, child in children.items()
+        ]
+        return tuple(spec for spec in found if spec is not None)
+
+    def _route(self, node: Any, original: Any, path: str, route: str, name: Any) -> RouteSpec | None:
+        if not isinstance(name, str) or not name or "/" in name:
+            self._problem(path, "the name of a route must be text without `/`", found=show(name))
+        if not isinstance(node, Mapping):
+            self._problem(path, "expected a table with `plugin` or `backends`", found=show(original))
+            return None
+        plugin = self._plugin(node, path, "backend")
+        if "on_error" in node:
+            self._problem(f"{path}.on_error", "only a processor takes on_error")
+        processors = self._processors(node, original, path)
+        children = self._routes(node, original, path, route)
+        self._check_shape(node, plugin, path)
+        options = _options(original)
+        instance = self._instance(plugin, node, original, path) if plugin is not None else None
+        return RouteSpec(
+            path=path,
+            route=route,
+            plugin=plugin,
+            options=options,
+            processors=processors,
+            children=children,
+            instance=instance,
+        )
+
+    def _check_shape(self, node: Mapping[str, Any], plugin: Plugin | None, path: str) -> None:
+        """Whether the node has children exactly if it may."""
+        has_children = bool(node.get("backends"))
+        if "plugin" not in node:
+            if not has_children:
+                self._problem(path, "a route needs `plugin`, the name of a backend, or `backends`, to be a group")
+            for key in _options(node):
+                self._problem(f"{path}.{key}", "a group without `plugin` takes only processors and backends")
+        elif plugin is not None and plugin.kind == "router" and not has_children:
+            self._problem(f"{path}.backends", f"the router {plugin.name} needs at least one backend below it")
+        elif plugin is not None and plugin.kind == "backend" and "backends" in node:
+            self._problem(
+                f"{path}.backends", f"{plugin.name} is a backend, not a router, and takes no backends below it"
+            )
+
+    def _processors(self, node: Mapping[str, Any], original: Mapping[str, Any], path: str) -> tuple[ProcessorSpec, ...]:
+        chain = node.get("processors", ())
+        if not isinstance(chain, Sequence) or isinstance(chain, str):
+            self._problem(_join(path, "processors"), "expected a list of tables", found=show(chain))
+            return ()
+        originals = list(original.get("processors", ()))
+        found = [
+            self._processor(item, originals[index], f"{_join(path, 'processors')}[{index}]")
+            for index, item in enumerate(chain)
+        ]
+        return tuple(spec for spec in found if spec is not None)
+
+    def _processor(self, node: Any, original: Any, path: str) -> ProcessorSpec | None:
+        if not isinstance(node, Mapping) or "plugin" not in node:
+            self._problem(path, "expected a table with `plugin`, the name of a processor", found=show(original))
+            return None
+        for key in ("processors", "backends"):
+            if key in node:
+                self._problem(f"{path}.{key}", f"a processor takes no {key}")
+        on_error = node.get("on_error", "drop")
+        if on_error not in ("drop", "pass"):
+            self._problem(f"{path}.on_error", 'expected "drop" or "pass"', found=show(on_error))
+        plugin = self._plugin(node, path, "processor")
+        if plugin is None:
+            return None
+        instance = self._instance(plugin, node, original, path)
+        return ProcessorSpec(path=path, plugin=plugin, options=_options(original), on_error=on_error, instance=instance)
+
+    def _instance(self, plugin: Plugin, node: Mapping[str, Any], original: Mapping[str, Any], path: str) -> Any:
+        given, originals = _options(node), _options(original)
+        options, problems = read_options(plugin.plugin_class, given, path, plugin.name, originals)
+        instance = None
+        if not problems:
+            instance, problems = build(plugin.plugin_class, options, path, originals)
+        self.problems += problems
+        return instance
+
+    def _plugin(self, node: Mapping[str, Any], path: str, role: str) -> Plugin | None:
+        name = node.get("plugin")
+        if name is None:
+            return None
+        place = f"{path}.plugin"
+        if not isinstance(name, str):
+            self._problem(place, f"expected the name of a {role}", found=show(name))
+            return None
+        try:
+            plugin = self._plugins.load(name)
+        except UnknownPluginError:
+            self.problems.append(_unknown(name, place, role, self._plugins))
+        except BrokenPluginError as error:
+            self._problem(
+                place, f"installed but broken: {error}", found=show(name), hint="repair or upgrade that distribution"
+            )
+        else:
+            if plugin.kind in _NEEDS[role]:
+                return plugin
+            self._problem(place, f"expected a {role}, and {name!r} is a {plugin.kind}", found=show(name))
+        return None
+
+
+def _options(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in RESERVED_KEYS}
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _unknown(name: str, path: str, role: str, plugins: Plugins) -> Problem:
+    near = did_you_mean(name, plugins.names)
+    installed = ", ".join(plugins.names) or "none"
+    if near is not None:
+        return Problem(
+            path=path, message=f"unknown {role}; installed plugins are {installed}", found=show(name), hint=near
+        )
+    if not name.replace("_", "").isalnum():
+        hint = "a plugin is called by its name, never by an import path or a class"
+        return Problem(
+            path=path, message=f"unknown {role}; installed plugins are {installed}", found=show(name), hint=hint
+        )
+    message = f"the {role} is not installed; installed plugins are {installed}"
+    return Problem(
+        path=path, message=message, found=show(name), hint=f"pip install eventtracking-{name.replace('_', '-')}"
+    )
+
+
+def _clash(name: str, declarations: Sequence[Any]) -> Problem:
+    claims = " and ".join(f"{found.distribution} {found.version}" for found in declarations)
+    return Problem(
+        path="plugins", message=f"the plugin name {name!r} is claimed by {claims}", hint="uninstall one of them"
+    )
+
+
+def advice(spec: Spec) -> list[Problem]:
+    """What is allowed and likely a mistake, for `eventtracking check`."""
+    if not spec.routes:
+        return [Problem(path="backends", message="no backend is named, so that every event is filtered")]
+    return [problem for route in spec.routes for problem in _blocking_inline(route)]
+
+
+def _blocking_inline(route: RouteSpec) -> Iterator[Problem]:
+    if route.plugin is not None and route.plugin.kind == "router":
+        return
+    if getattr(route.instance, "blocking", False) and route.plugin is not None:
+        yield Problem(
+            path=route.path,
+            message=f"{route.plugin.name} talks to a network, and no router stands above it, so that each emit() waits for it",
+            hint="put it below a buffer",
+        )
+    for child in route.children:
+        yield from _blocking_inline(child)

@@ -1,0 +1,137 @@
+"""The books: what became of the events of a route.
+
+Every event that a route receives is entered once, as pending, and moved once, to its outcome. A move is one
+addition to one integer, so that at any moment, seen from any thread, the law holds::
+
+    received = delivered + filtered + failed + dead_lettered + pending
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import attrs
+
+__all__ = ["Counts", "Ledger", "Outcome"]
+
+
+class Outcome(enum.IntEnum):
+    """What became of an event, from best to worst: a group counts an event by its worst child."""
+
+    FILTERED = 0
+    DELIVERED = 1
+    DEAD_LETTERED = 2
+    FAILED = 3
+    PENDING = 4
+
+
+_WORDS = tuple(outcome.name.lower() for outcome in Outcome)
+_MAX_REASONS = 64
+_OTHER = "other reasons"
+
+
+@attrs.frozen(kw_only=True)
+class Counts:
+    """The counts of one route at one moment. They can be added."""
+
+    received: int = 0
+    delivered: int = 0
+    filtered: int = 0
+    failed: int = 0
+    dead_lettered: int = 0
+    pending: int = 0
+    reasons: Mapping[str, int] = attrs.field(factory=dict)
+    """Why events were filtered, failed, dead-lettered or mended: `{"failed: OSError": 3}`. At most 64 different ones."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the law holds: nothing was lost unseen."""
+        return self.received == self.settled + self.pending
+
+    @property
+    def settled(self) -> int:
+        """The events with a final outcome."""
+        return self.delivered + self.filtered + self.failed + self.dead_lettered
+
+    def __add__(self, other: Counts) -> Counts:
+        reasons = dict(self.reasons)
+        for reason, count in other.reasons.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in _NAMES}, reasons=reasons)
+
+
+_NAMES = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
+
+# The six counts stand side by side in one integer, each in a lane of its own. CPython looks for other threads and
+# for signals only at calls and at backward jumps, so `ledger.total += n` happens whole without a lock; and a lock is
+# what a signal handler or a destructor that emits would deadlock on. A lane may be negative: in a ledger that has
+# been taken (see `Ledger.take`), an event may settle whose reception was taken before.
+_LANE_BITS = 48
+_LANE_MASK = (1 << _LANE_BITS) - 1
+_LANE_HALF = 1 << (_LANE_BITS - 1)
+_RECEIVED_UNIT = 1
+_OUTCOME_LANES = {"delivered": 1, "filtered": 2, "failed": 3, "dead_lettered": 4, "pending": 5}
+_UNITS = tuple(1 << (_LANE_BITS * _OUTCOME_LANES[outcome.name.lower()]) for outcome in Outcome)
+
+ENTER = _RECEIVED_UNIT + _UNITS[Outcome.PENDING]
+"""Add this to a ledger's total for each event that arrives."""
+SETTLE = tuple(unit - _UNITS[Outcome.PENDING] for unit in _UNITS)
+"""Add `SETTLE[outcome]` for each pending event that has found its outcome."""
+RECORD = tuple(_RECEIVED_UNIT + unit for unit in _UNITS)
+"""Add `RECORD[outcome]` for each event that arrived and found its outcome in one step."""
+
+
+class Ledger:
+    """The books of one route in one process, safe from any thread, signal handler or destructor.
+
+    `total` is public to the routing alone, which adds `ENTER`, `SETTLE` and `RECORD` to it in place, because a method call
+    would cost more than the addition.
+    """
+
+    __slots__ = ("_reasons", "total")
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._reasons: dict[str, int] = {}
+
+    def reset(self) -> None:
+        """Start at zero, as a forked child does."""
+        self.__init__()  # type: ignore[misc]  # the state of a new one is what is wanted
+
+    def note(self, outcome: Outcome, reason: str, count: int = 1) -> None:
+        """Remember why; the counts themselves do not change."""
+        self.remark(f"{_WORDS[outcome]}: {reason}", count)
+
+    def remark(self, text: str, count: int = 1) -> None:
+        """Count a text that is not an outcome, such as a mended value."""
+        reasons = self._reasons
+        if text not in reasons:
+            text = text if len(reasons) < _MAX_REASONS else _OTHER
+            reasons.setdefault(text, 0)
+        reasons[text] += count
+
+    def move(self, before: Outcome, after: Outcome, count: int = 1) -> None:
+        """Move events from one outcome to another."""
+        self.total += count * (_UNITS[after] - _UNITS[before])
+
+    def counts(self) -> Counts:
+        """Read the books."""
+        return Counts(**_lanes(self.total), reasons=dict(self._reasons))
+
+    def take(self) -> Counts:
+        """Read the books and subtract what was read, for a router that keeps them in a store."""
+        total, reasons = self.total, self._reasons
+        self._reasons = {}
+        self.total -= total
+        return Counts(**_lanes(total), reasons=reasons)
+
+
+def _lanes(total: int) -> dict[str, int]:
+    lanes = []
+    for _ in range(len(_NAMES)):
+        lane = total & _LANE_MASK
+        lane -= (lane & _LANE_HALF) << 1
+        total = (total - lane) >> _LANE_BITS
+        lanes.append(lane)
+    return dict(zip(_NAMES, lanes, strict=True))

@@ -1,0 +1,139 @@
+"""The event: what happened, when, and in which context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import attrs
+import msgspec
+import uuid_utils
+
+from eventtracking._snapshot import clean_text, snapshot
+
+__all__ = ["Event", "new_event_id"]
+
+_UTC = timezone.utc
+_OWN_KEYS = ("name", "timestamp", "context", "data", "id")
+_new = object.__new__
+_encode = msgspec.json.Encoder().encode
+
+
+def new_event_id() -> str:
+    """Make an event id: a UUIDv7 (RFC 9562) in text form, so that ids sort by the time they were made."""
+    return str(uuid_utils.uuid7())
+
+
+def _now() -> datetime:
+    return datetime.now(_UTC)
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=_UTC) if moment.tzinfo is None else moment.astimezone(_UTC)
+
+
+@attrs.define(kw_only=True)
+class Event:
+    """One event. Immutable by contract: a processor that wants another one returns `event.replace(...)`.
+
+    It has no frozen setters, because those cost three times the construction; the contract suites of the test kit
+    catch a plugin that changes an event in place.
+    """
+
+    name: str
+    """What happened: `edx.course.enrollment.activated`."""
+    id: str = attrs.field(factory=new_event_id)
+    """A UUIDv7 in text form. Stores use it so that delivering twice stores once."""
+    timestamp: datetime = attrs.field(factory=_now)
+    """When it happened: an aware datetime in UTC."""
+    context: dict[str, Any] = attrs.field(factory=dict)
+    """Where it happened: the merged contexts. Shared between events, so never change it."""
+    data: dict[str, Any] = attrs.field(factory=dict)
+    """The facts: plain dicts, lists, tuples, text, numbers, None, datetime, date, UUID and bytes."""
+    extra: dict[str, Any] = attrs.field(factory=dict)
+    """Further top-level keys, usually none."""
+
+    def replace(self, **changes: Any) -> Event:
+        """Return a copy with some fields changed: `event.replace(data={**event.data, "score": 1})`.
+
+        Raises:
+            TypeError: If a change names no field.
+        """
+        event: Event = _new(self.__class__)  # `attrs.evolve` costs three times as much
+        event.name = self.name
+        event.id = self.id
+        event.timestamp = self.timestamp
+        event.context = self.context
+        event.data = self.data
+        event.extra = self.extra
+        for field, value in changes.items():
+            if field not in _FIELDS:
+                raise TypeError(f"an event has no field {field!r}; its fields are {', '.join(_FIELDS)}")
+            setattr(event, field, value)
+        return event
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as a dict of its own, which the caller may change.
+
+        Times, UUIDs and bytes stay what they are; text is valid Unicode (see `to_json`). The keys are `name`, `timestamp`,
+        `context`, `data`, `id`, and then the extra ones.
+        """
+        document = self._document()
+        try:
+            _encode(document)  # the cheapest proof that all text is valid
+        except Exception:  # noqa: BLE001 - the slow way copes with all that the fast one refuses
+            return clean_text(snapshot(document).value)  # type: ignore[no-any-return]  # a dict stays one
+        return snapshot(document).value  # type: ignore[no-any-return]  # a dict stays one
+
+    def to_json(self) -> str:
+        """Return the event as one line of JSON that starts with `{`.
+
+        Times are RFC 3339, UUIDs text, bytes base64, NaN and infinities null. Lone surrogates, which are no valid
+        Unicode, become the text of their escape, so that every store can hold them.
+        """
+        document = self._document()
+        try:
+            return _encode(document).decode()
+        except Exception:  # noqa: BLE001 - the slow way copes with all that the fast one refuses
+            return _encode(clean_text(snapshot(document).value, plain=True)).decode()
+
+    def _document(self) -> dict[str, Any]:
+        document = {
+            "name": self.name,
+            "timestamp": self.timestamp,
+            "context": self.context,
+            "data": self.data,
+            "id": self.id,
+        }
+        return {**document, **self.extra, **document} if self.extra else document
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Event:
+        """Read an event back from what `to_dict` or parsed `to_json` gave; unknown keys become `extra`.
+
+        Raises:
+            ValueError: If there is no `name`, or the `timestamp` is neither a datetime nor RFC 3339 text.
+        """
+        known = {key: document[key] for key in _OWN_KEYS if document.get(key) is not None}
+        if not isinstance(known.get("name"), str) or not known["name"]:
+            raise ValueError("an event needs a `name` that is text")
+        for key in ("context", "data"):
+            if not isinstance(known.get(key, {}), Mapping):
+                raise ValueError(f"the event's `{key}` must be a mapping, not {type(known[key]).__name__}")
+        if "timestamp" in known:
+            known["timestamp"] = _read_timestamp(known["timestamp"])
+        if "id" in known:
+            known["id"] = str(known["id"])
+        extra = {key: value for key, value in document.items() if key not in _OWN_KEYS}
+        return cls(**known, extra=extra)
+
+
+_FIELDS = tuple(field.name for field in attrs.fields(Event))
+
+
+def _read_timestamp(value: Any) -> datetime:
+    try:
+        return _aware(msgspec.convert(value, datetime, strict=False))
+    except msgspec.ValidationError:
+        raise ValueError("the event's `timestamp` must be a datetime or RFC 3339 text") from None

@@ -1,0 +1,43 @@
+"""Explaining the way of an event, without sending it."""
+
+from __future__ import annotations
+
+from eventtracking_fakes import RECORDED
+
+from eventtracking import Event, Tracker
+
+
+def test_each_route_says_whether_it_would_take_the_event_and_who_decides() -> None:
+    """Below a route that says no, everything says no for the same reason; routers are walked through."""
+    made = Tracker.from_config(
+        {
+            "processors": [{"plugin": "stamp"}],
+            "backends": {
+                "all": {"plugin": "recording"},
+                "some": {
+                    "plugin": "holding",
+                    "backends": {
+                        "yes": {"plugin": "recording"},
+                        "no": {
+                            "processors": [{"plugin": "stamp", "key": "k"}, {"plugin": "by_name", "name": "other"}],
+                            "backends": {"deep": {"plugin": "recording"}},
+                        },
+                    },
+                },
+                "broken": {"plugin": "recording", "processors": [{"plugin": "picky"}]},
+            },
+        }
+    )
+    decisions = made.explain(Event(name="x", data={"poison": 1}))
+    decider = "backends.some.backends.no.processors[1]"
+    assert [(d.path, d.outcome.name, d.processor, d.reason) for d in decisions] == [
+        ("", "DELIVERED", None, ""),
+        ("all", "DELIVERED", None, ""),
+        ("some", "DELIVERED", None, ""),
+        ("some/yes", "DELIVERED", None, ""),
+        ("some/no", "FILTERED", decider, "by_name: the name is not accepted"),
+        ("some/no/deep", "FILTERED", decider, "by_name: the name is not accepted"),
+        ("broken", "FAILED", "backends.broken.processors[0]", "picky raised KeyError"),
+    ]
+    assert not RECORDED
+    assert all(counts.received == 0 for counts in made.stats().values())
