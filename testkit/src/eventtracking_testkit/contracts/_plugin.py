@@ -1,0 +1,226 @@
+"""What the contracts of all kinds share: the plugin's name, its options, its errors."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Final, TypeVar
+
+import attrs
+import pytest
+
+from eventtracking import ConfigError, Tracker
+from eventtracking.options import MISSING, Option, options_of, read_options
+from eventtracking.options import build as build_plugin
+from eventtracking.plugins import Plugin, installed_plugins
+from eventtracking_testkit.forks import run_in_fork
+
+__all__ = ["PluginContract", "check_pickles", "needs"]
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+_NONSENSE: Final[tuple[Any, ...]] = ({"nonsense": [None]}, [[[]]], 7.25, "nonsense \N{SNOWMAN}", None)
+_LOOKS_SECRET: Final = re.compile(r"passw|secret|token|credential|api_?key|write_?key", re.IGNORECASE)
+_DEEDS: Final = frozenset(
+    {
+        "socket.bind",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "sqlite3.connect",
+        "os.mkdir",
+        "os.remove",
+        "os.rename",
+        "os.utime",
+        "os.fork",
+        "subprocess.Popen",
+        "_thread.start_new_thread",
+    }
+)
+"""Audit events of what a constructor must not do."""
+
+
+def needs(*hooks: str) -> Callable[[Test], Test]:
+    """Mark a test that a subclass has only if it overrides one of these fixtures."""
+
+    def mark(test: Test) -> Test:
+        test.needs = hooks  # type: ignore[attr-defined]  # read by `__init_subclass__`
+        return test
+
+    return mark
+
+
+class PluginContract:
+    """The tests for every kind of plugin."""
+
+    plugin: ClassVar[str]
+    """The name by which configs call the plugin."""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """What the plugin may be registered as."""
+
+    def __init_subclass__(cls) -> None:
+        """Take away the tests that need what this subclass does not say, instead of skipping them at each run."""
+        super().__init_subclass__()
+        for base in cls.__mro__:
+            for name, test in vars(base).items():
+                hooks = getattr(test, "needs", ())
+                if hooks and hasattr(cls, "plugin"):
+                    setattr(cls, name, test if any(_overrides(cls, hook) for hook in hooks) else None)
+
+    @pytest.fixture
+    def options(self) -> Mapping[str, Any]:
+        """The options as a config would give them. Override it where the plugin needs any."""
+        return {}
+
+    @property
+    def plugin_class(self) -> type[Any]:
+        """The class that is registered under the name."""
+        return self._loaded().plugin_class
+
+    def _loaded(self) -> Plugin:
+        return installed_plugins().load(self.plugin)
+
+    def build(self, options: Mapping[str, Any]) -> Any:
+        """Make an instance from options, as a config does.
+
+        Raises:
+            AssertionError: If the options are refused.
+        """
+        converted, problems = read_options(self.plugin_class, options, "it", self.plugin, options)
+        assert not problems, f"the fixture `options` is refused: {problems}"
+        instance, problems = build_plugin(self.plugin_class, converted, "it", options)
+        assert not problems, f"the fixture `options` is refused: {problems}"
+        return instance
+
+    def config(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a whole config that names the plugin; its path is `backends.it` or `processors[0]`."""
+        raise NotImplementedError
+
+    def path(self) -> str:
+        """Return the plugin's path in that config."""
+        return "backends.it"
+
+    # The name
+
+    def test_an_entry_point_declares_the_name(self) -> None:
+        """The name is declared by one installed distribution, and registers an attrs class of the right kind."""
+        declared = [d for d in installed_plugins().declarations if d.name == self.plugin]
+        assert [d.name for d in declared] == [self.plugin], f"declared by {[d.distribution for d in declared]}"
+        loaded = self._loaded()
+        assert loaded.kind in self.kinds
+        assert attrs.has(loaded.plugin_class)
+
+    def test_importing_the_entry_point_imports_no_class(self) -> None:
+        """Where the class has a module of its own, only naming it in a config imports that: listing plugins stays cheap."""
+        (declared,) = [d for d in installed_plugins().declarations if d.name == self.plugin]
+        home = self.plugin_class.__module__
+        if home == declared.module:
+            assert attrs.has(self.plugin_class)  # the short form: one module, which must not be split to be a plugin
+            return
+        code = f"import sys, {declared.module}; sys.exit({home!r} in sys.modules)"
+        path = {"PYTHONPATH": ":".join(filter(None, sys.path))}
+        done = subprocess.run([sys.executable, "-c", code], check=False, env=path, capture_output=True, text=True)
+        assert done.returncode == 0, f"importing {declared.module} imports {home}\n{done.stderr}"
+
+    # The options
+
+    def test_every_option_has_a_help_and_a_fitting_default(self) -> None:
+        """Each option says in one line what it is for, and its default is of its own type."""
+        for option in options_of(self.plugin_class).values():
+            assert option.help, f"{option.name} has no metadata={{'help': ...}}"
+            assert "\n" not in option.help, f"the help of {option.name} has more than one line"
+            if option.default not in (MISSING, None):
+                option.convert(option.default, from_text=False)
+
+    def test_options_refuse_unknown_names(self, options: Mapping[str, Any]) -> None:
+        """A name that is no option is a problem with its place in the config."""
+        assert f"{self.path()}.no_such_option" in self._problems({**options, "no_such_option": 1})
+
+    def test_options_refuse_nonsense(self, options: Mapping[str, Any]) -> None:
+        """For each option there is a value of a wrong type, which is a problem with its place in the config."""
+        for option in options_of(self.plugin_class).values():
+            if option.type in (Any, object):
+                continue
+            found = [self._problems({**options, option.name: nonsense}) for nonsense in _nonsense_for(option)]
+            place = f"{self.path()}.{option.name}"
+            assert any(any(path.startswith(place) for path in paths) for paths in found), (
+                f"{option.name} takes anything"
+            )
+
+    def test_options_that_must_be_given(self, options: Mapping[str, Any]) -> None:
+        """Leaving out an option without a default is a problem with its place in the config."""
+        for option in options_of(self.plugin_class).values():
+            if option.default is MISSING:
+                rest = {name: value for name, value in options.items() if name != option.name}
+                assert f"{self.path()}.{option.name}" in self._problems(rest)
+
+    def _problems(self, options: Mapping[str, Any]) -> list[str]:
+        """The paths of the problems of a config with these options."""
+        try:
+            Tracker.from_config(self.config(options))
+        except ConfigError as error:
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+            return [problem.path for problem in error.problems]
+        return []
+
+    def test_secrets_do_not_show(self, options: Mapping[str, Any]) -> None:
+        """What looks like a secret is marked `repr=False`, and no secret value stands in `repr`."""
+        known = options_of(self.plugin_class)
+        unmarked = [option.name for option in known.values() if _LOOKS_SECRET.search(option.name) and not option.secret]
+        assert not unmarked, f"mark with repr=False: {unmarked}"
+        shown = repr(self.build(options))
+        for name, value in options.items():
+            if known[name].secret and value:
+                assert str(value) not in shown, f"repr shows {name}"
+
+    # The constructor
+
+    def test_the_constructor_does_nothing_outside(self, options: Mapping[str, Any]) -> None:
+        """Building it opens no file for writing, no socket, no database, no process and no thread."""
+        self.build(options)  # what it imports on first use, and creates doing so, is not meant
+
+        def watched() -> None:
+            before = threading.active_count()
+            deeds = _watch_deeds()
+            self.build(options)
+            assert deeds == [], f"the constructor did: {deeds}"
+            assert threading.active_count() == before
+
+        run_in_fork(watched)
+
+
+def _overrides(cls: type[Any], hook: str) -> bool:
+    """Whether a class after the one that first has this fixture has it too."""
+    owners = [base for base in cls.__mro__ if hook in vars(base)]
+    return len(owners) > 1
+
+
+def _nonsense_for(option: Option) -> Iterable[Any]:
+    return [value for value in _NONSENSE if value != option.default]
+
+
+def _watch_deeds() -> list[str]:
+    """Note from now on, until the end of the process, what it does outside itself."""
+    deeds: list[str] = []
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if event in _DEEDS or writes:
+            deeds.append(event if event != "open" else f"open {args[0]!r} to write")
+
+    sys.addaudithook(hook)
+    return deeds
+
+
+def check_pickles(error: BaseException) -> None:
+    """Show that an error comes through pickle as it was: Celery and multiprocessing move errors so.
+
+    Raises:
+        AssertionError: If it does not.
+    """
+    back = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (type(back), str(back)) == (type(error), str(error))

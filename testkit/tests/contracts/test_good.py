@@ -1,0 +1,98 @@
+"""Plugins that keep the contracts pass them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from good import GoodBackend, GoodProcessor, GoodRouter
+
+from eventtracking import Event
+from eventtracking_testkit.contracts import BackendContract, ProcessorContract, RouterContract
+from eventtracking_testkit.contracts.backend import Broken, Stored
+from eventtracking_testkit.distribution import fake_distribution
+from eventtracking_testkit.samples import sample_event
+
+PLUGINS: dict[str, type[Any]] = {"good_file": GoodBackend, "good_mark": GoodProcessor, "good_router": GoodRouter}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def installed() -> Iterator[None]:
+    """Install the plugins."""
+    with fake_distribution("testkit-good", plugins=PLUGINS):
+        yield
+
+
+class TestGoodBackend(BackendContract):
+    """Everything that the contract can be told is told."""
+
+    plugin = "good_file"
+
+    @pytest.fixture
+    def options(self, tmp_path: Path) -> dict[str, Any]:
+        return {"path": str(tmp_path / "events.jsonl"), "password": "s3cr3t"}
+
+    @pytest.fixture
+    def stored(self, options: dict[str, Any]) -> Stored:
+        return lambda: [json.loads(line) for line in Path(options["path"]).read_text().split("\n")[:-1]]
+
+    @pytest.fixture
+    def broken(self, options: dict[str, Any]) -> Broken:
+        """A folder stands where the file should."""
+
+        @contextmanager
+        def break_it() -> Iterator[None]:
+            path, aside = Path(options["path"]), Path(options["path"] + ".aside")
+            if path.exists():
+                path.rename(aside)
+            path.mkdir()
+            yield
+            shutil.rmtree(path)
+            if aside.exists():
+                aside.rename(path)
+
+        return break_it
+
+
+class TestLeast(BackendContract):
+    """The least that can be said is the name."""
+
+    plugin = "good_file"
+
+    @pytest.fixture
+    def options(self, tmp_path: Path) -> dict[str, Any]:
+        return {"path": str(tmp_path / "events.jsonl")}
+
+
+class TestGoodProcessor(ProcessorContract):
+    """An event that is changed, and by the contract's own, others that are."""
+
+    plugin = "good_mark"
+
+
+class TestGoodProcessorDropping(ProcessorContract):
+    """An event that is dropped."""
+
+    plugin = "good_mark"
+
+    @pytest.fixture
+    def sample(self) -> Event:
+        return sample_event(name="drop.this")
+
+
+class TestGoodRouter(RouterContract):
+    """A router that holds nothing."""
+
+    plugin = "good_router"
+
+
+def test_what_is_not_told_is_not_collected() -> None:
+    """Without a way to break the destination, the tests that need it are not there, instead of being skipped."""
+    name = "test_a_broken_destination_and_a_retry"
+    assert getattr(TestLeast, name) is None
+    assert getattr(TestGoodBackend, name) is not None
