@@ -1,0 +1,53 @@
+"""The counts of every route, as a table, and what they say of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.table import Table
+
+from eventtracking import Counts
+from eventtracking_cli._terminal import table
+
+__all__ = ["COLUMNS", "counts_table", "failures_since", "plain_counts", "reasons"]
+
+COLUMNS: Final = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
+_ROOT: Final = "(all)"
+"""What the root is called, whose path is empty."""
+
+
+def counts_table(stats: Mapping[str, Counts]) -> Table:
+    """Make the table of counts, one line a route."""
+    rows = [(path or _ROOT, *(getattr(counts, column) for column in COLUMNS)) for path, counts in stats.items()]
+    headings = [column.replace("_", "-") for column in COLUMNS]
+    return table(("route", *headings), rows, numbers=True)
+
+
+def plain_counts(stats: Mapping[str, Counts]) -> dict[str, dict[str, Any]]:
+    """Return the counts as what JSON can say, by path; the root is `""`."""
+    return {
+        path: {**{column: getattr(counts, column) for column in COLUMNS}, "reasons": dict(counts.reasons)}
+        for path, counts in stats.items()
+    }
+
+
+def reasons(stats: Mapping[str, Counts]) -> list[str]:
+    """Say why events were filtered, failed or dead-lettered, one line a route and reason."""
+    return [
+        f"{path or _ROOT}: {reason} ({count})"
+        for path, counts in stats.items()
+        for reason, count in counts.reasons.items()
+    ]
+
+
+def failures_since(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> int:
+    """Count, over all routes, what has failed for good since, dead letters included."""
+    nothing = Counts()
+    return sum(
+        counts.failed
+        + counts.dead_lettered
+        - before.get(path, nothing).failed
+        - before.get(path, nothing).dead_lettered
+        for path, counts in after.items()
+    )

@@ -1,0 +1,77 @@
+"""Events as people keep them: JSON documents, in our form and in the older one of Open edX tracking logs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from eventtracking import Event
+
+__all__ = ["Line", "read_event", "read_lines"]
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """One line of a file of events."""
+
+    number: int
+    length_bytes: int
+    event: Event | None
+    problem: str = ""
+    """Why there is no event, without the line's text. Empty for a blank line too."""
+
+
+def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
+    """Read JSON lines, one event each. What is wrong with one is told with it; blank ones have no event."""
+    for number, raw in enumerate(lines, 1):
+        event, problem = None, ""
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            event = read_event(text) if text else None
+        except UnicodeDecodeError as error:
+            problem = f"not UTF-8 at byte {error.start + 1}"
+        except ValueError as error:
+            problem = str(error)
+        yield Line(number=number, length_bytes=len(raw), event=event, problem=problem)
+
+
+def read_event(text: str) -> Event:
+    """Read one event from JSON.
+
+    Raises:
+        ValueError: If it is none, in words that hold nothing of the text.
+    """
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno} " if "\n" in text else ""
+        raise ValueError(f"not JSON: {error.msg} at {line}column {error.colno}") from None
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"no usable JSON ({type(error).__name__})") from None
+    if not isinstance(document, dict):
+        raise ValueError("expected a JSON object")
+    return Event.from_dict(_in_our_form(document))
+
+
+def _in_our_form(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the keys `event_type`, `time` and `event` where ours are missing, and data that is text, as browsers sent it."""
+    ours = dict(document)
+    if not ours.get("name") and "event_type" in ours:
+        ours["name"] = ours["event_type"]
+    for key, older in (("timestamp", "time"), ("data", "event")):
+        if key not in ours and older in ours:
+            ours[key] = ours.pop(older)
+    if isinstance(ours.get("data"), str):
+        ours["data"] = _data_from_text(ours["data"])
+    return ours
+
+
+def _data_from_text(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (RecursionError, ValueError):
+        value = text
+    return value if isinstance(value, dict) else {"value": value}

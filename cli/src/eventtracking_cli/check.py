@@ -1,0 +1,99 @@
+"""The command `check`: every problem of the config at once, and whether its backends can be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+from rich.text import Text
+
+from eventtracking import ConfigError, Problem, Tracker
+from eventtracking.config import RouteSpec, Spec, advice, parse
+from eventtracking_cli._terminal import describe_error, json_option, print_json, show, table
+from eventtracking_cli.config import config_option, load_config
+
+__all__ = ["check_command"]
+
+_CLOSE_TIMEOUT_S: Final = 1.0
+"""For backends that were opened only to see whether they can be."""
+
+
+@click.command("check")
+@config_option
+@click.option(
+    "--connect", is_flag=True, help="Open the backends too, and report each. Routers may deliver what they hold."
+)
+@click.option("--strict", is_flag=True, help="Let a warning be a problem.")
+@json_option
+@click.pass_context
+def check_command(ctx: click.Context, config_path: str, connect: bool, strict: bool, as_json: bool) -> None:
+    """Check the config; report all its problems at once.
+
+    Exit status 1 if there is one. A warning is about what is allowed and likely a mistake.
+    """
+    config = load_config(config_path)
+    try:
+        spec = parse(config)
+    except ConfigError as error:
+        _report(config_path, error.problems, (), None, as_json)
+        ctx.exit(1)
+    warnings = advice(spec)
+    opened = _open(config) if connect else None
+    _report(config_path, (), warnings, opened, as_json)
+    if not as_json:
+        _conclude(config_path, spec)
+    if (strict and warnings) or any((opened or {}).values()):
+        ctx.exit(1)
+
+
+def _open(config: Mapping[str, Any]) -> dict[str, str]:
+    """Open each backend; return the error of each route with one, or nothing."""
+    tracker = Tracker.from_config(config)
+    try:
+        errors = tracker.open()
+        leaves = [route for route in _routes(parse(config).routes) if route.plugin is not None]
+        return {leaf.route: describe_error(errors[leaf.route]) if leaf.route in errors else "" for leaf in leaves}
+    finally:
+        tracker.close(_CLOSE_TIMEOUT_S)
+
+
+def _routes(routes: tuple[RouteSpec, ...]) -> Iterator[RouteSpec]:
+    for route in routes:
+        yield route
+        yield from _routes(route.children)
+
+
+def _report(
+    config_path: str,
+    problems: tuple[Problem, ...],
+    warnings: list[Problem] | tuple[Problem, ...],
+    opened: dict[str, str] | None,
+    as_json: bool,
+) -> None:
+    if as_json:
+        print_json({"problems": _plain(problems), "warnings": _plain(warnings), "opened": opened})
+        return
+    if problems:
+        click.echo(f"{config_path}: {ConfigError(problems)}", err=True)
+    for warning in warnings:
+        click.echo(f"{config_path}: warning: {warning}", err=True)
+    if opened is not None:
+        show(table(("route", "open"), [(route, error or "ok") for route, error in opened.items()]))
+
+
+def _plain(problems: tuple[Problem, ...] | list[Problem]) -> list[dict[str, str | None]]:
+    return [
+        {"path": problem.path, "message": problem.message, "found": problem.found, "hint": problem.hint}
+        for problem in problems
+    ]
+
+
+def _conclude(config_path: str, spec: Spec) -> None:
+    routes = list(_routes(spec.routes))
+    processors = len(spec.processors) + sum(len(route.processors) for route in routes)
+    show(Text(f"{config_path}: ok ({_count(len(routes), 'route')}, {_count(processors, 'processor')})"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,115 @@
+"""The command `plugins`: what is installed, and what the options of one plugin are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+import click
+from rich.text import Text
+
+from eventtracking.plugins import BrokenPluginError, Declaration, Plugin, Plugins, UnknownPluginError, installed_plugins
+from eventtracking_cli._terminal import json_option, print_json, show, table
+from eventtracking_cli.options import COLUMNS, option_rows, summary_of
+
+__all__ = ["Entry", "entries", "plugins_command"]
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """One declared plugin and the state that it is in."""
+
+    name: str
+    kind: str
+    """`backend`, `router`, `processor`, `commands` (it adds nothing else), or `?` for a broken one."""
+    version: str
+    distribution: str
+    state: str
+    """`ok`, `broken` or `clash`."""
+    error: str = ""
+
+
+def entries(plugins: Plugins) -> Iterator[Entry]:
+    """Import every installed plugin and tell how each is."""
+    clashes = plugins.clashes()
+    for declaration in plugins.declarations:
+        if declaration.name in clashes:
+            claims = " and ".join(claim.distribution for claim in clashes[declaration.name])
+            yield _entry(declaration, "?", "clash", f"claimed by {claims}; uninstall one of them")
+        else:
+            yield _loaded(plugins, declaration)
+
+
+def _loaded(plugins: Plugins, declaration: Declaration) -> Entry:
+    try:
+        return _entry(declaration, plugins.load(declaration.name).kind, "ok")
+    except BrokenPluginError as error:
+        if _adds_commands_only(plugins, declaration):
+            return _entry(declaration, "commands", "ok")
+        return _entry(declaration, "?", "broken", str(error))
+
+
+def _adds_commands_only(plugins: Plugins, declaration: Declaration) -> bool:
+    """Whether a plugin that registers no class does not mean to."""
+    try:
+        module = plugins.module(declaration)
+    except BrokenPluginError:
+        return False
+    hooks = {name for name in dir(module) if name.startswith("eventtracking_register_")}
+    return hooks == {"eventtracking_register_commands"}
+
+
+def _entry(declaration: Declaration, kind: str, state: str, error: str = "") -> Entry:
+    return Entry(
+        name=declaration.name,
+        kind=kind,
+        version=declaration.version,
+        distribution=declaration.distribution,
+        state=state,
+        error=error,
+    )
+
+
+@click.command("plugins", short_help="List the installed plugins, or the options of one.")
+@click.argument("name", required=False)
+@json_option
+def plugins_command(name: str | None, as_json: bool) -> None:
+    """List the installed plugins, or the options of the one called NAME."""
+    plugins = installed_plugins()
+    if name is None:
+        _list(list(entries(plugins)), as_json)
+    else:
+        _describe(_load(plugins, name), as_json)
+
+
+def _list(found: list[Entry], as_json: bool) -> None:
+    if as_json:
+        print_json([attrs.asdict(entry) for entry in found])
+        return
+    rows = [(e.name, e.kind, e.version, e.distribution, f"{e.state}: {e.error}" if e.error else e.state) for e in found]
+    show(table(("name", "kind", "version", "distribution", "state"), rows))
+
+
+def _load(plugins: Plugins, name: str) -> Plugin:
+    if name in plugins.clashes():
+        claims = " and ".join(claim.distribution for claim in plugins.clashes()[name])
+        raise click.ClickException(f"the plugin name {name!r} is claimed by {claims}; uninstall one of them")
+    try:
+        return plugins.load(name)
+    except UnknownPluginError as error:
+        installed = ", ".join(plugins.names) or "none"
+        raise click.UsageError(f"no plugin named {name!r} is installed; there are {installed}") from error
+    except BrokenPluginError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _describe(plugin: Plugin, as_json: bool) -> None:
+    rows = option_rows(plugin)
+    if as_json:
+        facts = {"name": plugin.name, "kind": plugin.kind, "version": plugin.version}
+        more = {"distribution": plugin.distribution, "summary": summary_of(plugin)}
+        print_json({**facts, **more, "options": [attrs.asdict(row) for row in rows]})
+        return
+    show(Text(f"{plugin.name}: {plugin.kind}, {plugin.distribution} {plugin.version}", style="bold"))
+    show(Text(summary_of(plugin)))
+    show(table(COLUMNS, [row.cells for row in rows]) if rows else Text("It takes no options."))

@@ -1,0 +1,127 @@
+"""The command `plugins`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
+
+import attrs
+import msgspec
+from click.testing import Result
+
+from eventtracking import Event
+from eventtracking_testkit.distribution import fake_distribution
+
+
+@attrs.define(eq=False)
+class Shop:
+    """Sells events.
+
+    And more, which the list does not need.
+    """
+
+    mode: Literal["fast", "slow"] = attrs.field(metadata={"help": "How it sells."})
+    count: Annotated[int, msgspec.Meta(ge=1)] = attrs.field(default=3, metadata={"help": "How many [bold]."})
+    key: str = attrs.field(default="s3cret", repr=False, metadata={"help": "The key."})
+
+    def send(self, events: Sequence[Event]) -> None: ...
+
+
+@attrs.define(eq=False)
+class Plain:
+    def send(self, events: Sequence[Event]) -> None: ...
+
+
+def listing(run: Callable[..., Result]) -> dict[str, dict[str, Any]]:
+    result = run("plugins", "--json")
+    assert result.exit_code == 0
+    return {entry["name"]: entry for entry in json.loads(result.stdout)}
+
+
+def test_the_list_has_every_installed_plugin(run: Callable[..., Result]) -> None:
+    """Name, kind, version, distribution and state."""
+    found = listing(run)
+    assert found["logger"] == {
+        "name": "logger",
+        "kind": "backend",
+        "version": "0.1.0",
+        "distribution": "eventtracking-logger",
+        "state": "ok",
+        "error": "",
+    }
+    assert found["regex_filter"]["kind"] == "processor"
+    table = run("plugins").stdout
+    assert all(name in table for name in found)
+
+
+def test_a_broken_plugin_is_shown_with_its_error(run: Callable[..., Result]) -> None:
+    """The others are listed all the same."""
+    with fake_distribution("acme", version="2.1", modules={"acme": "1/0"}, entry_points={"acme": "acme"}):
+        found = listing(run)
+        table = run("plugins").stdout
+        named = run("plugins", "acme")
+    assert found["acme"]["state"] == "broken"
+    assert "ZeroDivisionError" in found["acme"]["error"]
+    assert found["logger"]["state"] == "ok"
+    assert "broken: 'acme' of acme 2.1 is broken" in table
+    assert named.exit_code == 1
+    assert "ZeroDivisionError" in named.stderr
+
+
+def test_a_clash_is_shown_with_both_distributions(run: Callable[..., Result]) -> None:
+    """Both lines say who else claims the name."""
+    with fake_distribution("acme", plugins={"logger": Plain}):
+        found = [entry for entry in json.loads(run("plugins", "--json").stdout) if entry["name"] == "logger"]
+        named = run("plugins", "logger")
+    assert {entry["distribution"] for entry in found} == {"acme", "eventtracking-logger"}
+    assert {entry["state"] for entry in found} == {"clash"}
+    assert all("acme and eventtracking-logger" in entry["error"] for entry in found)
+    assert named.exit_code == 1
+    assert "claimed by acme and eventtracking-logger" in named.stderr
+
+
+def test_a_plugin_of_commands_alone_is_not_broken(run: Callable[..., Result]) -> None:
+    """It registers no class, and does not mean to."""
+    source = """
+        from eventtracking import hookimpl
+
+        @hookimpl
+        def eventtracking_register_commands(group): ...
+    """
+    with fake_distribution("tools", modules={"tools_of_acme": source}, entry_points={"tools": "tools_of_acme"}):
+        found = listing(run)
+    assert (found["tools"]["kind"], found["tools"]["state"]) == ("commands", "ok")
+
+
+def test_the_options_of_one(run: Callable[..., Result]) -> None:
+    """Name, what is accepted in words, default and help; a secret's default does not show, and nothing is markup."""
+    with fake_distribution("acme", version="1.2", plugins={"shop": Shop}):
+        text = run("plugins", "shop").stdout
+        facts = json.loads(run("plugins", "shop", "--json").stdout)
+    rows = [[cell.strip() for cell in line.split("│")[1:5]] for line in text.splitlines() if "│" in line]
+    assert rows == [
+        ["mode", 'one of "fast", "slow"', "required", "How it sells."],
+        ["count", "an integer, at least 1", "3", "How many [bold]."],
+        ["key", "text", "***", "The key. (secret)"],
+    ]
+    assert text.startswith("shop: backend, acme 1.2\nSells events.\n")
+    assert "s3cret" not in text + json.dumps(facts)
+    assert [option["name"] for option in facts["options"]] == ["mode", "count", "key"]
+    assert facts["summary"] == "Sells events."
+
+
+def test_one_without_options_or_a_docstring(run: Callable[..., Result]) -> None:
+    """It says so, and shows no text that attrs made up."""
+    with fake_distribution("acme", plugins={"plain": Plain}):
+        text = run("plugins", "plain").stdout
+    assert text.endswith("It takes no options.\n")
+    assert "attrs" not in text
+
+
+def test_one_that_is_not_installed_is_wrong_usage(run: Callable[..., Result]) -> None:
+    """Exit status 2, with those that are."""
+    result = run("plugins", "lager")
+    assert result.exit_code == 2
+    assert "no plugin named 'lager' is installed; there are" in result.stderr
+    assert "logger" in result.stderr

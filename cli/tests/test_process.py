@@ -1,0 +1,76 @@
+"""The command `eventtracking` as a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+SCRIPT = Path(sys.executable).parent / "eventtracking"
+COMMANDS = ("plugins", "check", "graph", "schema", "emit", "replay", "explain")
+
+
+def execute(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SCRIPT, *arguments], check=False, capture_output=True, text=True, input=stdin, timeout=60)
+
+
+def test_it_is_installed_as_a_script_and_as_a_module() -> None:
+    """Both print the version of the distribution."""
+    expected = f"eventtracking, version {version('eventtracking-cli')}\n"
+    assert execute("--version").stdout == expected
+    module = [sys.executable, "-m", "eventtracking_cli", "--version"]
+    assert subprocess.run(module, check=True, capture_output=True, text=True).stdout == expected
+
+
+def test_the_exit_statuses(folder: Path) -> None:
+    """0 for success, 1 for problems, 2 for wrong usage; never a traceback."""
+    (folder / "good.toml").write_text('[backends.log]\nplugin = "logger"\n')
+    (folder / "bad.toml").write_text('[backends.log]\nplugin = "lgger"\n')
+    statuses = {
+        ("check", "-c", "good.toml"): 0,
+        ("check", "-c", "bad.toml"): 1,
+        ("check", "-c", "none.toml"): 2,
+        ("check", "--colour"): 2,
+        ("replay", "-c", "good.toml", "none.jsonl"): 2,
+        ("replay", "-c", "good.toml", "-"): 1,
+        ("graph", "-c", "."): 1,
+        ("graph", "--format", "png"): 2,
+        ("nothing",): 2,
+    }
+    for arguments, status in statuses.items():
+        done = execute(*arguments, stdin="{")
+        assert (arguments, done.returncode) == (arguments, status)
+        assert "Traceback" not in done.stderr
+        assert bool(done.stderr) is bool(status)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(run: Callable[..., Result], command: str) -> None:
+    """`--help` says what it does, and each of its options has a help."""
+    text = run(command, "--help").stdout
+    assert len(text.splitlines()) > 5
+    assert "..." not in next(line for line in run("--help").stdout.splitlines() if line.split()[:1] == [command])
+
+
+def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
+    """`eventtracking schema | head -1`."""
+    done = subprocess.run(
+        ["bash", "-c", f"{SCRIPT} schema | head -n 1"], check=True, capture_output=True, text=True, cwd=folder
+    )
+    assert done.stdout == "{\n"
+    assert "Traceback" not in done.stderr
+
+
+def test_output_that_is_not_utf8(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trees and tables fall back to ASCII; a name that has none of it does not end the command in a traceback."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (folder / "eventtracking.toml").write_text('[backends."é"]\nplugin = "logger"\n', encoding="utf-8")
+    for arguments in (["graph"], ["plugins"], ["emit", "é"]):
+        done = execute(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,349 @@
+"""The command `replay`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from click.testing import Result
+
+from eventtracking import Counts, DataError, Event, Tracker
+from eventtracking.protocols import Downstream
+from eventtracking_testkit.distribution import fake_distribution
+
+CONFIG = """
+[backends.store]
+plugin = "sqlite"
+path = "events.db"
+
+[backends.log]
+plugin = "logger"
+"""
+
+ID = "019cad90-e61e-7a6a-84a2-cbcc0c5c7fd0"
+LINES = [
+    json.dumps(
+        {
+            "name": "a",
+            "timestamp": "2026-03-02T08:01:20.414002+01:00",
+            "id": ID,
+            "context": {"u": 1},
+            "data": {"n": "é"},
+        }
+    ),
+    "",
+    json.dumps({"name": "b"}),
+    "{not json",
+    json.dumps({"data": {"secret": "hunter2"}}),
+    "[1, 2]",
+    json.dumps({"name": "c", "timestamp": "yesterday, hunter2"}),
+    json.dumps({"name": "d", "colour": "red"}),
+]
+GOOD = [line for line in LINES if json.loads(line if line.startswith('{"') else "{}").get("name") in ("a", "b", "d")]
+
+
+def stored(path: str = "events.db") -> dict[str, dict[str, Any]]:
+    with closing(sqlite3.connect(path)) as store:
+        rows = store.execute("SELECT name, id, timestamp, context, data FROM events").fetchall()
+    return {r[0]: {"id": r[1], "timestamp": r[2], "context": json.loads(r[3]), "data": json.loads(r[4])} for r in rows}
+
+
+def counts_in(text: str) -> dict[str, list[int]]:
+    rows = [line.replace("│", " ").split() for line in text.splitlines() if "│" in line]
+    return {row[0]: [int(cell) for cell in row[1:]] for row in rows}
+
+
+def write(path: Path, lines: Sequence[str]) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_events_keep_their_time_and_id(run: Callable[..., Result], config: Callable[..., Path], folder: Path) -> None:
+    """Those that have one; the others get theirs. At the end stand the counts of each route."""
+    config(CONFIG)
+    write(folder / "events.jsonl", GOOD)
+    result = run("replay", "events.jsonl", "--log", "log")
+    assert result.exit_code == 0
+    found = stored()
+    assert found["a"] == {
+        "id": ID,
+        "timestamp": found["a"]["timestamp"],
+        "context": {"u": 1},
+        "data": {"n": "é"},
+    }
+    assert found["a"]["timestamp"].startswith("2026-03-02T07:01:20.414002")
+    assert found["b"]["id"] != found["d"]["id"]
+    assert counts_in(result.stdout) == {name: [3, 3, 0, 0, 0, 0] for name in ("(all)", "store", "log")}
+    assert json.loads((folder / "log").read_text().splitlines()[2])["colour"] == "red"
+
+
+def test_malformed_lines_are_reported_and_do_not_stop_the_rest(
+    run: Callable[..., Result], config: Callable[..., Path], folder: Path
+) -> None:
+    """Each with its number and without its text; blank lines are none. Exit status 1."""
+    config(CONFIG)
+    write(folder / "events.jsonl", LINES)
+    result = run("replay", "events.jsonl", "--log", "log")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "line 4: not JSON: Expecting property name enclosed in double quotes at column 2",
+        "line 5: an event needs a `name` that is text",
+        "line 6: expected a JSON object",
+        "line 7: the event's `timestamp` must be a datetime or RFC 3339 text",
+        "warning: 4 malformed lines were left out",
+    ]
+    assert set(stored()) == {"a", "b", "d"}
+    assert counts_in(result.stdout)["store"] == [3, 3, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b'{"name": "\xff"}', "line 1: not UTF-8 at byte 11"),
+        (b"[" * 200_000, "line 1: no usable JSON (RecursionError)"),
+        (b'{"name": "a", "data": {"n": ' + b"9" * 10_000 + b"}}", "line 1: no usable JSON (ValueError)"),
+        (b'{"name": "a", "context": 5}', "line 1: the event's `context` must be a mapping, not int"),
+        (b'{"name": 5}', "line 1: an event needs a `name` that is text"),
+    ],
+)
+def test_odd_lines(run: Callable[..., Result], config: Callable[..., Path], line: bytes, problem: str) -> None:
+    """Whatever a file holds, the line is named and the next one goes through."""
+    config(CONFIG)
+    result = run("replay", "-", "--log", "log", stdin=line + b'\r\n{"name": "good"}')
+    assert result.stderr.splitlines()[0] == problem
+    assert result.exit_code == 1
+    assert set(stored()) == {"good"}
+
+
+def test_from_a_pipe_with_a_byte_order_mark(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+    """`-` is the standard input."""
+    config(CONFIG)
+    result = run("replay", "-", "--log", "log", "--json", stdin=b'\xef\xbb\xbf{"name": "a"}\r\n')
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["store"]["delivered"] == 1
+
+
+def test_twice_is_once_in_a_store(run: Callable[..., Result], config: Callable[..., Path], folder: Path) -> None:
+    """Because the id is kept."""
+    config(CONFIG)
+    write(folder / "events.jsonl", GOOD[:1])
+    for _ in range(2):
+        assert run("replay", "events.jsonl", "--log", "log").exit_code == 0
+    assert len(stored()) == 1
+
+
+OLDER = {
+    "name": "edx.video.played",
+    "event_type": "play_video",
+    "time": "2023-08-23T20:37:45.526615+00:00",
+    "event": '{"id": "v1", "currentTime": 3}',
+    "context": {"user_id": 3},
+    "username": "student",
+}
+
+
+def test_the_older_form_is_understood(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+    """`time` and `event` (JSON text from a browser too) are moved to our keys; `event_type` names an event without a name."""
+    config(CONFIG)
+    nameless = {"event_type": "/event", "time": "2023-08-23T20:37:45", "event": "input_1=a&input_2=b"}
+    text = "\n".join(json.dumps(event) for event in (OLDER, nameless))
+    assert run("replay", "-", "--log", "log", stdin=text.encode()).exit_code == 0
+    found = stored()
+    assert found["edx.video.played"]["data"] == {"id": "v1", "currentTime": 3}
+    assert found["edx.video.played"]["timestamp"].startswith("2023-08-23T20:37:45.526615")
+    assert found["/event"]["data"] == {"value": "input_1=a&input_2=b"}
+    logged = json.loads(Path("log").read_text().splitlines()[0])
+    assert (logged["username"], logged["event_type"], "time" in logged) == ("student", "play_video", False)
+
+
+@attrs.define(eq=False)
+class Down:
+    """Never delivers."""
+
+    def send(self, events: Sequence[Event]) -> None:
+        raise ConnectionError
+
+
+PEAKS: list[int] = []
+FLUSHES: list[float] = []
+
+
+@attrs.define(eq=False, slots=False)
+class Hold:
+    """A router that holds events until it is flushed, and notes how many it held."""
+
+    gives_up: bool = False
+    _held: list[Event] = attrs.field(init=False, factory=list)
+    _delivered: int = attrs.field(init=False, default=0)
+
+    def bind(self, downstream: Downstream) -> None:
+        self.downstream = downstream
+
+    def send(self, events: Sequence[Event]) -> None:
+        self._held += events
+        PEAKS.append(len(self._held))
+
+    def flush(self, timeout_s: float) -> bool:
+        FLUSHES.append(timeout_s)
+        if not self.gives_up:
+            self.downstream.deliver(self._held)
+            self._delivered += len(self._held)
+            self._held = []
+        return not self._held
+
+    def counts(self) -> dict[str, Counts]:
+        held = len(self._held)
+        return {self.downstream.path: Counts(received=self._delivered + held, delivered=self._delivered, pending=held)}
+
+
+@pytest.fixture
+def routers() -> Iterator[None]:
+    PEAKS.clear()
+    FLUSHES.clear()
+    with fake_distribution(plugins={"down": Down, "hold": Hold}):
+        yield
+
+
+def many(count: int) -> bytes:
+    return b"".join(b'{"name": "n%d"}\n' % number for number in range(count))
+
+
+@pytest.mark.usefixtures("routers")
+def test_an_event_that_fails_is_exit_status_1(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+    """One backend is down; the other has the event, and the reason is told."""
+    config(CONFIG + '[backends.down]\nplugin = "down"\n')
+    result = run("replay", "-", "--log", "log", stdin=b'{"name": "a"}')
+    assert result.exit_code == 1
+    assert set(stored()) == {"a"}
+    assert "down: failed: ConnectionError (1)" in result.stdout
+
+
+HOLD = '[backends.hold]\nplugin = "hold"\n[backends.hold.backends.store]\nplugin = "sqlite"\npath = "events.db"\n'
+
+
+@pytest.mark.usefixtures("routers")
+def test_what_routers_hold_is_flushed(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+    """The counts at the end are those after it."""
+    config(HOLD)
+    result = run("replay", "-", stdin=many(10))
+    assert result.exit_code == 0
+    assert counts_in(result.stdout)["hold/store"] == [10, 10, 0, 0, 0, 0]
+
+
+@pytest.mark.usefixtures("routers")
+def test_a_long_file_does_not_overflow_a_router(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+    """The replay waits for one that holds thousands."""
+    config(HOLD)
+    result = run("replay", "-", stdin=many(20_000))
+    assert result.exit_code == 0
+    assert counts_in(result.stdout)["hold"] == [20_000, 20_000, 0, 0, 0, 0]
+    assert max(PEAKS) < 10_000
+
+
+@pytest.mark.usefixtures("routers")
+def test_a_dead_destination_is_waited_for_once(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+    """What is left at the end is told, and exit status 1."""
+    config(HOLD.replace('"hold"\n', '"hold"\ngives_up = true\n', 1))
+    result = run("replay", "-", "--timeout", "2", stdin=many(20_000))
+    assert result.exit_code == 1
+    assert counts_in(result.stdout)["hold"] == [20_000, 0, 0, 0, 0, 20_000]
+    assert "warning: not everything was delivered within 2 s; see the column `pending`" in result.stderr
+    assert 2 <= len(FLUSHES) <= 8  # while reading, at the end, and in close(), each with a second turn
+
+
+def test_what_a_strict_tracker_refuses_is_malformed(
+    run: Callable[..., Result], config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line is named and the rest goes on. (How deep data must be to be refused depends on the stack, so say it here.)"""
+    config("strict = true\n" + CONFIG)
+    submit = Tracker.submit
+
+    def picky(tracker: Tracker, event: Event) -> None:
+        if event.name == "deep":
+            raise DataError(["nested too deeply"])
+        submit(tracker, event)
+
+    monkeypatch.setattr(Tracker, "submit", picky)
+    result = run("replay", "-", "--log", "log", stdin=b'{"name": "deep"}\n{"name": "good"}')
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0] == "line 1: nested too deeply"
+    assert set(stored()) == {"good"}
+
+
+def test_an_interrupt_ends_it_with_the_counts(config: Callable[..., Path]) -> None:
+    """Ctrl-C: what was sent is delivered and counted, and exit status 1."""
+    config(CONFIG)
+    command = [str(Path(sys.executable).parent / "eventtracking"), "replay", "-", "--log", "log"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(many(3))
+        process.stdin.flush()
+        wait_until(lambda: Path("log").exists() and len(Path("log").read_text().splitlines()) == 3)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)  # before its standard input ends, which would end it too
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert counts_in(out.decode())["store"] == [3, 3, 0, 0, 0, 0]
+    assert re.fullmatch(r"warning: interrupted after [23] events\n", err.decode())
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it took too long")
+
+
+def test_a_terminal_shows_how_far_it_is(config: Callable[..., Path], folder: Path) -> None:
+    """A bar on the standard error, above which log lines and malformed lines stand whole; none of it in a pipe."""
+    config(CONFIG)
+    write(folder / "events.jsonl", LINES)
+    command = [str(Path(sys.executable).parent / "eventtracking"), "replay", "events.jsonl"]
+    piped = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert piped.stderr.splitlines()[0] == json.dumps(
+        json.loads(piped.stderr.splitlines()[0]), separators=(",", ":"), ensure_ascii=False
+    )
+    assert "%" not in piped.stderr
+    shown = on_a_terminal(command)
+    assert "100%" in shown
+    assert "line 4: not JSON" in shown
+    assert f'"id":"{ID}"}}' in shown
+
+
+def on_a_terminal(command: Sequence[str]) -> str:
+    """Run a command whose standard error is a terminal; what it shows there."""
+    ours, theirs = pty.openpty()
+    chunks: list[bytes] = []
+
+    def read() -> None:
+        while select.select([ours], [], [], 30)[0]:
+            try:
+                chunks.append(os.read(ours, 65_536))
+            except OSError:  # the other end is closed
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=theirs, env=environ, timeout=60)
+    os.close(theirs)
+    reader.join(60)
+    os.close(ours)
+    return b"".join(chunks).decode()
