@@ -1,0 +1,60 @@
+"""Tells the log about dropped events, on a thread of its own and at a bounded rate."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+__all__ = ["Alarm"]
+
+_log = logging.getLogger("eventtracking.buffer")
+_FIRST_DELAY_S: Final = 0.05
+_EVERY_S: Final = 10.0
+_ENDS_AFTER_S: Final = 60.0
+
+
+class Alarm:
+    """Collects what happened, from any thread, without waiting; the log hears of it every ten seconds at most.
+
+    Args:
+        path: The route that speaks.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._new: dict[str, int] = {}
+        self._starter = threading.Lock()
+        self._end = threading.Event()
+
+    def note(self, text: str, count: int = 1) -> None:
+        """Have the log told that something happened to so many events."""
+        self._new[text] = self._new.get(text, 0) + count
+        if self._starter.acquire(blocking=False):
+            try:
+                threading.Thread(target=self._run, name=f"eventtracking-buffer-alarm:{self._path}", daemon=True).start()
+            except RuntimeError:  # the interpreter ends; `tell` is called once more when the buffer closes
+                self._starter.release()
+
+    def _run(self) -> None:
+        pause_s, quiet_since = _FIRST_DELAY_S, time.monotonic()
+        while not self._end.wait(pause_s):
+            pause_s = _EVERY_S
+            if self.tell():
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since > _ENDS_AFTER_S:
+                break
+        self._starter.release()
+
+    def tell(self) -> bool:
+        """Tell what has been collected. Return whether there was anything."""
+        told, self._new = self._new, {}
+        for text, count in told.items():
+            _log.warning("buffer %r: %d event%s %s", self._path, count, "" if count == 1 else "s", text)
+        return bool(told)
+
+    def close(self) -> None:
+        """Tell the rest and end."""
+        self._end.set()
+        self.tell()

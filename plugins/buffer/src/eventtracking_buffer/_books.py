@@ -1,0 +1,106 @@
+"""The books of a buffer on disk, as any process can read them: the state, and what the journal holds beyond it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from pathlib import Path
+
+import attrs
+
+from eventtracking import Counts
+from eventtracking_buffer._journal import JournalReader, journal_files
+from eventtracking_buffer._state import Snapshot, State
+
+__all__ = ["Balance", "Books"]
+
+_LOOKS = 20
+
+
+@attrs.frozen(kw_only=True)
+class Balance:
+    """How a buffer on disk stands."""
+
+    counts: dict[str, Counts]
+    pending: int
+    pending_bytes: int
+    oldest_at: float | None
+    """When the oldest event that waits was stored, in seconds since 1970."""
+
+
+class Books:
+    """Reads the books. Only what has come since the last time is read from the journal."""
+
+    def __init__(self, folder: Path, path: str, leaves: Collection[str], state: State) -> None:
+        self._folder = folder
+        self._path = path
+        self._leaves = tuple(leaves)
+        self._state = state
+        self._readers: dict[str, JournalReader] = {}
+        self._lock = threading.RLock()
+        self._reading = False
+        self._last: Balance | None = None
+
+    def balance(self) -> Balance:
+        """Measure.
+
+        Raises:
+            OSError, sqlite3.Error: If the medium refuses.
+        """
+        with self._lock:
+            if self._reading:  # a signal handler has interrupted this very thread
+                return self._last or Balance(counts={}, pending=0, pending_bytes=0, oldest_at=None)
+            self._reading = True
+            try:
+                self._last = self._look()
+            finally:
+                self._reading = False
+            return self._last
+
+    def _look(self) -> Balance:
+        for _ in range(_LOOKS):
+            snapshot = self._state.snapshot()
+            try:
+                return self._measure(snapshot)
+            except FileNotFoundError:  # the deliverer has just deleted a file that it is done with
+                continue
+        raise OSError(f"the journal in {self._folder} does not hold still")
+
+    def _measure(self, snapshot: Snapshot) -> Balance:
+        received = pending = waiting_bytes = 0
+        oldest: float | None = None
+        names = [name for name in journal_files(self._folder) if name not in snapshot.retired]
+        self._forget(names)
+        for name in names:
+            places = [snapshot.cursors.get((leaf, name), (0, 0)) for leaf in self._leaves]
+            offset, records = min(places)
+            end, total = self._count(name, max(places))
+            received += total
+            pending += total - records
+            waiting_bytes += end - offset
+            pending += sum(file == name and at < offset for file, at in snapshot.retried)
+            if oldest is None and total > records:
+                oldest = self._stored_at(name, offset)
+        pending += snapshot.reopened
+        own = snapshot.counts.get(self._path, Counts()) + Counts(received=received, pending=pending)
+        return Balance(
+            counts={**snapshot.counts, self._path: own}, pending=pending, pending_bytes=waiting_bytes, oldest_at=oldest
+        )
+
+    def _count(self, name: str, known: tuple[int, int]) -> tuple[int, int]:
+        """Return the end of the last whole record of a file, and how many events there are."""
+        reader = self._readers.setdefault(name, JournalReader(self._folder / name))
+        if known[0] > reader.offset:
+            reader.offset, reader.records = known
+        if reader.size() > reader.offset:
+            for record in reader.read():
+                reader.advance(record)
+        return reader.offset, reader.records
+
+    def _stored_at(self, name: str, offset: int) -> float | None:
+        record = self._readers[name].record_at(offset)
+        return record.stored_at if record is not None and record.kind else None
+
+    def _forget(self, names: Collection[str]) -> None:
+        for name in [name for name in self._readers if name not in names]:
+            self._readers.pop(name).close()

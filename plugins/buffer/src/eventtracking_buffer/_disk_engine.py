@@ -1,0 +1,418 @@
+"""What drives a buffer on disk: the journal for this process, and, in one process at a time, the delivery."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from eventtracking import Counts, Event, Rejected
+from eventtracking.errors import DeliveryError
+from eventtracking.protocols import Downstream
+from eventtracking_buffer import codec
+from eventtracking_buffer._alarm import Alarm
+from eventtracking_buffer._books import Balance, Books
+from eventtracking_buffer._disk import DiskStore
+from eventtracking_buffer._folder import DeliveryLock, open_state, prepare_folder
+from eventtracking_buffer._journal import JournalWriter
+from eventtracking_buffer._keeper import Keeper
+from eventtracking_buffer._lane import Lane
+from eventtracking_buffer._letters import letters_in, request
+from eventtracking_buffer._memory_engine import MemoryEngine
+from eventtracking_buffer._records import EVENT, frame
+from eventtracking_buffer._state import State
+from eventtracking_buffer._worker import Worker
+from eventtracking_buffer.dead_letters import DeadLetter, Selection
+
+if TYPE_CHECKING:
+    from eventtracking_buffer.router import BufferRouter
+
+__all__ = ["DiskEngine"]
+
+_POLL_S: Final = 0.01
+_MEASURE_S: Final = 0.02
+_STOP_S: Final = 0.2
+_DISK_PAUSE_S: Final = 1.0
+_MAX_FALLBACK_EVENTS: Final = 10_000
+_STUCK_FAILURES: Final = 3
+_STANDSTILL_S: Final = 1.0
+_OVERSHOOT: Final = 1.1
+_LANE_WAIT_S: Final = 0.5
+_DROPPED_OLDEST: Final = "the buffer was full, and newer events came"
+
+
+class DiskEngine:
+    """Runs one buffer in one process. `send` appends to this process's file of the journal, without a lock.
+
+    While the disk refuses, events wait in a bounded memory buffer, and say so.
+
+    Args:
+        options: The router, for its options.
+    """
+
+    def __init__(self, options: BufferRouter, downstream: Downstream) -> None:
+        self._options = options
+        self._path = downstream.path
+        self._downstream = downstream
+        self._folder = Path(options.folder)
+        self._synced = options.sync == "always"
+        self._alarm = Alarm(self._path)
+        self._lock = DeliveryLock(self._folder)
+        self._writer: JournalWriter | None = None
+        self._state: State | None = None
+        self._books: Books | None = None
+        self._store: DiskStore | None = None
+        self._lanes: dict[str, Lane] = {}
+        self._workers: dict[str, Worker] = {}
+        self._fallback: MemoryEngine | None = None
+        self._disk_from = 0.0
+        self._room = self._room_bytes = 0
+        self._measured_at = 0.0
+        self._final: Balance | None = None
+        self._closed = False
+        self._keeper = Keeper(self._keep, f"eventtracking-buffer:{self._path}")
+        self._prepare()
+        self._keeper.start()
+
+    # Opening
+
+    def _prepare(self) -> None:
+        """Open the files. Where that fails, events wait in memory, and the keeper tries again."""
+        try:
+            for name in prepare_folder(self._folder):
+                self._alarm.note(f"may be lost: what stood in the place of the folder was set aside as {name}")
+            state, aside = open_state(self._folder, self._synced)
+        except (OSError, sqlite3.Error) as error:
+            self._disk_failed(error)
+            return
+        for name in aside:
+            self._alarm.note(f"may come again: the damaged state was set aside as {name}")
+            with state.transaction():
+                state.add_counts(self._path, Counts(reasons={"damaged state set aside": 1}))
+        self._state = state
+        self._books = Books(self._folder, self._path, self._downstream.leaves, state)
+        self._writer = JournalWriter(self._folder, self._synced)
+        self._disk_from = 0.0
+        with suppress(OSError, sqlite3.Error):
+            self._measure()
+
+    def _disk_failed(self, error: Exception) -> None:
+        self._disk_from = time.monotonic() + _DISK_PAUSE_S
+        self._alarm.note(f"kept in memory, because the disk refuses ({type(error).__name__}: {_cause(error)})", 0)
+
+    # Taking events over
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Store the events and return.
+
+        Raises:
+            Rejected: For those that found no room.
+        """
+        if self._closed:
+            raise DeliveryError("the buffer is closed")
+        now = time.time()
+        data = b"".join([frame(codec.encode(event), EVENT, now) for event in events])
+        refused: dict[str, str] = {}
+        if self._room < len(events) or self._room_bytes < len(data):
+            events, data, refused = self._fit(events, data, now)
+        if events:
+            self._store_all(events, data)
+        if refused:
+            self._alarm.note("refused: the buffer is full", len(refused))
+            raise Rejected(refused)
+
+    def _store_all(self, events: Sequence[Event], data: bytes) -> None:
+        writer = self._writer
+        if writer is None or (self._disk_from and time.monotonic() < self._disk_from):
+            self._fall_back(events)
+            return
+        try:
+            writer.append(data)
+        except OSError as error:
+            self._disk_failed(error)
+            self._fall_back(events)
+            return
+        self._disk_from = 0.0
+        self._room -= len(events)
+        self._room_bytes -= len(data)
+        for leaf, lane in self._lanes.items():
+            lane.arrived += len(events)
+            if lane.arrived >= lane.wake_at:
+                self._workers[leaf].wake()
+
+    def _fall_back(self, events: Sequence[Event]) -> None:
+        if self._fallback is None:
+            limit = min(self._options.limit_events, _MAX_FALLBACK_EVENTS)
+            options = attrs.evolve(self._options, storage="memory", max_events=limit, when_full="drop_newest")
+            self._fallback = MemoryEngine(options, self._downstream)
+        self._alarm.note("kept in memory, because the disk refuses", len(events))
+        self._fallback.send(events)
+
+    def _fit(self, events: Sequence[Event], data: bytes, now: float) -> tuple[Sequence[Event], bytes, dict[str, str]]:
+        """Do what `when_full` says; return what may be stored, and why the rest may not."""
+        if self._writer is None or self._make_room(len(events), len(data)):
+            return events, data, {}
+        fitting: list[Event] = []
+        pieces: list[bytes] = []
+        room, room_bytes = self._room, self._room_bytes
+        for event in events:
+            piece = frame(codec.encode(event), EVENT, now)
+            if room > len(fitting) and room_bytes >= len(piece):
+                fitting.append(event)
+                pieces.append(piece)
+                room_bytes -= len(piece)
+        kept = {event.id for event in fitting}
+        return fitting, b"".join(pieces), {e.id: "the buffer is full" for e in events if e.id not in kept}
+
+    def _make_room(self, count: int, size: int) -> bool:
+        mode = self._options.when_full
+        deadline = time.monotonic() + (self._options.block_timeout_s if mode == "block" else 0.0)
+        while True:
+            if time.monotonic() - self._measured_at > _MEASURE_S or mode != "block":
+                with suppress(OSError, sqlite3.Error):
+                    self._measure()
+            if self._room >= count and self._room_bytes >= size:
+                return True
+            if mode == "drop_oldest" and self._drop_oldest(count, size):
+                return True
+            if time.monotonic() >= deadline or self._is_own_thread() or self._closed:
+                return False
+            time.sleep(_POLL_S)
+
+    def _measure(self) -> Balance:
+        """Look how much room there is. What other processes store in the meantime is seen next time."""
+        assert self._books is not None  # noqa: S101 - callers have looked
+        balance = self._balance()
+        self._room = self._options.limit_events - balance.pending
+        limit = self._options.max_bytes
+        self._room_bytes = (1 << 62) if limit is None else limit - balance.pending_bytes
+        self._measured_at = time.monotonic()
+        return balance
+
+    def _drop_oldest(self, count: int, size: int) -> bool:
+        """Give up the oldest events, if this process delivers; the one that does follows within moments otherwise."""
+        if self._store is None:
+            return self._room > -self._options.limit_events * (_OVERSHOOT - 1.0)
+        if self._is_own_thread():
+            return False
+        while self._room < count or self._room_bytes < size:
+            if not self._give_up(max(count - self._room, 1)):
+                return False
+            self._measure()
+        return True
+
+    def _give_up(self, count: int) -> int:
+        """Fail the oldest events that the most backward leaf has not had. Return how many there were."""
+        store = self._store
+        if store is None:
+            return 0
+        leaf = max(self._lanes, key=store.waiting)
+        given_up = store.give_up_oldest(leaf, count, _DROPPED_OLDEST)
+        if given_up:
+            self._alarm.note("dropped: the buffer is full, and newer events came", given_up)
+        return given_up
+
+    def _is_own_thread(self) -> bool:
+        return self._keeper.is_current or any(worker.is_current for worker in self._workers.values())
+
+    # Delivering, in one process at a time
+
+    def _keep(self) -> float:
+        """Look after everything once. Return how many seconds to wait before the next time."""
+        if self._closed:
+            return _LANE_WAIT_S
+        if self._writer is None:
+            if time.monotonic() >= self._disk_from:
+                self._prepare()
+            return _DISK_PAUSE_S
+        try:
+            if self._store is None and not self._take_over():
+                return _LANE_WAIT_S
+            self._look_after()
+        except (OSError, sqlite3.Error) as error:
+            self._alarm.note(f"wait: the disk refuses ({type(error).__name__}: {_cause(error)})", 0)
+            return _DISK_PAUSE_S
+        return 0.05
+
+    def _take_over(self) -> bool:
+        if not self._lock.is_mine and not self._lock.take():
+            return False
+        assert self._state is not None  # noqa: S101 - it is opened before the writer
+        store = DiskStore(self._folder, self._downstream, self._state, self._alarm.note)
+        lanes = {leaf: Lane(leaf, self._downstream, store, self._options.pace()) for leaf in self._downstream.leaves}
+        store.take_over(lanes)
+        self._workers = {
+            leaf: Worker(lane, f"eventtracking-buffer:{leaf}", max_wait_s=_LANE_WAIT_S) for leaf, lane in lanes.items()
+        }
+        self._store, self._lanes = store, lanes
+        return True
+
+    def _look_after(self) -> None:
+        store = self._store
+        if store is None:
+            return
+        store.refresh()
+        for leaf, lane in self._lanes.items():
+            if lane.has_work and (store.waiting(leaf) >= lane.wake_at or lane.is_overdue):
+                self._workers[leaf].wake()
+        if self._keeper.every("requests", 0.2):
+            store.requests(self._lanes)
+            store.write()
+            store.note_lanes(self._lanes.values())
+        if self._keeper.every("retire", 0.5):
+            store.retire(self._writer.name if self._writer else "")
+        if self._options.when_full == "drop_oldest" and self._keeper.every("measure", 0.2):
+            self._measure()
+            if self._room < 0:
+                self._give_up(-self._room)
+
+    # The end
+
+    def flush(self, timeout_s: float) -> bool:
+        """Deliver what waits, within the time. Where every leaf that something waits for fails, it stays on disk at once.
+
+        It does not wait for as many events as come meanwhile.
+        """
+        deadline = time.monotonic() + timeout_s
+        hurried = False
+        still_since, least, goal = time.monotonic(), 1 << 62, -1
+        while True:
+            self._keeper.drive()
+            if self._store is not None and not hurried:
+                hurried = True
+                self._hurry()
+            done = self._fallback is None or self._fallback.flush(0.0)
+            own = self._own_counts()
+            left, goal = own.pending, own.received if goal < 0 else goal
+            late = time.monotonic() >= deadline or self._is_own_thread()
+            if late or (done and (left == 0 or own.settled >= goal)):
+                return done and left == 0
+            if left < least:
+                least, still_since = left, time.monotonic()
+            if done and self._is_stuck(hurried, time.monotonic() - still_since):
+                return False
+            for worker in self._workers.values():
+                worker.drive(deadline)
+            time.sleep(min(_POLL_S, max(deadline - time.monotonic(), 0.0)))
+
+    def _own_counts(self) -> Counts:
+        if self._books is None:
+            return Counts()
+        try:
+            return self._balance().counts.get(self._path, Counts())
+        except (OSError, sqlite3.Error):
+            return Counts(received=1, pending=1)
+
+    def _hurry(self) -> None:
+        for leaf, lane in self._lanes.items():
+            lane.hurry = True
+            self._workers[leaf].wake()
+
+    def _is_stuck(self, hurried: bool, still_s: float) -> bool:
+        if not hurried:
+            return still_s > _STANDSTILL_S
+        busy = [lane for lane in self._lanes.values() if lane.has_work]
+        return bool(busy) and all(lane.failures >= _STUCK_FAILURES and not lane.hurry for lane in busy)
+
+    def close(self) -> None:
+        """End the threads and let go of the files. What is not delivered stays on disk."""
+        if self._closed:
+            return
+        self._closed = True
+        self._keeper.stop(_STOP_S)
+        for worker in self._workers.values():
+            worker.stop(0.0)
+        deadline = time.monotonic() + _STOP_S
+        for worker in self._workers.values():
+            worker.stop(max(deadline - time.monotonic(), 0.0))
+        if self._fallback is not None:
+            self._fallback.close()
+        with suppress(OSError, sqlite3.Error):
+            self._close_files()
+        self._alarm.close()
+
+    def _close_files(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        try:
+            if self._store is not None:
+                self._store.write()
+                self._store.refresh()
+                self._store.retire("")
+            if self._books is not None:
+                self._final = self._balance()
+        finally:
+            if self._store is not None:
+                self._store.close()
+            self._lock.release()
+            if self._state is not None:
+                self._state.close()
+
+    def after_fork(self) -> None:
+        """In a forked child, let go of what is the parent's without touching it."""
+        self._lock.release()
+        if self._writer is not None:
+            self._writer.close()
+        if self._state is not None:  # neither closed nor collected here, ever: SQLite would disturb the parent
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._state.connection))
+
+    # Looking in
+
+    def _balance(self) -> Balance:
+        if self._books is None:
+            raise OSError(f"{self._folder} cannot be opened")
+        with self._store.lock if self._store is not None else nullcontext():
+            balance = self._books.balance()
+            return balance if self._store is None else self._store.with_taken(balance)
+
+    def counts(self) -> Mapping[str, Counts]:
+        """The counts of the buffer's own path and of those below, of all processes that use it."""
+        kept: dict[str, Counts] = {}
+        if self._final is not None:
+            kept = self._final.counts
+        elif self._books is not None:
+            kept = self._balance().counts
+        if self._fallback is not None:
+            own = self._fallback.counts()[self._path]
+            kept = {**kept, self._path: kept.get(self._path, Counts()) + own}
+        return kept or {self._path: Counts()}
+
+    def letters(self, selection: Selection) -> list[DeadLetter]:
+        """Return dead letters."""
+        found = [] if self._state is None else letters_in(self._state, selection)
+        return found + ([] if self._fallback is None else self._fallback.letters(selection))
+
+    def replay(self, selection: Selection) -> int:
+        """Have the process that delivers deliver dead letters once more."""
+        return self._request(selection, "replay")
+
+    def purge(self, selection: Selection) -> int:
+        """Have the process that delivers give dead letters up."""
+        return self._request(selection, "purge")
+
+    def _request(self, selection: Selection, what: str) -> int:
+        count = 0 if self._state is None else request(self._state, selection, what)
+        self._keeper.wake()
+        if self._fallback is not None:
+            count += self._fallback.replay(selection) if what == "replay" else self._fallback.purge(selection)
+        return count
+
+    def status(self) -> dict[str, Any]:
+        """Tell how it stands."""
+        return {
+            "pending": self._own_counts().pending,
+            "deliverer": self._lock.holder() if not self._lock.is_mine else {"pid": os.getpid()},
+            "lanes": [lane.status() for lane in self._lanes.values()],
+        }
+
+
+def _cause(error: Exception) -> str:
+    """Say what the system says, which holds no event's values."""
+    return (error.strerror or "") if isinstance(error, OSError) else str(error)

@@ -1,0 +1,254 @@
+"""The journal: files to which processes append events, each process to its own, and from which one of them delivers."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from eventtracking_buffer._records import EVENT, HEADER_BYTES, Record, read_records
+
+__all__ = ["JournalReader", "JournalWriter", "is_abandoned", "journal_files"]
+
+_SUFFIX: Final = ".journal"
+_MAX_FILE_BYTES: Final = 8 << 20
+_RAW_BYTES: Final = 64 << 10
+_TURN_WAIT_S: Final = 1.0
+_READ_BYTES: Final = 256 << 10
+_names = itertools.count()
+
+
+def _write_function() -> Callable[[int, bytes], int]:
+    """Return `os.write` for a file, but one that keeps the interpreter's lock for that microsecond.
+
+    Where `os.write` lets go of it, a busy delivering thread takes it for 5 milliseconds, and each emit() would wait for that.
+    """
+    try:
+        function = ctypes.PyDLL(None, use_errno=True).write
+    except (OSError, AttributeError, TypeError):  # no CPython, or no POSIX
+        return os.write
+    function.argtypes, function.restype = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t), ctypes.c_ssize_t
+
+    def write(descriptor: int, data: bytes) -> int:
+        written: int = function(descriptor, data, len(data))
+        if written < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return written
+
+    return write
+
+
+_write: Final = _write_function()
+
+
+def journal_files(folder: Path) -> list[str]:
+    """Return the names of the journal's files, oldest first."""
+    return sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIX))  # noqa: PTH208 - ten times quicker, and polled
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether no living process appends to a file: its writer holds a lock, which the kernel takes back when it dies."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+class JournalWriter:
+    """Appends records for one process. Safe from any thread and signal handler: an append is one system call.
+
+    Args:
+        synced: Whether an append returns only when the bytes are on the medium.
+    """
+
+    def __init__(self, folder: Path, synced: bool) -> None:
+        self._folder = folder
+        self._synced = synced
+        self._turning = threading.Lock()  # only ever asked for without waiting
+        self._turner = 0
+        self._descriptor = -1
+        self._former = -1
+        self.name = ""
+        self.size = 0
+        """The bytes in the current file."""
+
+    def append(self, data: bytes) -> None:
+        """Append whole records.
+
+        Raises:
+            OSError: If they are not stored.
+        """
+        if self._descriptor < 0 or self.size > _MAX_FILE_BYTES:
+            self._turn()
+        descriptor = self._descriptor if self._descriptor >= 0 else self._wait_for_turn()
+        written = _write(descriptor, data)
+        self.size += written
+        if written != len(data):  # the medium is full; what follows would stand behind a torn record
+            self.size = _MAX_FILE_BYTES + 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if self._synced:
+            os.fdatasync(descriptor)
+
+    def _wait_for_turn(self) -> int:
+        """Wait for the thread that opens the first file; it may be this very one, interrupted by a signal."""
+        deadline = time.monotonic() + _TURN_WAIT_S
+        while self._descriptor < 0 and self._turner != threading.get_ident() and time.monotonic() < deadline:
+            time.sleep(0.001)
+            self._turn()
+        if self._descriptor < 0:
+            raise OSError(errno.EAGAIN, "the journal is being opened")
+        return self._descriptor
+
+    def _turn(self) -> None:
+        """Start the next file. The last one stays open for a while, because other threads may be writing to it."""
+        if not self._turning.acquire(blocking=False):
+            return
+        self._turner = threading.get_ident()
+        try:
+            name = f"{time.time_ns():020d}-{os.getpid()}-{next(_names)}{_SUFFIX}"
+            descriptor = self._create(name)
+            if self._synced:
+                self._sync_folder()
+            former, self._former = self._former, self._descriptor
+            self.name, self.size, self._descriptor = name, 0, descriptor
+            if former >= 0:
+                os.close(former)
+        finally:
+            self._turner = 0
+            self._turning.release()
+
+    def _create(self, name: str) -> int:
+        """Make a file. It gets its name when it is locked: a deliverer would take one without a lock for abandoned."""
+        nascent = self._folder / f"{name}.new"
+        descriptor = os.open(nascent, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            nascent.rename(self._folder / name)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Let go of the files, so that they count as abandoned. In a forked child this does nothing to the parent's."""
+        for descriptor in (self._former, self._descriptor):
+            if descriptor >= 0:
+                with suppress(OSError):
+                    os.close(descriptor)
+        self._descriptor = self._former = -1
+
+
+class JournalReader:
+    """Reads one file of the journal from a place on. For one thread."""
+
+    def __init__(self, path: Path, offset: int = 0, records: int = 0) -> None:
+        self.path = path
+        self.name = path.name
+        self.offset = offset
+        """Everything before has been read."""
+        self.records = records
+        """How many events were before it."""
+        self._descriptor = -1
+
+    @property
+    def unread(self) -> int:
+        """How many bytes are behind the place."""
+        try:
+            return max(self.size() - self.offset, 0)
+        except FileNotFoundError:
+            return 0
+
+    def size(self) -> int:
+        """Return how many bytes the file has.
+
+        Raises:
+            FileNotFoundError: If it is gone.
+        """
+        return os.stat(self.path).st_size  # noqa: PTH116 - quicker, and polled
+
+    def read(self) -> Iterator[Record]:
+        """Yield what is there. The caller says with `advance` how far it has come."""
+        size = _READ_BYTES
+        while True:
+            data = self._piece(size)
+            found = False
+            for record in read_records(data, self.offset):
+                found = True
+                yield record
+            if not found and len(data) < size:
+                return
+            size = _READ_BYTES if found else size * 2
+
+    def advance(self, record: Record) -> None:
+        """Move on behind a record."""
+        self.offset = record.end
+        self.records += record.kind == EVENT
+
+    def raw_at(self, offset: int) -> bytes:
+        """Return what stands where a record was."""
+        try:
+            return self._pread(_RAW_BYTES, offset)
+        except OSError:
+            return b""
+
+    def peek(self) -> Record | None:
+        """Return the next record, if it is whole and in its place."""
+        return self.record_at(self.offset)
+
+    def rest(self) -> bytes:
+        """Return what is behind the last whole record."""
+        size = self.unread
+        return self._piece(size) if size else b""
+
+    def skip(self, count: int) -> None:
+        """Move on without reading."""
+        self.offset += count
+
+    def record_at(self, offset: int) -> Record | None:
+        """Read one record again; None if it is damaged now."""
+        try:
+            head = self._pread(HEADER_BYTES, offset)
+            length = int.from_bytes(head[4:8], "little")
+            return next(read_records(self._pread(HEADER_BYTES + length, offset), offset), None)
+        except (OSError, OverflowError):
+            return None
+
+    def _piece(self, size: int) -> bytes:
+        try:
+            return self._pread(size, self.offset)
+        except FileNotFoundError:
+            return b""
+
+    def _pread(self, size: int, offset: int) -> bytes:
+        if self._descriptor < 0:
+            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.pread(self._descriptor, size, offset)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

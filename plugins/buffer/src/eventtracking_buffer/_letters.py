@@ -1,0 +1,46 @@
+"""Dead letters on disk, as any process can read them and leave requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from eventtracking_buffer import codec
+from eventtracking_buffer._state import State
+from eventtracking_buffer.dead_letters import DeadLetter, Selection
+
+__all__ = ["letters_in", "request"]
+
+_QUERY: Final = "SELECT number, leaf, payload, reason, attempts, first_at, last_at, state FROM dead ORDER BY number"
+
+
+def letters_in(state: State, selection: Selection) -> list[DeadLetter]:
+    """Return the dead letters that are meant, oldest first."""
+    return [letter for letter in _read(state) if selection.matches(letter)]
+
+
+def _read(state: State) -> Iterator[DeadLetter]:
+    for row in state.rows(_QUERY):
+        yield _letter(row)
+
+
+def _letter(row: tuple[Any, ...]) -> DeadLetter:
+    number, leaf, payload, reason, attempts, first_at, last_at, what = row
+    return DeadLetter(
+        number=number,
+        route=leaf,
+        event=codec.decode(payload),
+        reason=reason,
+        attempts=attempts,
+        first_at=first_at,
+        last_at=last_at,
+        replaying=what != "dead",
+    )
+
+
+def request(state: State, selection: Selection, what: str) -> int:
+    """Ask the process that delivers to "replay" or "purge" dead letters. Return how many there are."""
+    numbers = [(what, letter.number) for letter in letters_in(state, selection) if not letter.replaying]
+    with state.transaction() as connection:
+        connection.executemany("UPDATE dead SET state = ? WHERE number = ? AND state = 'dead'", numbers)
+    return len(numbers)

@@ -1,0 +1,203 @@
+"""The state of a buffer on disk: who has had what, what failed, the dead letters and the books, in one SQLite file.
+
+Only the delivering process writes here, but for requests to replay or purge, which any process may leave. Everything that one
+delivery changes is one transaction, so that a process that dies leaves either all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from eventtracking import Counts, Outcome
+
+__all__ = ["COUNTED", "Snapshot", "State"]
+
+COUNTED: Final = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
+_BUSY_TIMEOUT_S: Final = 5.0
+_LAYOUT: Final = 1
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS cursors (leaf TEXT, file TEXT, offset INT, records INT, PRIMARY KEY (leaf, file)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS retries (
+    leaf TEXT, file TEXT, offset INT, event_id TEXT, attempts INT, had INT, first_at REAL, last_at REAL, reason TEXT,
+    PRIMARY KEY (leaf, file, offset)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS progress (event_id TEXT PRIMARY KEY, known TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dead (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT, leaf TEXT, name TEXT, reason TEXT, attempts INT,
+    first_at REAL, last_at REAL, payload BLOB, stored_at REAL, state TEXT DEFAULT 'dead', own INT, reopened INT DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS dead_by_event ON dead (event_id);
+CREATE INDEX IF NOT EXISTS dead_by_state ON dead (state);
+CREATE TABLE IF NOT EXISTS counts (path TEXT, name TEXT, value INT, PRIMARY KEY (path, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reasons (path TEXT, reason TEXT, value INT, PRIMARY KEY (path, reason)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS retired (file TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (file TEXT, offset INT, kind TEXT, at REAL, PRIMARY KEY (file, offset)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lanes (leaf TEXT PRIMARY KEY, failures INT, last_error TEXT, resume_at REAL, at REAL) WITHOUT ROWID;
+"""
+_ADD_COUNT: Final = (
+    "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT (path, name) DO UPDATE SET value = value + excluded.value"
+)
+_ADD_REASON: Final = (
+    "INSERT INTO reasons VALUES (?, ?, ?) ON CONFLICT (path, reason) DO UPDATE SET value = value + excluded.value"
+)
+
+
+_gate = threading.RLock()
+_FORK_WAIT_S: Final = 10.0
+_forking: list[bool] = []
+"""Whether each fork that is under way holds the gate."""
+
+
+def _before_fork() -> None:
+    _forking.append(_gate.acquire(timeout=_FORK_WAIT_S))
+
+
+def _after_fork() -> None:
+    if _forking.pop():
+        _gate.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+
+
+@attrs.frozen(kw_only=True)
+class Snapshot:
+    """The books at one moment, but for what is in the journal and nobody has had yet."""
+
+    counts: dict[str, Counts]
+    """By path, as they were added up."""
+    cursors: dict[tuple[str, str], tuple[int, int]]
+    """By leaf and file: up to which offset it was read, and how many events that were."""
+    retried: frozenset[tuple[str, int]]
+    """The places of events that were had by a leaf, or passed over, and are not final there."""
+    reopened: int
+    """How many finished events are pending again, because a dead letter of theirs is replayed."""
+    retired: frozenset[str]
+
+
+class State:
+    """One connection to the state, shared by the threads of one process.
+
+    `lock` is held for calls of SQLite alone, and may be entered again by a signal handler. It is one for the whole process, and a fork
+    waits for it: SQLite has locks of its own, and a child forked while another thread holds one would never get it.
+
+    Raises:
+        sqlite3.DatabaseError: If the file is no database, or one of a later version.
+    """
+
+    def __init__(self, path: Path, synced: bool) -> None:
+        self.path = path
+        self.lock = _gate
+        with self.lock:
+            self.connection = sqlite3.connect(
+                path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+            try:
+                self._set_up(synced)
+            except BaseException:
+                self.connection.close()
+                raise
+
+    def _set_up(self, synced: bool) -> None:
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+        layout = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        if layout not in (0, _LAYOUT):
+            raise sqlite3.DatabaseError(f"the layout is {layout}, and this version reads {_LAYOUT}")
+        if not layout:
+            self.connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_LAYOUT}; COMMIT;")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self.lock:
+            self.connection.close()
+
+    @contextmanager
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """Do all of the block, or nothing of it."""
+        with self.lock:
+            if self.connection.in_transaction:  # a signal handler has interrupted one
+                yield self.connection
+                return
+            self.connection.execute(f"BEGIN {kind}")
+            try:
+                yield self.connection
+            except BaseException:
+                self.connection.execute("ROLLBACK")
+                raise
+            self.connection.execute("COMMIT")
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return what a query finds."""
+        with self.lock:
+            return self.connection.execute(query, values).fetchall()
+
+    # Writing, inside a transaction
+
+    def add_counts(self, path: str, counts: Counts | Mapping[str, int]) -> None:
+        """Add to the books of a path."""
+        values = counts if isinstance(counts, Mapping) else {name: getattr(counts, name) for name in COUNTED}
+        changes = [(path, name, value) for name, value in values.items() if value]
+        self.connection.executemany(_ADD_COUNT, changes)
+        if isinstance(counts, Counts) and counts.reasons:
+            self.connection.executemany(_ADD_REASON, [(path, reason, n) for reason, n in counts.reasons.items()])
+
+    def add_outcomes(self, path: str, outcomes: Iterable[Outcome]) -> None:
+        """Add events that are final now to the books of a path."""
+        values: dict[str, int] = {}
+        for outcome in outcomes:
+            values[outcome.name.lower()] = values.get(outcome.name.lower(), 0) + 1
+        self.add_counts(path, values)
+
+    def move_cursors(self, leaf: str, places: Mapping[str, tuple[int, int]]) -> None:
+        """Note how far a leaf has read."""
+        rows = [(leaf, file, offset, records) for file, (offset, records) in places.items()]
+        self.connection.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?)", rows)
+
+    def note_place(self, file: str, offset: int, kind: str, at: float) -> bool:
+        """Note that something was found in the journal; False if it was noted before."""
+        cursor = self.connection.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", (file, offset, kind, at))
+        return cursor.rowcount > 0
+
+    def retire(self, file: str, path: str, records: int) -> None:
+        """Forget a file that all leaves are done with; its events stay received."""
+        self.add_counts(path, {"received": records})
+        self.connection.execute("INSERT OR IGNORE INTO retired VALUES (?)", (file,))
+        self.connection.execute("DELETE FROM cursors WHERE file = ?", (file,))
+
+    # Reading
+
+    def snapshot(self) -> Snapshot:
+        """Read the books, all at one moment."""
+        with self.transaction("DEFERRED") as connection:
+            values = connection.execute("SELECT path, name, value FROM counts").fetchall()
+            reasons = connection.execute("SELECT path, reason, value FROM reasons").fetchall()
+            cursors = connection.execute("SELECT leaf, file, offset, records FROM cursors").fetchall()
+            retried = connection.execute("SELECT DISTINCT file, offset FROM retries").fetchall()
+            reopened = connection.execute("SELECT count(DISTINCT event_id) FROM dead WHERE reopened").fetchone()[0]
+            retired = connection.execute("SELECT file FROM retired").fetchall()
+        return Snapshot(
+            counts=_counts(values, reasons),
+            cursors={(leaf, file): (offset, records) for leaf, file, offset, records in cursors},
+            retried=frozenset(retried),
+            reopened=reopened,
+            retired=frozenset(file for (file,) in retired),
+        )
+
+
+def _counts(values: Sequence[tuple[Any, ...]], reasons: Sequence[tuple[Any, ...]]) -> dict[str, Counts]:
+    found: dict[str, dict[str, Any]] = {}
+    for path, name, value in values:
+        found.setdefault(path, {})[name] = value
+    for path, reason, value in reasons:
+        found.setdefault(path, {}).setdefault("reasons", {})[reason] = value
+    return {path: Counts(**names) for path, names in found.items()}

@@ -1,0 +1,231 @@
+"""The commands that this plugin adds to `eventtracking`: `buffer status`, and `dead-letters`."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import attrs
+import click
+import msgspec
+
+from eventtracking_buffer.dead_letters import DeadLetter, Selection
+from eventtracking_buffer.inspection import BufferOnDisk, Status, buffers_in
+from eventtracking_buffer.selecting import json_option, selecting
+from eventtracking_cli.config import config_option, load_spec, load_tracker
+
+__all__ = ["buffer", "dead_letters"]
+
+_POLL_S: Final = 0.1
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """List, show, replay or purge what buffers on disk could not deliver."""
+
+
+@dead_letters.command("list")
+@selecting
+@json_option
+def list_letters(config_path: str, as_json: bool, **filters: Any) -> None:
+    """Print a line for each: buffer and number, when, where, event id, name, attempts, reason."""
+    found = [(one, letter) for one in _on_disk(config_path) for letter in _letters(one, Selection(**filters))]
+    if as_json:
+        _print_json([_summary(one, letter) for one, letter in found])
+        return
+    for one, letter in found:
+        click.echo("\t".join(str(value) for value in _summary(one, letter).values()))
+
+
+@dead_letters.command("show")
+@config_option
+@click.argument("which", metavar="NUMBER|EVENT_ID")
+def show(config_path: str, which: str) -> None:
+    """Print a dead letter whole, with its event, as JSON. It may hold personal data."""
+    chosen = Selection(numbers=frozenset([int(which)])) if which.isdigit() else Selection(event_id=which)
+    found = [(one, letter) for one in _on_disk(config_path) for letter in _letters(one, chosen)]
+    if not found:
+        raise click.ClickException(f"there is no dead letter {which!r}; `eventtracking dead-letters list` shows them")
+    for one, letter in found:
+        _print_json({**_summary(one, letter), "event": msgspec.json.decode(letter.event.to_json())})
+
+
+@dead_letters.command("replay")
+@selecting
+@click.option("--number", "numbers", type=int, multiple=True, help="Only this one; may be repeated.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=60.0, show_default=True, help="How long to wait, in seconds."
+)
+def replay(config_path: str, numbers: tuple[int, ...], timeout_s: float, **filters: Any) -> None:
+    """Deliver dead letters once more. Each stays one until it has arrived."""
+    selection = Selection(**filters, numbers=frozenset(numbers) or None)
+    meant = {one: _letters(one, selection) for one in _on_disk(config_path)}
+    for one in meant:
+        with _readable(one):
+            one.request(selection, "replay")
+    waiting = [one for one, letters in meant.items() if letters]
+    _have_served(config_path, waiting, timeout_s)
+    left = sum(
+        len({letter.number for letter in _letters(one, selection)} & {x.number for x in letters})
+        for one, letters in meant.items()
+    )
+    total = sum(map(len, meant.values()))
+    click.echo(f"{total} replayed: {total - left} arrived, {left} are still dead letters")
+    if left:
+        raise SystemExit(1)
+
+
+@dead_letters.command("purge")
+@selecting
+@click.confirmation_option(prompt="Give them up for good?")
+def purge(config_path: str, **filters: Any) -> None:
+    """Delete dead letters for good; they count as failed."""
+    selection = Selection(**filters)
+    count = 0
+    buffers = _on_disk(config_path)
+    for one in buffers:
+        with _readable(one):
+            count += one.request(selection, "purge")
+    _have_served(config_path, buffers if count else [], 60.0)
+    click.echo(f"{count} dead letters are deleted")
+
+
+def _have_served(config_path: str, buffers: Sequence[BufferOnDisk], timeout_s: float) -> None:
+    """Wait until the process that delivers has done what was asked; where there is none, be that process meanwhile."""
+    deadline = time.monotonic() + timeout_s
+    tracker = None
+    try:
+        while any(one.unserved() for one in buffers) and time.monotonic() < deadline:
+            if tracker is None and any(one.deliverer() is None for one in buffers):
+                tracker = load_tracker(config_path)
+                tracker.open()
+            time.sleep(_POLL_S)
+    finally:
+        if tracker is not None:
+            tracker.close(max(deadline - time.monotonic(), 0.0))
+
+
+@click.group("buffer")
+def buffer() -> None:
+    """Look into buffers on disk."""
+
+
+@buffer.command("status")
+@config_option
+@json_option
+@click.option(
+    "--interval",
+    "interval_s",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Over how many seconds to measure the rate.",
+)
+def status(config_path: str, as_json: bool, interval_s: float) -> None:
+    """Tell for each buffer on disk what waits, since when, how fast it goes, what fails, and who delivers."""
+    on_disk, in_memory = buffers_in(load_spec(config_path))
+    before = {one.route: _status(one) for one in on_disk}
+    time.sleep(interval_s if any(before.values()) else 0.0)
+    found = [(one, before[one.route], _status(one)) for one in on_disk]
+    if as_json:
+        _print_json([_status_row(one, old, new, interval_s) for one, old, new in found])
+        return
+    for one, old, new in found:
+        click.echo(_in_words(one, _status_row(one, old, new, interval_s)))
+    for route in in_memory:
+        click.echo(f"{route}: in memory; only the process that has it can tell (Tracker.stats)")
+    if not on_disk and not in_memory:
+        click.echo("the config names no buffer")
+
+
+def _status(one: BufferOnDisk) -> Status | None:
+    with _readable(one):
+        return one.status()
+
+
+def _status_row(one: BufferOnDisk, old: Status | None, new: Status | None, interval_s: float) -> dict[str, Any]:
+    if new is None:
+        return {"route": one.route, "folder": str(one.folder), "used": False}
+    done = new.counts.settled - (old.counts.settled if old is not None else 0)
+    counts = attrs.asdict(new.counts)
+    return {
+        "route": one.route,
+        "folder": str(one.folder),
+        "used": True,
+        **counts,
+        "pending_bytes": new.pending_bytes,
+        "oldest_s": None if new.oldest_s is None else round(new.oldest_s, 1),
+        "events_per_second": round(done / interval_s, 1) if interval_s > 0 else None,
+        "deliverer": new.deliverer,
+        "failing": [attrs.asdict(leaf) for leaf in new.failing],
+        "letters": new.dead_letters,
+    }
+
+
+def _in_words(one: BufferOnDisk, row: dict[str, Any]) -> str:
+    if not row["used"]:
+        return f"{one.route}: never used ({one.folder})"
+    deliverer = row["deliverer"]
+    who = (
+        "nobody; the next process that opens it will"
+        if deliverer is None
+        else f"process {deliverer.get('pid', '?')} on {deliverer.get('host', '?')}"
+    )
+    oldest = "" if row["oldest_s"] is None else f", the oldest for {row['oldest_s']} s"
+    lines = [
+        f"{one.route}: {row['pending']} pending ({row['pending_bytes']} bytes{oldest}), {row['events_per_second']} events/s",
+        (
+            f"  received {row['received']}, delivered {row['delivered']}, filtered {row['filtered']},"
+            f" failed {row['failed']}, dead letters {row['letters']}"
+        ),
+        f"  delivered by {who}",
+        *(
+            f"  failing: {leaf['route']}, {leaf['failures']} times in a row ({leaf['error']}),"
+            f" next attempt in {leaf['next_attempt_in_s']:.1f} s"
+            for leaf in row["failing"]
+        ),
+        *(f"  {count} x {reason}" for reason, count in row["reasons"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def _on_disk(config_path: str) -> list[BufferOnDisk]:
+    found, in_memory = buffers_in(load_spec(config_path))
+    if not found:
+        where = "; those in memory end with their process" if in_memory else ""
+        raise click.ClickException(f'{config_path} names no buffer with storage = "disk"{where}')
+    return found
+
+
+def _letters(one: BufferOnDisk, selection: Selection) -> list[DeadLetter]:
+    with _readable(one):
+        return one.dead_letters(selection)
+
+
+@contextmanager
+def _readable(one: BufferOnDisk) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise click.ClickException(f"the buffer {one.route!r} in {one.folder} cannot be read: {error}") from error
+
+
+def _summary(one: BufferOnDisk, letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "buffer": one.route,
+        "number": letter.number,
+        "last_failed": letter.last_failed.isoformat(timespec="seconds"),
+        "first_failed": letter.first_failed.isoformat(timespec="seconds"),
+        "route": letter.route,
+        "id": letter.event.id,
+        "name": letter.event.name,
+        "attempts": letter.attempts,
+        "reason": letter.reason,
+    }
+
+
+def _print_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())

@@ -1,0 +1,208 @@
+"""The router `buffer`: its options, and the contract of a router over a store and a worker for each leaf."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol
+
+import attrs
+import msgspec
+
+from eventtracking import Counts, Event
+from eventtracking.errors import OptionsError
+from eventtracking.protocols import Downstream
+from eventtracking_buffer._disk_engine import DiskEngine
+from eventtracking_buffer._lane import Pace
+from eventtracking_buffer._memory_engine import MemoryEngine
+from eventtracking_buffer.dead_letters import DeadLetter, Selection
+
+__all__ = ["BufferRouter"]
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+_ALL = Selection()
+_MAX_EVENTS = {"memory": 100_000, "disk": 1_000_000}
+
+
+class Engine(Protocol):
+    """What a buffer does in one process, in memory or on disk."""
+
+    def send(self, events: Sequence[Event]) -> None: ...
+    def counts(self) -> Mapping[str, Counts]: ...
+    def flush(self, timeout_s: float) -> bool: ...
+    def close(self) -> None: ...
+    def letters(self, selection: Selection) -> list[DeadLetter]: ...
+    def replay(self, selection: Selection) -> int: ...
+    def purge(self, selection: Selection) -> int: ...
+    def status(self) -> dict[str, Any]: ...
+    def after_fork(self) -> None: ...
+
+
+@attrs.define(eq=False, kw_only=True)
+class BufferRouter:
+    """Store events and return; deliver them off the request, in batches, with retries and dead letters.
+
+    Each leaf below has a lane and a daemon thread of its own, so that one that hangs or fails delays no other. `send` takes no
+    lock and waits for nothing, unless `when_full` says "block".
+    """
+
+    storage: Literal["memory", "disk"] = attrs.field(
+        default="memory", metadata={"help": 'Where events wait: "disk" survives the death of the process.'}
+    )
+    path: str | None = attrs.field(
+        default=None, metadata={"help": 'A folder, with storage = "disk"; it is made if it is missing.'}
+    )
+    sync: Literal["os", "always"] = attrs.field(
+        default="os",
+        metadata={"help": 'With storage = "disk": "always" has each event on the medium before emit() returns.'},
+    )
+    max_events: Count | None = attrs.field(
+        default=None, metadata={"help": "How many events may wait. None: 100,000 in memory, 1,000,000 on disk."}
+    )
+    max_bytes: Count | None = attrs.field(
+        default=None, metadata={"help": "How many bytes of encoded events may wait. None: no limit but max_events."}
+    )
+    when_full: Literal["block", "drop_newest", "drop_oldest"] = attrs.field(
+        default="drop_newest",
+        metadata={"help": "What to do then: make emit() wait, refuse the new event, or give up the oldest."},
+    )
+    block_timeout_s: Seconds = attrs.field(
+        default=1.0, metadata={"help": 'With when_full = "block": how long emit() waits before it refuses, in seconds.'}
+    )
+    max_batch_events: Count = attrs.field(default=500, metadata={"help": "The most events of one delivery."})
+    max_batch_bytes: Count = attrs.field(default=1_000_000, metadata={"help": "The most bytes of one delivery."})
+    max_batch_age_s: Seconds = attrs.field(
+        default=0.1, metadata={"help": "How long the first event of a batch waits for others, in seconds."}
+    )
+    max_attempts: Count = attrs.field(
+        default=100,
+        metadata={
+            "help": "After so many failed deliveries an event becomes a dead letter: by default after some 25 minutes."
+        },
+    )
+    max_age_s: Annotated[float, msgspec.Meta(gt=0)] | None = attrs.field(
+        default=None,
+        metadata={
+            "help": "An event whose delivery fails when it is older than this becomes a dead letter. None: no limit."
+        },
+    )
+    retry_base_s: Annotated[float, msgspec.Meta(gt=0)] = attrs.field(
+        default=0.5, metadata={"help": "The longest delay after the first failure; it doubles with each further one."}
+    )
+    retry_max_s: Annotated[float, msgspec.Meta(gt=0)] = attrs.field(
+        default=30.0, metadata={"help": "The longest delay between two attempts, in seconds."}
+    )
+    max_dead_letters: Count = attrs.field(
+        default=10_000, metadata={"help": "How many dead letters memory keeps; the oldest beyond that count as failed."}
+    )
+    downstream: Downstream = attrs.field(init=False, repr=False)
+    _engine: Engine | None = attrs.field(init=False, default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.storage == "disk" and not self.path:
+            raise OptionsError({"path": 'storage = "disk" needs a folder for its files'})
+
+    @property
+    def folder(self) -> str:
+        """The folder of a buffer on disk."""
+        return os.path.abspath(os.path.expanduser(self.path or ""))  # noqa: PTH100, PTH111 - text in, text out
+
+    @property
+    def limit_events(self) -> int:
+        """How many events may wait."""
+        return self.max_events or _MAX_EVENTS[self.storage]
+
+    def bind(self, downstream: Downstream) -> None:
+        """Take the routes below. Nothing starts."""
+        self.downstream = downstream
+        _bound.add(self)
+
+    def open(self) -> None:
+        """Be ready for `send`; in a forked child, with nothing of the parent's."""
+        if self._engine is None:
+            make = DiskEngine if self.storage == "disk" else MemoryEngine
+            self._engine = make(self, self.downstream)
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            self.open()
+        assert self._engine is not None  # noqa: S101 - for the type checker: `open` has just made it
+        return self._engine
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Store the events and return.
+
+        Raises:
+            Rejected: For those that found no room.
+        """
+        (self._engine or self._opened()).send(events)
+
+    def counts(self) -> Mapping[str, Counts]:
+        """The counts of the buffer's own path."""
+        return {self.downstream.path: Counts()} if self._engine is None else self._engine.counts()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Deliver what waits, within the time, and without the delay that a failure has brought. Return whether nothing is left."""
+        return self._engine is None or self._engine.flush(timeout_s)
+
+    def close(self) -> None:
+        """End the threads, at once. What memory still holds is lost: it is failed, and its number is logged."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def dead_letters(self, selection: Selection = _ALL) -> list[DeadLetter]:
+        """Return the dead letters that are meant, oldest first."""
+        return self._opened().letters(selection)
+
+    def replay(self, selection: Selection = _ALL) -> int:
+        """Have dead letters delivered once more, in the background.
+
+        Each stays a dead letter until it has arrived: a replay into a destination that is down changes nothing.
+
+        Returns:
+            How many are being replayed.
+        """
+        return self._opened().replay(selection)
+
+    def purge(self, selection: Selection = _ALL) -> int:
+        """Give dead letters up: they count as failed. Return how many there were."""
+        return self._opened().purge(selection)
+
+    def status(self) -> dict[str, Any]:
+        """Tell how it stands, in plain values."""
+        return self._opened().status()
+
+    def pace(self) -> Pace:
+        """How its lanes batch and retry. What is on its way cannot be dropped, so a batch takes at most half of the room."""
+        return Pace(
+            max_batch_events=max(1, min(self.max_batch_events, self.limit_events // 2)),
+            max_batch_bytes=self.max_batch_bytes,
+            max_batch_age_s=self.max_batch_age_s,
+            max_attempts=self.max_attempts,
+            max_age_s=self.max_age_s,
+            retry_base_s=self.retry_base_s,
+            retry_max_s=self.retry_max_s,
+        )
+
+    def _after_fork(self) -> None:
+        """Forget the parent's engine in a forked child, without ending what belongs to the parent."""
+        if self._engine is not None:
+            _inherited.append(self._engine)
+            self._engine.after_fork()
+            self._engine = None
+
+
+_bound: weakref.WeakSet[BufferRouter] = weakref.WeakSet()
+_inherited: list[Engine] = []
+"""What a forked child has of its parent's: never used, closed or collected, because closing an inherited database harms the parent's."""
+
+
+def _after_fork_in_child() -> None:
+    for router in list(_bound):
+        router._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

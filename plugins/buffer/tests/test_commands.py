@@ -1,0 +1,130 @@
+"""`eventtracking dead-letters` and `eventtracking buffer status`, beside a running application and without one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from eventtracking import Event, Tracker
+from eventtracking_buffer.commands import buffer, dead_letters
+from eventtracking_testkit.fakes import FailingBackend
+
+Until = Callable[..., None]
+
+
+def down(events: Sequence[Event]) -> None:
+    raise ConnectionError
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> dict[str, Any]:
+    """Write a config file, and return what is in it."""
+    leaves = {"bad": {"plugin": "fail"}, "ok": {"plugin": "rec"}}
+    quick = {"max_attempts": 1, "max_batch_age_s": 0.01, "retry_base_s": 0.02}
+    node = {"plugin": "buffer", "storage": "disk", "path": str(tmp_path / "buffer"), **quick, "backends": leaves}
+    made = {"backends": {"w": node, "m": {"plugin": "buffer", "backends": {"ok": {"plugin": "rec"}}}}}
+    (tmp_path / "config.json").write_text(json.dumps(made))
+    return made
+
+
+@pytest.fixture
+def command(tmp_path: Path, config: dict[str, Any]) -> Callable[..., Result]:
+    """Return a function that runs a command with the config."""
+
+    def run(group: Any, name: str, *arguments: str) -> Result:
+        return CliRunner().invoke(group, [name, "-c", str(tmp_path / "config.json"), *arguments])
+
+    return run
+
+
+@pytest.fixture
+def application(config: dict[str, Any], until: Until) -> Iterator[Tracker]:
+    """Run an application whose backend `bad` is down and has three dead letters."""
+    FailingBackend.actions[""] = down
+    with Tracker.from_config(config) as tracker:
+        for name in ("a.b", "a.c", "d"):
+            tracker.emit(name, {"secret": "payload"})
+        until(lambda: tracker.stats()["w"].dead_lettered == 3)
+        yield tracker
+
+
+def test_letters_are_listed_without_their_payload(application: Tracker, command: Any) -> None:
+    """A line for each, filtered by route, name, age and reason; the event itself only on request."""
+    lines = command(dead_letters, "list").output.splitlines()
+    assert [line.split("\t")[6:] for line in lines] == [[n, "1", "ConnectionError"] for n in ("a.b", "a.c", "d")]
+    assert "payload" not in "".join(lines)
+    assert len(command(dead_letters, "list", "--name", "a.*", "--route", "w/bad").output.splitlines()) == 2
+    assert command(dead_letters, "list", "--older-than", "1h").output == ""
+    assert command(dead_letters, "list", "--newer-than", "1h").output.count("\n") == 3
+    assert command(dead_letters, "list", "--reason", "Timeout").output == ""
+    found = json.loads(command(dead_letters, "list", "--json", "--name", "d").output)
+    assert [(letter["name"], letter["route"], letter["attempts"]) for letter in found] == [("d", "w/bad", 1)]
+    shown = json.loads(command(dead_letters, "show", found[0]["id"]).output)
+    assert shown["event"]["data"] == {"secret": "payload"}
+    assert json.loads(command(dead_letters, "show", str(found[0]["number"])).output) == shown
+
+
+def test_a_replay_beside_a_running_application(application: Tracker, command: Any, until: Until) -> None:
+    """The application delivers what the command asks for; while the destination is down, nothing changes."""
+    before = command(dead_letters, "list").output
+    failed = command(dead_letters, "replay")
+    assert failed.output == "3 replayed: 0 arrived, 3 are still dead letters\n"
+    assert failed.exit_code == 1
+    assert command(dead_letters, "list").output == before
+    FailingBackend.actions[""] = lambda events: None
+    assert (
+        command(dead_letters, "replay", "--name", "a.*").output == "2 replayed: 2 arrived, 0 are still dead letters\n"
+    )
+    until(lambda: application.stats()["w"].delivered == 2)
+    assert application.stats()["w"].dead_lettered == 1
+
+
+def test_a_replay_without_an_application(application: Tracker, command: Any, config: dict[str, Any]) -> None:
+    """Where no process delivers, the command does, and leaves nothing behind."""
+    application.close()
+    FailingBackend.actions[""] = lambda events: None
+    assert command(dead_letters, "replay").output == "3 replayed: 3 arrived, 0 are still dead letters\n"
+    with Tracker.from_config(config) as tracker:
+        tracker.open()
+        assert (tracker.stats()["w"].delivered, tracker.stats()["w"].dead_lettered) == (3, 0)
+
+
+def test_a_purge(application: Tracker, command: Any, until: Until) -> None:
+    """It asks first, and counts them as failed."""
+    assert command(dead_letters, "purge", "--name", "d").exit_code == 1
+    assert command(dead_letters, "purge", "--name", "d", "--yes").output == "1 dead letters are deleted\n"
+    until(lambda: (application.stats()["w"].failed, application.stats()["w"].dead_lettered) == (1, 2))
+
+
+def test_status(application: Tracker, command: Any, until: Until) -> None:
+    """What waits, since when, what fails, and who delivers; in words and as JSON."""
+    found = json.loads(command(buffer, "status", "--json", "--interval", "0.1").output)
+    (row,) = found
+    assert (row["route"], row["received"], row["pending"], row["dead_lettered"], row["letters"]) == ("w", 3, 0, 3, 3)
+    assert row["deliverer"]["pid"] > 0
+    until(lambda: "failing: w/bad" in command(buffer, "status", "--interval", "0").output)
+    text = command(buffer, "status").output
+    assert "w: 0 pending" in text
+    assert "delivered by process" in text
+    assert "m: in memory" in text
+
+
+def test_status_of_a_buffer_that_was_never_used(command: Any) -> None:
+    """It is told, and nothing is made."""
+    assert "w: never used" in command(buffer, "status").output
+    assert command(dead_letters, "list").output == ""
+    wrong = command(dead_letters, "show", "1")
+    assert wrong.exit_code == 1
+    assert "there is no dead letter '1'" in wrong.output
+
+
+def test_an_age_that_is_none(command: Any) -> None:
+    """The message says what is accepted."""
+    result = command(dead_letters, "list", "--older-than", "soon")
+    assert result.exit_code == 2
+    assert "accepted are seconds, or a number with s, m, h or d" in result.output
