@@ -1,0 +1,141 @@
+"""The dead letters: on a queue of their own, which no worker reads, until somebody replays or purges them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import attrs
+from kombu import Exchange, Message, Queue
+
+from eventtracking import Event
+from eventtracking.counts import Outcome
+from eventtracking_async_celery.batch import Batch, BatchFormatError
+from eventtracking_async_celery.post import DEAD_SUFFIX, Post
+from eventtracking_buffer.dead_letters import DeadLetter, Selection
+
+__all__ = ["DeadLetters"]
+
+_MAX_READ: Final = 100_000
+"""Messages held at once: they are on nobody's queue meanwhile."""
+
+
+@attrs.frozen(eq=False)
+class DeadLetters:
+    """The dead letters of one route's queue.
+
+    Reading takes the messages off the queue and puts them back; if this process dies meanwhile, RabbitMQ puts them back at once, and a
+    worker of the queue does on Redis, after the visibility timeout.
+
+    Args:
+        post: The way to the queue.
+        path: The path of the router; letters of other routers on the same queue stay as they are.
+    """
+
+    post: Post
+    path: str
+
+    def select(self, selection: Selection) -> list[DeadLetter]:
+        """Return the dead letters that are meant, oldest first."""
+        with self._held() as held:
+            return [letter for batch in held.values() for letter in _letters(batch) if selection.matches(letter)]
+
+    def replay(self, selection: Selection) -> int:
+        """Send dead letters to the workers again, for the route where they died. Return how many.
+
+        Raises:
+            PublishError: If the broker did not confirm; those that it had not confirmed stay dead letters.
+        """
+        return self._take(selection, lambda batch: self.post.send(_revived(batch)))
+
+    def purge(self, selection: Selection) -> int:
+        """Delete dead letters for good. Return how many.
+
+        Raises:
+            PublishError: If the broker cannot be reached.
+        """
+        return self._take(selection, None)
+
+    def _take(self, selection: Selection, use: Callable[[Batch], None] | None) -> int:
+        count = 0
+        with self._held() as held:
+            for message, batch in list(held.items()):
+                meant = {letter.event.id for letter in _letters(batch) if selection.matches(letter)}
+                if meant:
+                    self._split(batch, meant, use)
+                    message.ack()
+                    del held[message]
+                    count += len(meant)
+        return count
+
+    def _split(self, batch: Batch, meant: set[str], use: Callable[[Batch], None] | None) -> None:
+        """Use a part of a message, and bury the rest anew, before the message goes."""
+        rest = [event for event in batch.events if event.id not in meant]
+        if rest:
+            self.post.bury(_part(batch, rest))
+        if use is not None:
+            use(_part(batch, [event for event in batch.events if event.id in meant]))
+
+    @contextmanager
+    def _held(self) -> Iterator[dict[Message, Batch]]:
+        """Take every message that this version can read; put back what is left at the end."""
+        name = self.post.queue + DEAD_SUFFIX
+        with self.post.publisher.channel() as channel:
+            queue = Queue(name, Exchange(""), routing_key=name, durable=True)(channel)
+            queue.queue_declare()
+            taken: list[Message] = []
+            held: dict[Message, Batch] = {}
+            try:
+                self._read(queue, taken, held)
+                yield held
+            finally:
+                for message in taken:
+                    if not message.acknowledged:
+                        message.requeue()
+
+    def _read(self, queue: Any, taken: list[Message], held: dict[Message, Batch]) -> None:
+        while len(taken) < _MAX_READ and (message := queue.get(no_ack=False, accept=["json"])) is not None:
+            taken.append(message)
+            try:
+                batch = Batch.unpack(message.payload)
+            except BatchFormatError:  # a later version's: it stays
+                continue
+            if batch.path == self.path:
+                held[message] = batch
+
+
+def _letters(batch: Batch) -> Iterator[DeadLetter]:
+    for event in batch.events:
+        yield DeadLetter(
+            number=zlib.crc32(f"{event.id} {batch.leaf}".encode()),
+            route=batch.leaf,
+            event=event,
+            reason=batch.dead.get(event.id, "unknown"),
+            attempts=batch.attempt,
+            first_at=batch.first_at,
+            last_at=batch.died_at,
+        )
+
+
+def _part(batch: Batch, events: list[Event]) -> Batch:
+    ids = {event.id for event in events}
+    return attrs.evolve(
+        batch,
+        events=events,
+        progress={key: known for key, known in batch.progress.items() if key in ids},
+        dead={key: reason for key, reason in batch.dead.items() if key in ids},
+    )
+
+
+def _revived(batch: Batch) -> Batch:
+    """A batch that is pending at the leaf where it died, and over at the others, which it has reached or not on its own."""
+    progress = {event.id: _progress(batch.progress.get(event.id, {}), batch.leaf) for event in batch.events}
+    return attrs.evolve(batch, attempt=0, first_at=0.0, progress=progress, dead={}, died_at=0.0)
+
+
+def _progress(known: Mapping[str, Outcome], leaf: str) -> dict[str, Outcome]:
+    over = {path: Outcome.FILTERED if outcome is Outcome.PENDING else outcome for path, outcome in known.items()}
+    groups = {path: Outcome.PENDING for path in over if leaf.startswith(f"{path}/")}
+    return {**over, **groups, leaf: Outcome.PENDING}

@@ -1,0 +1,170 @@
+"""The delivery of one batch in a worker: try, send what failed on for later, bury what is hopeless."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from eventtracking import Event, Rejected
+from eventtracking.counts import Outcome
+from eventtracking.errors import EventTrackingError
+from eventtracking.protocols import Downstream, Failures
+from eventtracking_async_celery.batch import Batch, Verdicts
+from eventtracking_async_celery.registry import Owner
+
+__all__ = ["Delivery"]
+
+_log = logging.getLogger("eventtracking.async_celery")
+
+
+@attrs.define(eq=False)
+class Delivery:
+    """One attempt at a batch.
+
+    The events are on the books of this process while the attempt lasts. Those that end here stay there; those that go on in another message
+    are taken off, and the worker that gets it enters them again.
+    """
+
+    downstream: Downstream
+    owner: Owner
+    batch: Batch
+    started_at: float = attrs.field(factory=time.time, init=False)
+
+    def run(self) -> None:
+        """Deliver what can be delivered. When this returns, the broker has confirmed what becomes of the rest.
+
+        Raises:
+            PublishError: If it has not; the message must be delivered again.
+        """
+        try:
+            failures = self._try()
+            if failures:
+                self._bury(self._hopeless(failures))
+                self._send_on(failures)
+        finally:
+            self.downstream.forget([event.id for event in self.batch.events])
+
+    # Trying
+
+    def _try(self) -> Failures | dict[str, dict[str, Exception]]:
+        if not self.batch.progress:
+            return self.downstream.deliver(self.batch.events)
+        self.downstream.adopt(self.batch.progress, received=True)
+        failures: dict[str, dict[str, Exception]] = {}
+        for leaf in self._leaves:
+            for first in (False, True):
+                events = self._events_at(leaf, first)
+                if events:
+                    failed = self.downstream.deliver(events, only={leaf}, first=first)
+                    for path, errors in failed.items():
+                        failures.setdefault(path, {}).update(errors)
+        return failures
+
+    @property
+    def _leaves(self) -> Sequence[str]:
+        """Where the batch goes: a dead letter that is replayed goes where it died, and nowhere else."""
+        return (self.batch.leaf,) if self.batch.leaf else self.downstream.leaves
+
+    def _events_at(self, leaf: str, first: bool) -> list[Event]:
+        """The events that are pending at a leaf, or, where the config has a new one, have never been there."""
+        wanted = None if first else Outcome.PENDING
+        return [event for event in self.batch.events if self.batch.progress.get(event.id, {}).get(leaf) is wanted]
+
+    # What failed
+
+    @property
+    def _attempts(self) -> int:
+        return self.batch.attempt + 1
+
+    @property
+    def _first_at(self) -> float:
+        return self.batch.first_at or self.started_at
+
+    def _given_up(self) -> str:
+        """Why nothing more is tried, or nothing."""
+        if self._attempts >= self.owner.max_attempts:
+            return f"given up after {self._attempts} attempts: "
+        age = time.time() - self._first_at
+        if self.owner.max_age_s is not None and age >= self.owner.max_age_s:
+            return f"given up after {age:.0f} s and {self._attempts} attempts: "
+        return ""
+
+    def _hopeless(self, failures: Mapping[str, Mapping[str, Exception]]) -> dict[str, Verdicts]:
+        given_up = self._given_up()
+        verdicts: dict[str, Verdicts] = defaultdict(dict)
+        for leaf, errors in failures.items():
+            for event_id, error in errors.items():
+                if isinstance(error, Rejected):
+                    verdicts[leaf][event_id] = error.reasons.get(event_id, "rejected")
+                elif given_up:
+                    verdicts[leaf][event_id] = given_up + _shown(error)
+        return verdicts
+
+    def _bury(self, verdicts: Mapping[str, Verdicts]) -> None:
+        for leaf, dead in verdicts.items():
+            letter = attrs.evolve(
+                self.batch,
+                events=self._events(dead),
+                attempt=self._attempts,
+                first_at=self._first_at,
+                progress=self.downstream.progress(dead),
+                dead=dead,
+                leaf=leaf,
+                died_at=time.time(),
+            )
+            self.owner.post().bury(letter)
+            for reason, event_ids in _by_reason(dead).items():
+                self.downstream.settle(leaf, event_ids, Outcome.DEAD_LETTERED, reason)
+                _log.error("%d events became dead letters at %r: %s", len(event_ids), leaf, reason)
+
+    def _send_on(self, failures: Mapping[str, Mapping[str, Exception]]) -> None:
+        progress = self.downstream.progress(event_id for errors in failures.values() for event_id in errors)
+        waiting = {key: known for key, known in progress.items() if self._waits(known)}
+        if not waiting:
+            return
+        delay_s = self.owner.backoff.delay_s(self._attempts)
+        self.owner.post().send(
+            attrs.evolve(
+                self.batch,
+                events=self._events(waiting),
+                attempt=self._attempts,
+                first_at=self._first_at,
+                progress=waiting,
+            ),
+            delay_s,
+        )
+        self._log_retry(failures, len(waiting), delay_s)
+
+    def _waits(self, known: Mapping[str, Outcome]) -> bool:
+        return any(known.get(leaf) is Outcome.PENDING for leaf in self._leaves)
+
+    def _events(self, wanted: Mapping[str, object]) -> Sequence[Event]:
+        return [event for event in self.batch.events if event.id in wanted]
+
+    def _log_retry(self, failures: Mapping[str, Mapping[str, Exception]], count: int, delay_s: float) -> None:
+        causes = {leaf: _shown(next(iter(errors.values()))) for leaf, errors in failures.items()}
+        _log.warning(
+            "%d events could not be delivered in attempt %d of %d, and are tried again in %.1f s: %s",
+            count,
+            self._attempts,
+            self.owner.max_attempts,
+            delay_s,
+            "; ".join(f"{leaf}: {cause}" for leaf, cause in causes.items()),
+        )
+
+
+def _shown(error: Exception) -> str:
+    """Name an error without its text, which may hold an event's values; our own errors' texts are safe."""
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, EventTrackingError) else name
+
+
+def _by_reason(dead: Verdicts) -> Mapping[str, Sequence[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for event_id, reason in dead.items():
+        found[reason].append(event_id)
+    return found

@@ -1,0 +1,72 @@
+"""The registry: which router of this plugin owns which routes, so that a worker can ask it how to go on."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Protocol
+
+from celery import Celery
+
+from eventtracking.protocols import Downstream
+from eventtracking.tracker import Tracker
+from eventtracking_async_celery.backoff import Backoff
+from eventtracking_async_celery.post import Post
+
+__all__ = ["Owner", "add", "owner_of", "owners", "owners_in"]
+
+_owners: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+class Owner(Protocol):
+    """What a worker wants to know of a router."""
+
+    broker_url: str | None
+    queue: str
+    max_attempts: int
+    max_age_s: float | None
+
+    @property
+    def downstream(self) -> Downstream:
+        """The routes below it."""
+
+    @property
+    def app(self) -> Celery:
+        """The Celery app whose broker it is."""
+
+    @property
+    def path(self) -> str:
+        """Its path in the tree."""
+
+    @property
+    def backoff(self) -> Backoff:
+        """How long to wait between attempts."""
+
+    def post(self) -> Post:
+        """Return the way to its queues."""
+
+
+def add(owner: Owner) -> None:
+    """Note a router, for as long as it exists."""
+    _owners.add(owner)
+
+
+def owner_of(downstream: Downstream) -> Owner | None:
+    """Return the router that owns these routes, if it is one of this plugin."""
+    return next((owner for owner in owners() if owner.downstream is downstream), None)
+
+
+def owners() -> list[Owner]:
+    """Return every router of this plugin in this process."""
+    return list(_owners)
+
+
+def owners_in(tracker: Tracker) -> list[Owner]:
+    """Return the routers of this plugin in one tracker's tree, by their paths."""
+    return sorted((owner for owner in owners() if _is_in(tracker, owner)), key=lambda owner: owner.path)
+
+
+def _is_in(tracker: Tracker, owner: Owner) -> bool:
+    try:
+        return tracker.downstream(owner.path) is owner.downstream
+    except KeyError:
+        return False

@@ -1,0 +1,230 @@
+"""The router `async_celery`: batches go to a broker, and a worker delivers them at the same path of the same config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Annotated, Final
+
+import attrs
+import msgspec
+from celery import Celery
+
+from eventtracking import Event
+from eventtracking.counts import Counts
+from eventtracking.errors import DeliveryError, OptionsError
+from eventtracking.protocols import Downstream
+from eventtracking.tracker import DEFAULT_NAME, registered_trackers
+from eventtracking_async_celery import registry
+from eventtracking_async_celery import shutdown as _shutdown  # noqa: F401 - works in pools, by a signal of Celery's
+from eventtracking_async_celery import sweeper as _sweeper  # noqa: F401 - starts in workers, by a signal of Celery's
+from eventtracking_async_celery import task as _task  # noqa: F401 - registers the task with every app of the process
+from eventtracking_async_celery.apps import application_app, driver_of, own_app, visibility_timeout_of
+from eventtracking_async_celery.backoff import Backoff
+from eventtracking_async_celery.batch import Batch, Compression
+from eventtracking_async_celery.dead_letters import DeadLetters
+from eventtracking_async_celery.memory import MemoryBuffer
+from eventtracking_async_celery.post import Post
+from eventtracking_async_celery.publisher import publisher_for
+from eventtracking_buffer.dead_letters import DeadLetter, Selection
+
+__all__ = ["AsyncCeleryRouter"]
+
+_DEFAULT_VISIBILITY_S: Final = 300.0
+_MAX_DELAY_S: Final = 900.0
+"""RabbitMQ closes the channel of a worker that holds a message for half an hour, and a waiting one is held."""
+
+_NOT_BEFORE_BROKER: Final = frozenset({"buffer", "async_celery"})
+"""Below these, nobody's request waits for `send`, and what is above lets go of an event when `send` returns."""
+
+_ALL: Final = Selection()
+
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+
+
+@attrs.define(eq=False, slots=False)
+class AsyncCeleryRouter:
+    """Hand events in batches to Celery workers, which deliver them to the routes below.
+
+    `send` returns when the broker has confirmed the batch. Where no buffer stands above, a buffer in memory is put before
+    it, so that publishing is never the caller's work. Safe from any thread, and in forked children.
+    """
+
+    broker_url: str | None = attrs.field(
+        default=None,
+        repr=False,
+        metadata={
+            "help": "Where the broker is: Redis, RabbitMQ, or what else Celery knows. None: that of the application's Celery app."
+        },
+    )
+    queue: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = attrs.field(
+        default="eventtracking",
+        metadata={"help": "The queue that the workers read. Dead letters go to the one of this name and `.dead`."},
+    )
+    max_batch_events: PositiveInt = attrs.field(
+        default=500, metadata={"help": "How many events one task carries at most."}
+    )
+    compression: Compression = attrs.field(
+        default="zlib", metadata={"help": "How the events of a batch are compressed."}
+    )
+    publish_timeout_s: PositiveFloat = attrs.field(
+        default=5.0, metadata={"help": "How long the broker may take for each step of a publication, in seconds."}
+    )
+    max_attempts: PositiveInt = attrs.field(
+        default=20,
+        metadata={"help": "How often a batch is tried at a failing route before its events become dead letters."},
+    )
+    max_age_s: PositiveFloat | None = attrs.field(
+        default=None,
+        metadata={"help": "How long after its first attempt a batch may be tried again, in seconds. None: no limit."},
+    )
+    min_retry_s: PositiveFloat = attrs.field(
+        default=1.0, metadata={"help": "The longest wait before the second attempt, in seconds; it doubles each time."}
+    )
+    max_retry_s: PositiveFloat = attrs.field(
+        default=300.0,
+        metadata={"help": "The longest wait of all, in seconds; never more than half of `visibility_timeout_s`."},
+    )
+    visibility_timeout_s: PositiveFloat | None = attrs.field(
+        default=None,
+        metadata={
+            "help": "Redis: after how many seconds the batch of a killed worker goes to another one; longer than a batch takes. "
+            f"None: {_DEFAULT_VISIBILITY_S:g}, or what the application's Celery app says."
+        },
+    )
+    spare_copies: bool = attrs.field(
+        default=True,
+        metadata={
+            "help": "Redis: keep a copy of each batch until it is delivered, for a killed worker loses what Redis has just handed to it."
+        },
+    )
+    max_buffered_events: PositiveInt = attrs.field(
+        default=100_000,
+        metadata={"help": "How many events may wait in memory for the broker, where no buffer stands above."},
+    )
+    counts: Callable[[], Mapping[str, Counts]] = attrs.field(init=False, repr=False)
+    """Only there when events wait in memory; otherwise an event is delivered when `send` returns."""
+    downstream: Downstream = attrs.field(init=False, repr=False)
+    _buffer: MemoryBuffer | None = attrs.field(init=False, repr=False, default=None)
+    _tracker_name: str | None = attrs.field(init=False, repr=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        if self.broker_url is not None:
+            self._check_broker_url(self.broker_url)
+        elif self.visibility_timeout_s is not None:
+            text = "it belongs to `broker_url`; the application's app has its own, in `broker_transport_options`"
+            raise OptionsError({"visibility_timeout_s": text})
+
+    def _check_broker_url(self, broker_url: str) -> None:
+        try:
+            driver_of(broker_url)
+        except ImportError as error:
+            text = (
+                f"{error.args[0] if error.args else error}; pip install 'eventtracking-async-celery[redis]' for Redis"
+            )
+            raise OptionsError({"broker_url": text}) from None
+        except Exception:  # noqa: BLE001 - whatever kombu raises quotes the URL, which may hold a password
+            text = "expected the URL of a broker, such as redis://host:6379/0 or amqp://user:password@host:5672//"
+            raise OptionsError({"broker_url": text}) from None
+
+    def bind(self, downstream: Downstream) -> None:
+        """Take the routes below, and decide whether events wait in memory for the broker."""
+        self.downstream = downstream
+        registry.add(self)
+        if _NOT_BEFORE_BROKER.isdisjoint(downstream.above):
+            self._buffer = MemoryBuffer(downstream.path, self._publish, self.max_buffered_events, self.max_batch_events)
+            self.counts = self._buffer.counts
+
+    def open(self) -> None:
+        """Start what moves events from memory to the broker. The broker itself is not asked for before it is needed."""
+        if self._buffer is not None:
+            self._buffer.open()
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Take the events over: into memory, or, below a buffer or a worker, to the broker.
+
+        Raises:
+            PublishError: If the broker did not confirm a batch; some of the events may have reached it.
+        """
+        (self._publish if self._buffer is None else self._buffer.send)(events)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Bring what waits in memory to the broker. Return whether nothing is left."""
+        return self._buffer is None or self._buffer.flush(timeout_s)
+
+    def close(self) -> None:
+        """End the thread that publishes, and close the connections."""
+        if self._buffer is not None:
+            self._buffer.close()
+        with suppress(DeliveryError):  # an application without a Celery app has no connections
+            publisher_for(self.app, self.publish_timeout_s).close()
+
+    # Dead letters
+
+    def dead_letters(self, selection: Selection = _ALL) -> list[DeadLetter]:
+        """Return the dead letters that are meant, oldest first.
+
+        Raises:
+            PublishError: If the broker cannot be reached.
+        """
+        return self._graveyard().select(selection)
+
+    def replay(self, selection: Selection = _ALL) -> int:
+        """Send dead letters to the workers again, for the route where they died. Return how many.
+
+        Raises:
+            PublishError: If the broker did not confirm; those that it had not confirmed stay dead letters.
+        """
+        return self._graveyard().replay(selection)
+
+    def purge(self, selection: Selection = _ALL) -> int:
+        """Delete dead letters for good. Return how many.
+
+        Raises:
+            PublishError: If the broker cannot be reached.
+        """
+        return self._graveyard().purge(selection)
+
+    def _graveyard(self) -> DeadLetters:
+        return DeadLetters(self.post(), self.path)
+
+    # Publishing
+
+    @property
+    def app(self) -> Celery:
+        """The Celery app whose broker it is."""
+        if self.broker_url is None:
+            return application_app()
+        return own_app(self.broker_url, self.visibility_timeout_s or _DEFAULT_VISIBILITY_S)
+
+    @property
+    def path(self) -> str:
+        """Its path in the tree."""
+        return self.downstream.path
+
+    @property
+    def backoff(self) -> Backoff:
+        """How long to wait between attempts; not so long that Redis takes the batch for that of a killed worker."""
+        longest = min(self.max_retry_s, _MAX_DELAY_S, visibility_timeout_of(self.app) / 2)
+        return Backoff(min_s=self.min_retry_s, max_s=longest)
+
+    def post(self) -> Post:
+        """Return the way to its queues."""
+        publisher = publisher_for(self.app, self.publish_timeout_s)
+        return Post(publisher, self.queue, self.compression, self.spare_copies)
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        post, name = self.post(), self._name_of_tracker()
+        for start in range(0, len(events), self.max_batch_events):
+            part = events[start : start + self.max_batch_events]
+            post.send(Batch(tracker=name, path=self.path, events=part))
+
+    def _name_of_tracker(self) -> str:
+        """The name under which the tracker of this tree is registered; a worker looks it up by that."""
+        if self._tracker_name is None:
+            names = [name for name, tracker in registered_trackers().items() if self in registry.owners_in(tracker)]
+            if not names:
+                return DEFAULT_NAME
+            self._tracker_name = names[0]
+        return self._tracker_name
