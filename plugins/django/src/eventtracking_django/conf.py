@@ -1,0 +1,137 @@
+"""The settings: where each comes from, and what it means."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from eventtracking import ConfigError, Problem
+from eventtracking.config import load_file
+
+__all__ = [
+    "CONFIG_SETTINGS",
+    "CONTEXT",
+    "ENABLED",
+    "OLD_BACKENDS",
+    "OLD_PROCESSORS",
+    "ON_COMMIT",
+    "SETTING",
+    "TRUSTED_PROXIES",
+    "Proxies",
+    "celery_context",
+    "config_path",
+    "context_callable",
+    "is_enabled",
+    "on_commit",
+    "read_config",
+    "request_id_header",
+    "trusted_proxies",
+    "uses_old_settings",
+]
+
+SETTING: Final = "EVENT_TRACKING"
+ON_COMMIT: Final = "EVENT_TRACKING_ON_COMMIT"
+ENABLED: Final = "EVENT_TRACKING_ENABLED"
+CONTEXT: Final = "EVENT_TRACKING_CONTEXT"
+TRUSTED_PROXIES: Final = "EVENT_TRACKING_TRUSTED_PROXIES"
+OLD_BACKENDS: Final = "EVENT_TRACKING_BACKENDS"
+OLD_PROCESSORS: Final = "EVENT_TRACKING_PROCESSORS"
+
+CONFIG_SETTINGS: Final = frozenset({SETTING, ENABLED, OLD_BACKENDS, OLD_PROCESSORS})
+"""The settings that the default tracker is made from."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _get(name: str, default: Any = None) -> Any:
+    return getattr(settings, name, default)
+
+
+def is_enabled() -> bool:
+    """Whether events are captured: `EVENT_TRACKING_ENABLED`, True by default."""
+    return bool(_get(ENABLED, True))
+
+
+def on_commit() -> bool:
+    """Whether events wait for the surrounding transaction: `EVENT_TRACKING_ON_COMMIT`, False by default."""
+    return settings.configured and bool(_get(ON_COMMIT, False))
+
+
+def celery_context() -> bool:
+    """Whether Celery tasks run in the context of the code that sent them: `EVENT_TRACKING_CELERY_CONTEXT`, True by default."""
+    return bool(_get("EVENT_TRACKING_CELERY_CONTEXT", True))
+
+
+def request_id_header() -> str:
+    """The header that carries the request's id: `EVENT_TRACKING_REQUEST_ID_HEADER`, `X-Request-ID` by default."""
+    return str(_get("EVENT_TRACKING_REQUEST_ID_HEADER", "X-Request-ID"))
+
+
+def uses_old_settings() -> bool:
+    """Whether the config stands in the predecessor's settings."""
+    return _get(SETTING) is None and (_get(OLD_BACKENDS) is not None or _get(OLD_PROCESSORS) is not None)
+
+
+def config_path() -> str | None:
+    """Return the path of the config, if `EVENT_TRACKING` is one."""
+    value = _get(SETTING)
+    return None if value is None or isinstance(value, Mapping) else os.fspath(value)
+
+
+def read_config() -> Mapping[str, Any]:
+    """Return the config: `EVENT_TRACKING`, a mapping or the path of a file.
+
+    Raises:
+        ConfigError: If there is none, or the file cannot be read.
+    """
+    value = _get(SETTING)
+    if value is None:
+        raise ConfigError(
+            [
+                Problem(
+                    path=SETTING,
+                    message="the setting is missing; it takes a config, or the path of a file with one",
+                    hint="set EVENT_TRACKING_ENABLED = False if no events are wanted",
+                )
+            ]
+        )
+    return value if isinstance(value, Mapping) else load_file(value)
+
+
+def context_callable() -> Callable[[Any], Mapping[str, Any]] | None:
+    """Return the project's own callable, from a request to further keys of its context: `EVENT_TRACKING_CONTEXT`.
+
+    Raises:
+        ImportError: If the dotted path leads nowhere.
+    """
+    value = _get(CONTEXT)
+    found: Callable[[Any], Mapping[str, Any]] | None = import_string(value) if isinstance(value, str) else value
+    return found
+
+
+@attrs.frozen
+class Proxies:
+    """Which hops before us are believed when they name the client in `X-Forwarded-For`."""
+
+    count: int = 0
+    networks: tuple[Network, ...] = ()
+
+
+def trusted_proxies() -> Proxies:
+    """Read `EVENT_TRACKING_TRUSTED_PROXIES`: how many there are, or a list of their addresses and networks. None by default.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    value = _get(TRUSTED_PROXIES, 0)
+    if isinstance(value, bool) or not isinstance(value, int | list | tuple):
+        raise ValueError("expected a number, or a list of addresses and networks")
+    if isinstance(value, int):
+        return Proxies(count=value)
+    return Proxies(networks=tuple(ipaddress.ip_network(network, strict=False) for network in value))

@@ -1,0 +1,89 @@
+"""Make the default tracker from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eventtracking import ConfigError, Outcome, Problem
+from eventtracking.config import Spec, parse
+from eventtracking.tracker import get_tracker, register_tracker
+from eventtracking_django import conf
+from eventtracking_django.tracker import DjangoTracker
+
+__all__ = ["config_as_data", "configure_default", "read_spec", "register_default"]
+
+_DISABLED = (Outcome.FILTERED, "tracking is disabled")
+_NOT_YET = (Outcome.FAILED, "the config has problems, see `manage.py check`, or the apps are still loading")
+
+
+def register_default() -> None:
+    """Put a tracker without a config in the place of the default one; the former is closed."""
+    former = get_tracker()
+    refusal = _NOT_YET if conf.is_enabled() else _DISABLED
+    register_tracker(_tracker_class()(refusal=refusal))
+    former.close()
+
+
+def configure_default() -> int:
+    """Give the default tracker the config of the settings, unless tracking is disabled.
+
+    Returns:
+        The number of problems of the config. With any, events are counted as failed.
+    """
+    tracker = get_tracker()
+    if not conf.is_enabled():
+        return 0
+    try:
+        if conf.uses_old_settings():
+            _old().configure_from_settings(tracker)
+        else:
+            tracker.configure(conf.read_config())
+    except ConfigError as error:
+        return len(error.problems)
+    return 0
+
+
+def read_spec() -> Spec:
+    """Check the config of the settings.
+
+    Raises:
+        ConfigError: With every problem, at its place in the settings.
+    """
+    if conf.uses_old_settings():
+        return _old().parse_settings()  # type: ignore[no-any-return]  # the other distribution may be missing
+    return parse(conf.read_config())
+
+
+def config_as_data() -> Mapping[str, Any] | str:
+    """Return the config of the settings in a form that can be written to a file, or the path of the file that it is.
+
+    Raises:
+        ConfigError: If there is none, or the old settings cannot be read.
+    """
+    if conf.uses_old_settings():
+        return _old().settings_as_config()  # type: ignore[no-any-return]  # as above
+    return conf.config_path() or conf.read_config()
+
+
+def _tracker_class() -> type[DjangoTracker]:
+    if not conf.uses_old_settings():
+        return DjangoTracker
+    try:
+        return _old().SettingsTracker  # type: ignore[no-any-return]  # as above
+    except ConfigError:  # reported when the config is read
+        return DjangoTracker
+
+
+def _old() -> Any:
+    """The module that reads the old settings, of a distribution that may be missing."""
+    try:
+        from eventtracking_legacy import tracker
+    except ImportError as error:
+        problem = Problem(
+            path=conf.OLD_BACKENDS,
+            message="these are settings of event-tracking, and what reads them is not installed",
+            hint="pip install eventtracking-legacy, or write EVENT_TRACKING",
+        )
+        raise ConfigError([problem]) from error
+    return tracker

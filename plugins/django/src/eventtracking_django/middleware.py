@@ -1,0 +1,136 @@
+"""The middleware that puts each event into the context of the request it happens in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.http import FileResponse, HttpRequest
+from django.http.response import HttpResponseBase, StreamingHttpResponse
+
+from eventtracking.tracker import get_tracker
+from eventtracking_django.request import describe_own, describe_request, describe_user
+
+__all__ = ["EventTrackingMiddleware"]
+
+_log = logging.getLogger("eventtracking.django")
+_NAME = "eventtracking_django.request"
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+
+
+class EventTrackingMiddleware:
+    """Enter the request's context before the view and leave it after, synchronous or asynchronous.
+
+    It belongs behind the session and authentication middleware. What it cannot find out is left out; a request never
+    fails for its sake. A streaming response has the context whenever a part of it is made, and never between parts, so that
+    a client that goes away leaves nothing behind.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer the request in its context."""
+        if self._is_async:
+            return self._answer_async(request)
+        context = _gather(request, lambda: describe_user(_user(request)))
+        with _entered(context):
+            response: Any = self._get_response(request)
+        return _keep_in_stream(response, context)
+
+    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        context = await _gather_async(request)
+        with _entered(context):
+            response: Any = await self._get_response(request)  # type: ignore[misc]  # it is awaitable in this mode
+        return _keep_in_stream(response, context)
+
+
+def _entered(context: dict[str, Any]) -> AbstractContextManager[None]:
+    return get_tracker().context(_NAME, context)
+
+
+def _user(request: HttpRequest) -> Any:
+    """The user, unless the client has no session: then nothing is loaded for nothing."""
+    return getattr(request, "user", None) if _has_session(request) else None
+
+
+def _has_session(request: HttpRequest) -> bool:
+    session = getattr(request, "session", None)
+    return session is None or getattr(session, "session_key", None) is not None
+
+
+async def _user_async(request: Any) -> Any:
+    if not _has_session(request) or not hasattr(request, "user"):
+        return None
+    if hasattr(request, "auser"):  # from Django 5.0 on
+        return await request.auser()
+    return await sync_to_async(_loaded_user)(request)
+
+
+def _loaded_user(request: Any) -> Any:
+    user = request.user
+    return user if user.is_authenticated else None  # the attribute loads a lazy user here, off the event loop
+
+
+def _gather(request: HttpRequest, user: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    parts: tuple[Callable[[], Mapping[str, Any]], ...] = (
+        lambda: describe_request(request),
+        user,
+        lambda: describe_own(request),
+    )
+    for part in parts:
+        try:
+            found.update(part())
+        except Exception as error:  # noqa: BLE001 - a request never fails for the sake of its context
+            _log.warning("a part of the request's context is missing: %s", type(error).__name__)
+    return found
+
+
+async def _gather_async(request: HttpRequest) -> dict[str, Any]:
+    try:
+        user = describe_user(await _user_async(request))
+    except Exception as error:  # noqa: BLE001 - as above
+        _log.warning("the user is missing from the request's context: %s", type(error).__name__)
+        user = {}
+    return _gather(request, lambda: user)
+
+
+def _keep_in_stream(response: HttpResponseBase, context: dict[str, Any]) -> HttpResponseBase:
+    """Let a streaming response make each of its parts in the context. A file emits nothing."""
+    if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
+        parts: Any = response.streaming_content
+        response.streaming_content = _parts_async(parts, context) if response.is_async else _parts(parts, context)
+    return response
+
+
+def _parts(parts: Iterator[bytes], context: dict[str, Any]) -> Iterator[bytes]:
+    iterator = iter(parts)
+    while True:
+        with _entered(context):
+            try:
+                part = next(iterator)
+            except StopIteration:
+                return
+        yield part
+
+
+async def _parts_async(parts: AsyncIterator[bytes], context: dict[str, Any]) -> AsyncIterator[bytes]:
+    iterator = aiter(parts)
+    while True:
+        with _entered(context):
+            try:
+                part = await anext(iterator)
+            except StopAsyncIteration:
+                return
+        yield part

@@ -1,0 +1,90 @@
+"""What a request tells of the context that events happen in."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
+
+from eventtracking_django import conf
+from eventtracking_django.conf import Proxies
+
+__all__ = ["client_ip", "describe_own", "describe_request", "describe_user", "hash_session"]
+
+
+def describe_request(request: HttpRequest) -> dict[str, Any]:
+    """Return the context of a request, but for its user. Reads headers only: no session is loaded."""
+    meta = request.META
+    session = getattr(request, "session", None)
+    key = getattr(session, "session_key", None)
+    found = {
+        "session": hash_session(key) if key else None,
+        "ip": client_ip(request),
+        "host": _host(request),
+        "path": request.path,
+        "method": request.method,
+        "referer": meta.get("HTTP_REFERER"),
+        "agent": meta.get("HTTP_USER_AGENT"),
+        "accept_language": meta.get("HTTP_ACCEPT_LANGUAGE"),
+        "request_id": request.headers.get(conf.request_id_header()),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def describe_user(user: Any) -> dict[str, Any]:
+    """Return the id and the name of a user who is logged in."""
+    if user is None or not getattr(user, "is_authenticated", False):
+        return {}
+    return {"user_id": user.pk, "username": user.get_username()}
+
+
+def describe_own(request: HttpRequest) -> Mapping[str, Any]:
+    """Return the keys that the project's own callable adds."""
+    function = conf.context_callable()
+    return {} if function is None else dict(function(request) or {})
+
+
+def hash_session(session_key: str) -> str:
+    """Name a session so that its events belong together, and nobody can take it over."""
+    return salted_hmac("eventtracking.session", session_key, algorithm="sha256").hexdigest()[:32]
+
+
+def _host(request: HttpRequest) -> str | None:
+    try:
+        return request.get_host()
+    except Exception:  # noqa: BLE001 - a host that ALLOWED_HOSTS refuses is the business of others
+        return None
+
+
+def client_ip(request: HttpRequest, proxies: Proxies | None = None) -> str | None:
+    """Return the client's address: the peer's, or, if that is a trusted proxy, what the proxies say.
+
+    `X-Forwarded-For` is read from its end, because only what trusted proxies appended can be believed.
+    """
+    proxies = conf.trusted_proxies() if proxies is None else proxies
+    peer = request.META.get("REMOTE_ADDR") or None
+    hops = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+    chain = [*hops, *([peer] if peer else [])]
+    if proxies.count:
+        return _valid(chain[max(-1 - proxies.count, -len(chain))]) if chain else None
+    untrusted = (address for address in reversed(chain) if not _is_trusted(address, proxies))
+    client = next(untrusted, chain[0] if chain else "")
+    return _valid(client) or peer
+
+
+def _valid(address: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return None
+
+
+def _is_trusted(address: str, proxies: Proxies) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in proxies.networks)

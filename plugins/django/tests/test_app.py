@@ -1,0 +1,189 @@
+"""The app: the default tracker from the settings, system checks, the test helper, the management command."""
+
+from __future__ import annotations
+
+import json
+import logging
+import unittest
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+from eventtracking import EventLossWarning, tracker
+from eventtracking_django.checks import check_settings
+from eventtracking_django.testing import CaptureEventsMixin, capture_events
+from eventtracking_django.tracker import DjangoTracker
+
+LOG: dict[str, Any] = {"plugin": "logger", "name": "tests.tracking"}
+
+
+def messages() -> dict[str, list[str]]:
+    """What the system checks say, by id."""
+    found: dict[str, list[str]] = {}
+    for message in check_settings():
+        found.setdefault(str(message.id), []).append(message.msg)
+    return found
+
+
+def test_the_default_tracker_has_the_settings_config(caplog: pytest.LogCaptureFixture) -> None:
+    """An emit goes where `EVENT_TRACKING` says."""
+    with caplog.at_level(logging.INFO, "tests.tracking"):
+        tracker.emit("a")
+    assert json.loads(caplog.records[0].getMessage())["name"] == "a"
+    assert isinstance(tracker.get_tracker(), DjangoTracker)
+    assert apps.get_app_config("eventtracking_django").name == "eventtracking_django"
+
+
+def test_the_config_may_be_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`EVENT_TRACKING` may be the path of a TOML file."""
+    path = tmp_path / "events.toml"
+    path.write_text('[backends.log]\nplugin = "logger"\nname = "from.file"\n', encoding="utf-8")
+    with override_settings(EVENT_TRACKING=path), caplog.at_level(logging.INFO, "from.file"):
+        tracker.emit("a")
+        assert messages() == {}
+    assert len(caplog.records) == 1
+
+
+def test_disabled_is_a_counted_no_op() -> None:
+    """With `EVENT_TRACKING_ENABLED = False` emits do nothing, raise nothing, and are counted."""
+    with override_settings(EVENT_TRACKING_ENABLED=False, EVENT_TRACKING={"backends": {"x": {"plugin": "nonsense"}}}):
+        tracker.emit("a")
+        counts = tracker.get_tracker().stats()[""]
+        assert messages() == {}
+    assert (counts.received, counts.filtered, counts.reasons) == (1, 1, {"filtered: tracking is disabled": 1})
+
+
+def test_every_problem_is_a_system_check(caplog: pytest.LogCaptureFixture) -> None:
+    """Each problem of the config is an error of its own, with its path; the application starts, and says so."""
+    broken = {"backends": {"a": {"plugin": "loger"}, "b": {**LOG, "levle": "info"}}, "contxt": {}}
+    with override_settings(EVENT_TRACKING=broken):
+        found = messages()
+        with pytest.warns(EventLossWarning, match="manage.py check"):
+            tracker.emit("a")
+        assert tracker.get_tracker().stats()[""].failed == 1
+    assert list(found) == ["eventtracking.E001"]
+    assert [text.split(":")[0] for text in found["eventtracking.E001"]] == [
+        "contxt",
+        "backends.a.plugin",
+        "backends.b.levle",
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "events are not captured: the config has 3 problems; see `manage.py check`"
+    ]
+
+
+def test_a_missing_setting_is_a_problem() -> None:
+    """Without `EVENT_TRACKING` the checks say what to set."""
+    with override_settings(EVENT_TRACKING=None):
+        assert "the setting is missing" in messages()["eventtracking.E001"][0]
+
+
+def test_a_destination_that_is_down_does_not_stop_the_start(tmp_path: Path) -> None:
+    """A backend that cannot connect is no problem of the config; its events are counted as failed."""
+    (tmp_path / "file").touch()
+    closed = {"backends": {"own": {"plugin": "sqlite", "path": str(tmp_path / "file" / "events.db")}}}
+    with override_settings(EVENT_TRACKING=closed):
+        assert messages() == {}
+        tracker.emit("a")
+        assert tracker.get_tracker().stats()[""].failed == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "identifier", "text"),
+    [
+        ({"EVENT_TRACKING_CONTEXT": "no.such.callable"}, "eventtracking.E003", "No module named 'no'"),
+        ({"EVENT_TRACKING_CONTEXT": 3}, "eventtracking.E003", "expected a callable, or its dotted path"),
+        ({"EVENT_TRACKING_TRUSTED_PROXIES": "10.0.0.1"}, "eventtracking.E004", "expected a number, or a list"),
+        ({"EVENT_TRACKING_TRUSTED_PROXIES": ["x"]}, "eventtracking.E004", "'x' does not appear to be an IPv4 or IPv6"),
+        ({"EVENT_TRACKING_BACKENDS": {}}, "eventtracking.W002", "EVENT_TRACKING_BACKENDS is not read"),
+    ],
+)
+def test_other_settings_are_checked(settings: dict[str, Any], identifier: str, text: str) -> None:
+    """Each other setting that is wrong has a check of its own."""
+    with override_settings(**settings):
+        found = messages()
+    assert list(found) == [identifier]
+    assert text in found[identifier][0]
+
+
+def test_the_order_of_the_middleware_is_checked() -> None:
+    """Before the authentication, no event would know its user."""
+    from django.conf import settings
+
+    with override_settings(MIDDLEWARE=list(reversed(settings.MIDDLEWARE))):
+        assert list(messages()) == ["eventtracking.W003"]
+
+
+def test_old_settings_are_read(caplog: pytest.LogCaptureFixture) -> None:
+    """Without `EVENT_TRACKING`, the settings of event-tracking are read, and their problems told at their places."""
+    logger = {"ENGINE": "eventtracking.backends.logger.LoggerBackend", "OPTIONS": {"name": "old.log"}}
+    with override_settings(EVENT_TRACKING=None, EVENT_TRACKING_BACKENDS={"log": logger}):
+        with caplog.at_level(logging.INFO, "old.log"):
+            tracker.emit("a")
+        assert messages() == {}
+    assert len(caplog.records) == 1
+    broken = {"log": {**logger, "OPTIONS": {"name": "old.log", "level": "loud"}}}
+    with override_settings(EVENT_TRACKING=None, EVENT_TRACKING_BACKENDS=broken):
+        (text,) = messages()["eventtracking.E001"]
+    assert text.startswith("EVENT_TRACKING_BACKENDS.log.OPTIONS.level: expected one of")
+
+
+class TestHelper(CaptureEventsMixin, unittest.TestCase):
+    """The mixin for Django's test cases."""
+
+    def test_it_captures(self) -> None:
+        """What a test emits is in `events`."""
+        tracker.emit("a", {"k": 1})
+        assert [(event.name, event.data) for event in self.events] == [("a", {"k": 1})]
+
+    def test_it_begins_anew(self) -> None:
+        """What other tests emitted is not."""
+        assert list(self.events) == []
+
+
+def test_the_capture_delivers_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """While events are captured, none reaches a destination, and afterwards they do again."""
+    with caplog.at_level(logging.INFO, "tests.tracking"):
+        with capture_events() as events:
+            tracker.emit("captured")
+        tracker.emit("delivered")
+    assert [event.name for event in events] == ["captured"]
+    assert len(caplog.records) == 1
+
+
+def test_the_management_command(capfd: pytest.CaptureFixture[str]) -> None:
+    """`manage.py eventtracking` runs the command line with the config of the settings."""
+    with pytest.raises(SystemExit) as caught:
+        call_command("eventtracking", "graph")
+    assert caught.value.code == 0
+    assert "logger" in capfd.readouterr().out
+
+
+def test_the_management_command_reads_the_old_settings(capfd: pytest.CaptureFixture[str]) -> None:
+    """With the settings of event-tracking, the command line gets the config that they amount to."""
+    logger = {"ENGINE": "eventtracking.backends.logger.LoggerBackend", "OPTIONS": {"name": "the old log"}}
+    old = override_settings(EVENT_TRACKING=None, EVENT_TRACKING_BACKENDS={"log": logger})
+    with old, pytest.raises(SystemExit) as caught:
+        call_command("eventtracking", "graph")
+    assert caught.value.code == 0
+    assert "the old log" in capfd.readouterr().out
+
+
+def test_the_management_command_tells_problems(capfd: pytest.CaptureFixture[str]) -> None:
+    """A config with problems is told, with exit status 1; one that no file can hold is refused."""
+    with (
+        override_settings(EVENT_TRACKING={"backends": {"a": {"plugin": "loger"}}}),
+        pytest.raises(SystemExit) as caught,
+    ):
+        call_command("eventtracking", "check")
+    assert caught.value.code == 1
+    assert "backends.a.plugin" in "".join(capfd.readouterr())
+    with (
+        override_settings(EVENT_TRACKING={"context": {"x": object()}}),
+        pytest.raises(CommandError, match="a file cannot"),
+    ):
+        call_command("eventtracking", "check")

@@ -1,0 +1,198 @@
+"""The middleware: each event is in the context of its request, and of no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.test import AsyncClient, Client, override_settings
+from django.test.client import RequestFactory
+
+from eventtracking import Event, tracker
+from eventtracking_django.conf import Proxies, trusted_proxies
+from eventtracking_django.middleware import EventTrackingMiddleware
+from eventtracking_django.request import client_ip, hash_session
+from eventtracking_django.testing import capture_events
+
+HEADERS = {"user-agent": "tests", "referer": "http://testserver/before", "accept-language": "de", "x-request-id": "r-1"}
+
+
+@pytest.fixture
+def events() -> Iterator[Sequence[Event]]:
+    """What is emitted."""
+    with capture_events() as captured:
+        yield captured
+
+
+@pytest.fixture
+def user() -> Iterator[Any]:
+    """Somebody who can log in."""
+    from django.contrib.auth import get_user_model
+
+    people: Any = get_user_model().objects
+    found = people.create_user("ada", password="secret")
+    yield found
+    found.delete()
+
+
+def test_what_a_request_tells(events: Sequence[Event]) -> None:
+    """An anonymous request gives its address, its page and its headers."""
+    Client().get("/page?n=1", headers=HEADERS)
+    assert [event.context for event in events] == [
+        {
+            "ip": "127.0.0.1",
+            "host": "testserver",
+            "path": "/page",
+            "method": "GET",
+            "referer": "http://testserver/before",
+            "agent": "tests",
+            "accept_language": "de",
+            "request_id": "r-1",
+        }
+    ] * 2
+
+
+def test_the_user_and_the_session(events: Sequence[Event], user: Any) -> None:
+    """A user who is logged in is named, and the session by a hash, from which nobody gets its key."""
+    client = Client()
+    client.force_login(user)
+    client.get("/page")
+    key = client.session.session_key
+    context = events[0].context
+    assert (context["user_id"], context["username"]) == (user.pk, "ada")
+    assert context["session"] == hash_session(str(key))
+    assert str(key) not in str(events)
+
+
+def test_the_user_in_an_async_view(events: Sequence[Event], user: Any) -> None:
+    """The same on the event loop, where the user must not be loaded by blocking it."""
+
+    async def ask() -> None:
+        client = AsyncClient()
+        await client.aforce_login(user)
+        await client.get("/async-page")
+
+    asyncio.run(ask())
+    assert [event.context["username"] for event in events] == ["ada", "ada"]
+
+
+def test_an_anonymous_request_costs_no_query(events: Sequence[Event]) -> None:
+    """Without a session nothing is loaded, and no `Vary: Cookie` keeps the page out of caches."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as queries:
+        response = Client().get("/page")
+    assert len(queries) == 0
+    assert not response.has_header("Vary")
+
+
+def test_the_context_is_left(events: Sequence[Event]) -> None:
+    """After the answer, and after an error, nothing of the request is left behind."""
+    Client().get("/page")
+    assert tracker.resolve_context() == {}
+    with pytest.raises(RuntimeError, match="the view is broken"):
+        Client().get("/broken")
+    assert tracker.resolve_context() == {}
+
+
+def test_a_stream_has_the_context(events: Sequence[Event]) -> None:
+    """Every part of a streaming answer is made in the context, and nothing is left between the parts."""
+    response: Any = Client().get("/stream")
+    parts = iter(response)
+    assert next(parts) == b"0"
+    assert tracker.resolve_context() == {}
+    assert list(parts) == [b"1", b"2"]
+    assert [event.context["path"] for event in events] == ["/stream"] * 3
+
+
+def test_an_aborted_stream_leaves_nothing(events: Sequence[Event]) -> None:
+    """A client that goes away after the first part leaves no context behind."""
+    response: Any = Client().get("/stream")
+    next(iter(response))
+    response.close()
+    assert tracker.resolve_context() == {}
+
+
+def test_an_async_stream_has_the_context(events: Sequence[Event]) -> None:
+    """The same on the event loop."""
+
+    async def read() -> list[bytes]:
+        response: Any = await AsyncClient().get("/async-stream")
+        parts = [part async for part in response]
+        assert tracker.resolve_context() == {}
+        return parts
+
+    assert asyncio.run(read()) == [b"0", b"1", b"2"]
+    assert [event.context["path"] for event in events] == ["/async-stream"] * 3
+
+
+def test_the_projects_own_keys(events: Sequence[Event]) -> None:
+    """A callable of the project adds keys; one that fails costs its keys, not the request."""
+    with override_settings(EVENT_TRACKING_CONTEXT="project_urls.project_context"), capture_events() as captured:
+        Client().get("/page?course=demo")
+    assert captured[0].context["course_id"] == "demo"
+    with override_settings(EVENT_TRACKING_CONTEXT="project_urls.broken_context"), capture_events() as captured:
+        assert Client().get("/page").status_code == 200
+    assert captured[0].context["path"] == "/page"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "peer", "expected"),
+    [
+        (0, "6.6.6.6", "10.0.0.1", "10.0.0.1"),
+        (1, "6.6.6.6, 1.2.3.4", "10.0.0.1", "1.2.3.4"),
+        (2, "6.6.6.6, 1.2.3.4, 10.0.0.2", "10.0.0.1", "1.2.3.4"),
+        (1, "", "10.0.0.1", "10.0.0.1"),
+        (["10.0.0.0/8"], "6.6.6.6, 1.2.3.4, 10.0.0.2", "10.0.0.1", "1.2.3.4"),
+        (["10.0.0.0/8"], "6.6.6.6", "1.2.3.4", "1.2.3.4"),
+        (["10.0.0.0/8"], "10.0.0.3, 10.0.0.2", "10.0.0.1", "10.0.0.3"),
+        (["10.0.0.1"], "nonsense", "10.0.0.1", "10.0.0.1"),
+        (["::1", "10.0.0.0/8"], "2001:db8::1", "::1", "2001:db8::1"),
+    ],
+)
+def test_only_trusted_proxies_are_believed(proxies: Any, forwarded: str, peer: str, expected: str) -> None:
+    """What a client writes into X-Forwarded-For counts for nothing; what trusted proxies append does."""
+    request = RequestFactory().get("/", REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR=forwarded)
+    with override_settings(EVENT_TRACKING_TRUSTED_PROXIES=proxies):
+        assert client_ip(request, trusted_proxies()) == expected
+
+
+def test_without_a_peer_there_is_no_address() -> None:
+    """A server on a socket file names no peer."""
+    assert client_ip(RequestFactory().get("/", REMOTE_ADDR=""), Proxies()) is None
+
+
+def test_a_thousand_requests_at_once_never_mix() -> None:
+    """500 requests in threads and 500 on an event loop, at the same time: each event has its own request's context."""
+
+    def in_threads() -> None:
+        with ThreadPoolExecutor(25) as pool:
+            list(pool.map(lambda n: Client().get(f"/page?n={n}", headers={"x-request-id": str(n)}), range(500)))
+
+    async def on_the_loop() -> None:
+        client = AsyncClient()
+        numbers = range(500, 1000)
+        await asyncio.gather(*(client.get(f"/async-page?n={n}", headers={"x-request-id": str(n)}) for n in numbers))
+
+    with capture_events() as events, ThreadPoolExecutor(1) as other:
+        threads = other.submit(in_threads)
+        asyncio.run(on_the_loop())
+        threads.result()
+    assert len(events) == 2000
+    assert [event for event in events if event.context["request_id"] != event.data["n"]] == []
+
+
+def test_it_is_asynchronous_exactly_if_what_it_wraps_is() -> None:
+    """Django asks the middleware which of the two it is."""
+    from asgiref.sync import iscoroutinefunction
+
+    async def answer(request: Any) -> Any: ...
+
+    def answer_at_once(request: Any) -> Any: ...
+
+    found: list[Any] = [EventTrackingMiddleware(answer), EventTrackingMiddleware(answer_at_once)]
+    assert [iscoroutinefunction(one) for one in found] == [True, False]
