@@ -1,0 +1,5 @@
+"""The predecessor's name for the logger."""
+
+from eventtracking_legacy.objects import LoggerBackend
+
+__all__ = ["LoggerBackend"]

@@ -1,0 +1,5 @@
+"""The predecessor's name for MongoDB."""
+
+from eventtracking_legacy.objects import MongoBackend
+
+__all__ = ["MongoBackend"]

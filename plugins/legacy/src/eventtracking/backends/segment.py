@@ -1,0 +1,5 @@
+"""The predecessor's name for Segment."""
+
+from eventtracking_legacy.objects import SegmentBackend
+
+__all__ = ["SegmentBackend"]

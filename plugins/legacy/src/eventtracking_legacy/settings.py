@@ -1,0 +1,325 @@
+"""The settings of event-tracking, `EVENT_TRACKING_BACKENDS` and `EVENT_TRACKING_PROCESSORS`, as a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from eventtracking import ConfigError, Problem
+from eventtracking.options import show
+from eventtracking_legacy import notes
+from eventtracking_legacy.engine import Verbatim
+from eventtracking_legacy.notes import Note
+
+__all__ = ["BACKENDS", "ENABLED", "PROCESSORS", "Translation", "translate"]
+
+BACKENDS: Final = "EVENT_TRACKING_BACKENDS"
+PROCESSORS: Final = "EVENT_TRACKING_PROCESSORS"
+ENABLED: Final = "EVENT_TRACKING_ENABLED"
+
+_MODULES: Final = "eventtracking.backends."
+_ROUTER: Final = f"{_MODULES}routing.RoutingBackend"
+_ASYNC_ROUTER: Final = f"{_MODULES}async_routing.AsyncRoutingBackend"
+_BUS_ROUTER: Final = f"{_MODULES}event_bus.EventBusRoutingBackend"
+_LOGGER: Final = f"{_MODULES}logger.LoggerBackend"
+_MONGO: Final = f"{_MODULES}mongodb.MongoBackend"
+_SEGMENT: Final = f"{_MODULES}segment.SegmentBackend"
+_REGEX: Final = "eventtracking.processors.regex_filter.RegexFilter"
+_WHITELIST: Final = "eventtracking.processors.whitelist.NameWhitelistProcessor"
+_OLD_PLACES: Final = {
+    "": "",
+    "engine": ".ENGINE",
+    "max_event_bytes": ".OPTIONS.max_event_size",
+    "names": ".OPTIONS.whitelist",
+    "options": ".OPTIONS",
+    "plugin": ".ENGINE",
+}
+"""Where a problem of an option stands in the settings, if not under its own name."""
+
+
+@attrs.frozen(eq=False)
+class Translation:
+    """A config made from settings of event-tracking."""
+
+    config: dict[str, Any]
+    notes: tuple[Note, ...]
+    """What differs, for `eventtracking migrate`."""
+    places: Mapping[str, str]
+    """The place in the settings of each node of the config."""
+
+    def in_settings(self, error: ConfigError) -> ConfigError:
+        """Return the same problems with their places in the settings in place of those in the config."""
+        return ConfigError([attrs.evolve(problem, path=self._place(problem.path)) for problem in error.problems])
+
+    def _place(self, path: str) -> str:
+        found = max((known for known in self.places if f"{path}.".startswith(f"{known}.")), key=len, default=None)
+        if found is None:
+            return path
+        option, _, deeper = path[len(found) :].lstrip(".").partition("[")
+        place = self.places[found] + _OLD_PLACES.get(option, f".OPTIONS.{option}")
+        return f"{place}[{deeper}" if deeper else place
+
+
+def translate(
+    backends: Any, processors: Any = (), plain: bool = False, queue: Callable[[], str | None] = lambda: None
+) -> Translation:
+    """Translate the settings, which are not changed. Nothing is imported but what they name, and that later.
+
+    Args:
+        backends: `EVENT_TRACKING_BACKENDS`.
+        processors: `EVENT_TRACKING_PROCESSORS`.
+        plain: Whether to give the options of a site's own classes as a plain table, to be written to a file.
+        queue: Tells which queue the site's Celery workers read; asked only if there is an asynchronous router. None: that of
+            the plugin `async_celery`.
+
+    Raises:
+        ConfigError: With every problem of their form, at its place in the settings.
+    """
+    translator = _Translator(plain, queue)
+    config: dict[str, Any] = {}
+    chain = translator.chain(processors, PROCESSORS, "")
+    if chain:
+        config["processors"] = chain
+    translator.sees(chain)
+    config["backends"] = translator.routes(backends, BACKENDS, "")
+    if translator.problems:
+        raise ConfigError(translator.problems)
+    return Translation(config, tuple(translator.notes), translator.places)
+
+
+class _Translator:
+    """One translation. Problems and notes are collected on the way."""
+
+    def __init__(self, plain: bool, queue: Callable[[], str | None]) -> None:
+        self._plain = plain
+        self._queue = queue
+        self._reshaped = False
+        """Whether a site's processor stands above, which may give events another shape."""
+        self._behind_celery = False
+        self.problems: list[Problem] = []
+        self.notes: list[Note] = []
+        self.places: dict[str, str] = {}
+
+    def _note(self, text: str, place: str) -> None:
+        self.notes.append(Note(place, text))
+
+    def _problem(self, place: str, message: str, found: Any = None, hint: str | None = None) -> None:
+        self.problems.append(
+            Problem(path=place, message=message, found=None if found is None else show(found), hint=hint)
+        )
+
+    def sees(self, chain: Sequence[Mapping[str, Any]]) -> None:
+        """Remember that events below passed this chain."""
+        self._reshaped = self._reshaped or any(step["plugin"] == "legacy_processor" for step in chain)
+
+    # Nodes
+
+    def routes(self, backends: Any, place: str, path: str) -> dict[str, Any]:
+        """Translate a mapping of backends, in the predecessor's order, which is the alphabet's."""
+        if backends is None:
+            return {}
+        if not isinstance(backends, Mapping):
+            self._problem(place, "expected a dict of backends by name", backends)
+            return {}
+        if list(backends) != sorted(backends, key=str):
+            self._note(notes.ORDER, place)
+        found = {}
+        for key in sorted(backends, key=str):
+            name = str(key).replace("/", "_") or "_"
+            where = f"{path}.backends.{name}" if path else f"backends.{name}"
+            node = self._route(backends[key], f"{place}.{key}", where)
+            if node is not None:
+                found[name] = node
+        return found
+
+    def chain(self, processors: Any, place: str, path: str) -> list[dict[str, Any]]:
+        """Translate a list of processors."""
+        if processors is None:
+            return []
+        if isinstance(processors, str | Mapping) or not isinstance(processors, Sequence):
+            self._problem(place, "expected a list of processors", processors)
+            return []
+        prefix = f"{path}.processors" if path else "processors"
+        found: list[dict[str, Any]] = []
+        for index, node in enumerate(processors):
+            self.places[f"{prefix}[{len(found)}]"] = f"{place}[{index}]"
+            translated = self._processor(node, f"{place}[{index}]")
+            if translated is not None:
+                found.append(translated)
+        return found
+
+    def _read(self, node: Any, place: str) -> tuple[str, dict[str, Any]] | None:
+        if not isinstance(node, Mapping) or not isinstance(node.get("ENGINE"), str):
+            self._problem(place, "expected a dict with ENGINE, the dotted path of a class, and OPTIONS", node)
+            return None
+        options = node.get("OPTIONS", {})
+        if not isinstance(options, Mapping):
+            self._problem(f"{place}.OPTIONS", "expected a dict", options)
+            return None
+        return node["ENGINE"], dict(options)
+
+    def _route(self, node: Any, place: str, path: str) -> dict[str, Any] | None:
+        read = self._read(node, place)
+        if read is None:
+            return None
+        engine, options = read
+        self.places[path] = place
+        if engine in (_ROUTER, _ASYNC_ROUTER):
+            return self._router(engine, options, place, path)
+        if engine == _BUS_ROUTER:
+            self._problem(
+                f"{place}.ENGINE", "the event bus router has no successor", engine, hint="leave this backend out"
+            )
+            return None
+        if engine == _LOGGER:
+            return self._logger(options, place)
+        remote = {_MONGO: self._mongo, _SEGMENT: self._segment}.get(engine)
+        if remote is None:
+            return self._site("legacy", engine, options, place)
+        return self._off_the_request(remote(options, place), place, path)
+
+    def _processor(self, node: Any, place: str) -> dict[str, Any] | None:
+        read = self._read(node, place)
+        if read is None:
+            return None
+        engine, options = read
+        native = {_REGEX: self._regex, _WHITELIST: self._whitelist}.get(engine)
+        if native is not None:
+            return native(options, place)
+        self._note(notes.FAIL_CLOSED, place)
+        return self._site("legacy_processor", engine, options, place)
+
+    # Routers
+
+    def _router(self, engine: str, options: dict[str, Any], place: str, path: str) -> dict[str, Any] | None:
+        is_async = engine == _ASYNC_ROUTER
+        chain = self.chain(options.pop("processors", None), f"{place}.OPTIONS.processors", path)
+        before = self._reshaped, self._behind_celery
+        self.sees(chain)
+        self._behind_celery = self._behind_celery or is_async
+        children = self.routes(options.pop("backends", None), f"{place}.OPTIONS.backends", path)
+        reshaped = self._reshaped
+        self._reshaped, self._behind_celery = before
+        options.pop("backend_name", None)
+        self._leave_out(options, place)
+        if is_async:
+            self._note(notes.CELERY, place)
+            if reshaped:
+                self._restore_shapes(children, path)
+        if not children:
+            self._note(notes.NO_CHILDREN, place)
+            return None
+        node = self._celery_node() if is_async else {}
+        return {**node, **({"processors": chain} if chain else {}), "backends": children}
+
+    def _off_the_request(self, node: dict[str, Any], place: str, path: str) -> dict[str, Any]:
+        """Put a buffer in memory before what talks to a network, unless Celery stands there: it acknowledges now, and takes its time."""
+        if self._behind_celery:
+            return node
+        if self._reshaped:
+            node["processors"] = [{"plugin": "legacy_processor"}]
+        self.places[f"{path}.backends.{node['plugin']}"] = place
+        self._note(notes.BUFFER, place)
+        return {"plugin": "buffer", "storage": "memory", "backends": {node["plugin"]: node}}
+
+    def _restore_shapes(self, children: dict[str, Any], path: str) -> None:
+        """Below Celery, give events the shape back that site code above gave them; other site code does so itself."""
+        for name, node in children.items():
+            if node.get("plugin") != "legacy":
+                chain = node.get("processors", [])
+                prefix = f"{path}.backends.{name}.processors"
+                for index in reversed(range(len(chain))):
+                    self.places[f"{prefix}[{index + 1}]"] = self.places[f"{prefix}[{index}]"]
+                node["processors"] = [{"plugin": "legacy_processor"}, *chain]
+
+    def _celery_node(self) -> dict[str, Any]:
+        queue = self._queue()
+        return {"plugin": "async_celery"} if queue is None else {"plugin": "async_celery", "queue": _escape(queue)}
+
+    # The predecessor's own classes
+
+    def _logger(self, options: dict[str, Any], place: str) -> dict[str, Any]:
+        node: dict[str, Any] = {"plugin": "logger", "name": _escape(options.pop("name", None) or "")}
+        if options.get("level") is not None:
+            node["level"] = _escape(options["level"])
+        options.pop("level", None)
+        limit = options.pop("max_event_size", None)
+        if limit is None:
+            self._note(notes.LOGGER_LIMIT, place)
+        else:
+            node["max_event_bytes"] = limit
+        self._leave_out(options, place)
+        return node
+
+    def _mongo(self, options: dict[str, Any], place: str) -> dict[str, Any]:
+        keys = ("host", "port", "user", "password", "database", "collection")
+        node = {"plugin": "mongo", **{key: options.pop(key) for key in keys if options.get(key) is not None}}
+        extra = dict(options.pop("extra", None) or {})
+        if extra.pop("w", 0) in (0, None):
+            self._note(notes.MONGO_WRITES, place)
+        extra.pop("tz_aware", None)
+        self._note(notes.MONGO_SHAPE, place)
+        if extra:
+            node["extra"] = extra
+        self._leave_out({key: value for key, value in options.items() if key not in keys}, place)
+        return {key: _escape(_listed(value)) for key, value in node.items()}
+
+    def _segment(self, options: dict[str, Any], place: str) -> dict[str, Any]:
+        self._note(notes.SEGMENT, place)
+        self._leave_out(options, place)
+        return {"plugin": "segment"}
+
+    def _regex(self, options: dict[str, Any], place: str) -> dict[str, Any]:
+        node = {
+            "plugin": "regex_filter",
+            "filter_type": options.pop("filter_type", "allowlist"),
+            "regular_expressions": _listed(options.pop("regular_expressions", None) or []),
+        }
+        self._note(notes.PREFIX, place)
+        self._leave_out(options, place)
+        return {key: _escape(value) for key, value in node.items()}
+
+    def _whitelist(self, options: dict[str, Any], place: str) -> dict[str, Any]:
+        names = _listed(options.pop("whitelist", None))
+        if not isinstance(names, list):
+            self._problem(f"{place}.OPTIONS.whitelist", "expected a list, tuple or set of names", names)
+        elif not names:
+            self._note(notes.EMPTY_WHITELIST, place)
+        self._leave_out(options, place)
+        return {"plugin": "name_filter", "names": _escape(names)}
+
+    def _site(self, plugin: str, engine: str, options: dict[str, Any], place: str) -> dict[str, Any]:
+        node: dict[str, Any] = {"plugin": plugin, "engine": engine}
+        if options:
+            node["options"] = _escape(options) if self._plain else Verbatim(options)
+        if self._plain and _has_tuple(options):
+            self._note(notes.TUPLES, place)
+        return node
+
+    def _leave_out(self, options: Mapping[str, Any], place: str) -> None:
+        for key in options:
+            self._note(notes.UNKNOWN_OPTION, f"{place}.OPTIONS.{key}")
+
+
+def _has_tuple(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_has_tuple(item) for item in value.values())
+    return isinstance(value, tuple | set | frozenset) or (isinstance(value, list) and any(map(_has_tuple, value)))
+
+
+def _listed(value: Any) -> Any:
+    """A tuple or a set as a list; a set's order is nobody's, so it is sorted."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _escape(value: Any) -> Any:
+    """Write every dollar so that the config reads it as itself."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, Mapping):
+        return {key: _escape(item) for key, item in value.items()}
+    return [_escape(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,57 @@
+"""The predecessor's Celery task, for the events that were on their way to a worker when a site moved over.
+
+Nothing here sends such tasks. A worker that did not know the name would throw them away.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from celery import shared_task
+
+from eventtracking import Event, Outcome, Rejected
+from eventtracking.protocols import Downstream
+from eventtracking.tracker import get_tracker
+from eventtracking_legacy.shape import from_legacy
+
+__all__ = ["send_event"]
+
+_MAX_RETRIES: Final = 10
+_RETRY_AFTER_S: Final = 30
+
+
+@shared_task(  # type: ignore[untyped-decorator]  # Celery has no types
+    name="eventtracking.tasks.send_event",
+    bind=True,
+    acks_late=True,
+    ignore_result=True,
+    max_retries=_MAX_RETRIES,
+    default_retry_delay=_RETRY_AFTER_S,
+)
+def send_event(task: Any, backend_name: str, processed_event: Any) -> None:
+    """Deliver one event below the router of that name.
+
+    The event's id is that of the task, so that a retry stores nothing twice.
+
+    Raises:
+        Retry: If a destination failed, so that Celery tries the event again there and everywhere, ten times.
+        KeyError: After the last attempt, if there is no such router.
+    """
+    try:
+        downstream = get_tracker().downstream(backend_name)
+    except KeyError as error:
+        raise task.retry(exc=error) from error
+    event = from_legacy(Event(name="unknown", id=task.request.id), processed_event)
+    failure = _deliver(downstream, event)
+    if failure is not None:
+        raise task.retry(exc=failure)
+
+
+def _deliver(downstream: Downstream, event: Event) -> Exception | None:
+    """Deliver, and count what failed as failed; return an error that may pass."""
+    passing: Exception | None = None
+    for leaf, errors in downstream.deliver([event]).items():
+        for error in errors.values():
+            downstream.settle(leaf, [event.id], Outcome.FAILED, type(error).__name__)
+            passing = passing if isinstance(error, Rejected) else error
+    return passing

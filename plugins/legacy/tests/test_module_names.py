@@ -1,0 +1,125 @@
+"""The predecessor's module names, which site code imports from."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventtracking_legacy.exceptions import EventEmissionExit, ImproperlyConfigured
+from eventtracking_legacy.objects import (
+    AsyncRoutingBackend,
+    LoggerBackend,
+    NameWhitelistProcessor,
+    RegexFilter,
+    RoutingBackend,
+)
+
+SRC = Path(__file__).parent.parent / "src" / "eventtracking"
+
+NAMES = {
+    "eventtracking.backends.async_routing": ["AsyncRoutingBackend"],
+    "eventtracking.backends.logger": ["LoggerBackend"],
+    "eventtracking.backends.mongodb": ["MongoBackend"],
+    "eventtracking.backends.routing": ["RoutingBackend"],
+    "eventtracking.backends.segment": ["SegmentBackend"],
+    "eventtracking.django.apps": ["EventTrackingConfig"],
+    "eventtracking.django.django_tracker": ["DjangoTracker", "override_default_tracker"],
+    "eventtracking.exceptions": ["ImproperlyConfigured"],
+    "eventtracking.processors.exceptions": ["EventEmissionExit", "NoBackendEnabled", "NoTransformerImplemented"],
+    "eventtracking.processors.regex_filter": ["RegexFilter"],
+    "eventtracking.processors.whitelist": ["NameWhitelistProcessor"],
+    "eventtracking.tasks": ["send_event"],
+}
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_what_sites_import(module: str) -> None:
+    """Each name can be imported from where it was."""
+    found = import_module(module)
+    assert [name for name in NAMES[module] if not hasattr(found, name)] == []
+
+
+def test_core_keeps_its_package() -> None:
+    """Our folder of the package has no __init__.py, so that core's is the only one."""
+    assert not (SRC / "__init__.py").exists()
+    assert hasattr(import_module("eventtracking"), "Tracker")
+    assert {path.stem for path in SRC.glob("*.py")} == {"exceptions", "tasks"}
+
+
+class Recorder:
+    """A backend of a site's."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.events: list[Any] = []
+        self.error = error
+
+    def send(self, event: Any) -> None:
+        if self.error is not None:
+            raise self.error
+        self.events.append(event)
+
+
+class CountingRouter(RoutingBackend):
+    """A router of a site's that builds on the predecessor's."""
+
+    sent = 0
+
+    def send(self, event: Any) -> None:
+        self.sent += 1
+        super().send(event)
+
+
+def test_a_router_that_a_site_subclasses() -> None:
+    """A subclass of the router processes a copy, filters, and isolates its backends."""
+    first, second = Recorder(), Recorder()
+
+    def rename(event: Any) -> None:
+        event["name"] = "renamed"
+
+    router = CountingRouter({"b": second, "a": first}, [NameWhitelistProcessor(whitelist={"x"}), rename])
+    event = {"name": "x", "data": {}}
+    router.send(event)
+    router.send({"name": "y", "data": {}})
+    assert (router.sent, event["name"]) == (2, "x")
+    assert first.events == second.events == [{"name": "renamed", "data": {}}]
+    assert first.events[0] is not second.events[0]
+
+
+def test_a_failing_backend_of_a_router_does_not_hurt_its_siblings() -> None:
+    """The siblings have the event, and then the error is raised, so that it is counted."""
+    working = Recorder()
+    router = AsyncRoutingBackend(backends={"a": Recorder(OSError("down")), "b": working}, backend_name="n")
+    with pytest.raises(OSError, match="down"):
+        router.send({"name": "x"})
+    assert working.events == [{"name": "x"}]
+
+
+def test_a_router_refuses_what_cannot_work() -> None:
+    """A backend needs `send`, a processor must be callable."""
+    router = RoutingBackend()
+    with pytest.raises(ValueError, match="has no method `send`"):
+        router.register_backend("a", object())
+    with pytest.raises(ValueError, match="cannot be called"):
+        router.register_processor(3)  # type: ignore[arg-type]  # on purpose
+
+
+def test_filters_as_objects() -> None:
+    """The filters work on dicts, raise the exit exception, and refuse wrong options with the known exception."""
+    event = {"name": "course.x"}
+    assert RegexFilter("allowlist", [r"course\."])(event) is event
+    with pytest.raises(EventEmissionExit):
+        RegexFilter("blocklist", ["course"])(event)
+    with pytest.raises(EventEmissionExit):
+        RegexFilter()(event)
+    with pytest.raises(ImproperlyConfigured, match="regular_expressions"):
+        RegexFilter("allowlist", ["("])
+
+
+def test_the_logger_as_an_object(caplog: pytest.LogCaptureFixture) -> None:
+    """The logger takes a dict and writes it as one line."""
+    with caplog.at_level("INFO", "site"):
+        LoggerBackend(name="site").send({"name": "x", "data": {"k": 1}, "context": {}})
+    assert '"data":{"k":1}' in caplog.records[0].getMessage()

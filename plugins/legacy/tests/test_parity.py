@@ -1,0 +1,121 @@
+"""The same emits through event-tracking 4.0.2 and through its successor: each destination receives the same events.
+
+The predecessor runs in an environment of its own, as its users have it. It is AGPL, so it is run and never read into ours.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+pytestmark = pytest.mark.service  # it needs a package index, and for one test a server
+
+HERE = Path(__file__).parent / "parity"
+ROOT = Path(__file__).parents[3]
+PREDECESSOR = ROOT / ".venvs" / "predecessor"
+REQUIREMENTS = ("event-tracking==4.0.2", "setuptools<81")
+NEEDS = {
+    "platform": ("eventtracking-segment",),
+    "appended": ("eventtracking-segment",),
+    "mongo": ("eventtracking-mongo",),
+    "transformer": ("eventtracking-async-celery",),
+    "two_async": ("eventtracking-async-celery",),
+    "shaped": ("eventtracking-async-celery",),
+}
+LAYOUTS = ("platform", "flat", "merged", "transformer", "two_async", "appended", "in_memory", "shaped")
+TIMES = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip, or fail where nothing may be left out."""
+    if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def require_plugins(layout: str) -> None:
+    """Tell which distribution a layout lacks here."""
+    for name in NEEDS.get(layout, ()):
+        try:
+            distribution(name)
+        except PackageNotFoundError:
+            unavailable(f"{name} is not installed, which the layout {layout} needs")
+
+
+@pytest.fixture(scope="module")
+def predecessor() -> Path:
+    """The interpreter of an environment with event-tracking 4.0.2."""
+    python = PREDECESSOR / "bin" / "python"
+    sys.path.append(str(ROOT / "tools"))
+    import workspace
+
+    PREDECESSOR.parent.mkdir(exist_ok=True)
+    with (PREDECESSOR.parent / "predecessor.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (PREDECESSOR / "complete").exists():
+            shutil.rmtree(PREDECESSOR, ignore_errors=True)
+            try:
+                workspace.uv("venv", "--quiet", "--python", sys.executable, PREDECESSOR)
+                workspace.uv("pip", "install", "--quiet", "--python", python, *REQUIREMENTS)
+            except (subprocess.CalledProcessError, OSError) as error:
+                unavailable(f"the environment of event-tracking 4.0.2 cannot be made: {error}")
+            (PREDECESSOR / "complete").touch()
+    return python
+
+
+def run(python: Path, layout: str, folder: Path, **environment: str) -> dict[str, list[Any]]:
+    """Emit the recorded events through a layout; return what each destination received, as it is compared."""
+    command = [str(python), "-W", "default", str(HERE / "drive.py"), layout]
+    env = {**os.environ, **environment, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, env=env, timeout=150)
+    assert done.returncode == 0, done.stderr
+    received: dict[str, list[Any]] = json.loads(done.stdout.splitlines()[-1])
+    return {tag: sorted((normal(event) for event in events), key=str) for tag, events in received.items()}
+
+
+def normal(value: Any) -> Any:
+    """Take out what differs between two runs: ids, and the moment of each time."""
+    if isinstance(value, dict):
+        return {key: normal(item) for key, item in sorted(value.items()) if key not in ("id", "_id")}
+    if isinstance(value, list):
+        return [normal(item) for item in value]
+    return "a time" if isinstance(value, str) and TIMES.match(value) else value
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_destination_receives_the_same(layout: str, predecessor: Path, tmp_path: Path) -> None:
+    """A layout found in production gives every destination the same events as before, times and ids aside."""
+    require_plugins(layout)
+    with ThreadPoolExecutor(2) as both:
+        before, after = both.map(lambda python: run(python, layout, tmp_path), (predecessor, Path(sys.executable)))
+    assert before, "the predecessor delivered nothing, so that nothing was compared"
+    assert after == before
+
+
+def test_mongo_holds_the_same(predecessor: Path, tmp_path: Path, mongo_server: Any) -> None:
+    """MongoDB beside a logger: the documents are the same, but for their `_id`, which is the event's id now."""
+    require_plugins("mongo")
+    import pymongo
+
+    found = []
+    with pymongo.MongoClient[dict[str, Any]](mongo_server.uri, tz_aware=True) as client:
+        for python in (predecessor, Path(sys.executable)):
+            client.drop_database("track")
+            log = run(python, "mongo", tmp_path, MONGO_PORT=str(mongo_server.port))["log"]
+            documents = [document for name in ("events", "older") for document in client["track"][name].find()]
+            stored = json.loads(json.dumps(documents, default=str))
+            found.append((log, sorted(map(normal, stored), key=str)))
+    before, after = found
+    assert len(before[1]) == 2 * len(before[0]) > 0
+    assert after == before

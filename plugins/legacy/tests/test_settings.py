@@ -1,0 +1,193 @@
+"""The settings of event-tracking, read as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eventtracking import ConfigError, Tracker
+from eventtracking_legacy import notes
+from eventtracking_legacy.engine import Verbatim
+from eventtracking_legacy.settings import Translation, translate
+
+B = "eventtracking.backends."
+LOGGER = f"{B}logger.LoggerBackend"
+ROUTER = f"{B}routing.RoutingBackend"
+ASYNC_ROUTER = f"{B}async_routing.AsyncRoutingBackend"
+MONGO = f"{B}mongodb.MongoBackend"
+SEGMENT = f"{B}segment.SegmentBackend"
+REGEX = "eventtracking.processors.regex_filter.RegexFilter"
+WHITELIST = "eventtracking.processors.whitelist.NameWhitelistProcessor"
+
+
+def node(engine: str, **options: Any) -> dict[str, Any]:
+    """One node of the settings."""
+    return {"ENGINE": engine, "OPTIONS": options}
+
+
+def texts(translation: Translation) -> set[str]:
+    """What the notes say."""
+    return {note.text for note in translation.notes}
+
+
+def test_the_logger() -> None:
+    """A logger keeps its name and its limit; without a name it is the root logger, as before, and it has no limit."""
+    limited = translate({"log": node(LOGGER, name="tracking", max_event_size=50000, level="DEBUG".lower())})
+    assert limited.config == {
+        "backends": {"log": {"plugin": "logger", "name": "tracking", "level": "debug", "max_event_bytes": 50000}}
+    }
+    plain = translate({"log": {"ENGINE": LOGGER}})
+    assert plain.config == {"backends": {"log": {"plugin": "logger", "name": ""}}}
+    assert texts(plain) == {notes.LOGGER_LIMIT}
+
+
+def test_mongo() -> None:
+    """Where MongoDB is stays; the acknowledgement that was switched off does not."""
+    options = {"host": ["a", "b"], "port": 1, "user": "u", "password": "p$", "database": "d", "collection": "c"}
+    translation = translate({"mongo": node(MONGO, **options, extra={"w": 0, "tz_aware": True, "maxPoolSize": 3})})
+    expected = {"plugin": "mongo", **options, "password": "p$$", "extra": {"maxPoolSize": 3}}
+    buffered = {"plugin": "buffer", "storage": "memory", "backends": {"mongo": expected}}
+    assert translation.config["backends"]["mongo"] == buffered
+    assert notes.MONGO_WRITES in texts(translation)
+
+
+def test_no_request_waits_for_a_network() -> None:
+    """Segment and MongoDB stand below a buffer or behind Celery; below a buffer, events have the shape that the site gave them."""
+    backends = {"inline": {"ENGINE": SEGMENT}, "async": node(ASYNC_ROUTER, backends={"segment": {"ENGINE": SEGMENT}})}
+    found = translate(backends, [node("site_code.OlderShape")]).config["backends"]
+    restoring = {"plugin": "segment", "processors": [{"plugin": "legacy_processor"}]}
+    assert found["inline"] == {"plugin": "buffer", "storage": "memory", "backends": {"segment": restoring}}
+    assert found["async"] == {"plugin": "async_celery", "backends": {"segment": restoring}}
+
+
+def test_routers_become_groups_and_async_celery() -> None:
+    """A router becomes a plain group, an asynchronous one the plugin `async_celery`, at any depth."""
+    inner = node(ASYNC_ROUTER, backend_name="inner", backends={"log": node(LOGGER)})
+    translation = translate({"outer": node(ROUTER, backends={"inner": inner})})
+    assert translation.config["backends"]["outer"] == {
+        "backends": {"inner": {"plugin": "async_celery", "backends": {"log": {"plugin": "logger", "name": ""}}}}
+    }
+
+
+def test_a_router_with_nothing_below_is_left_out() -> None:
+    """A router without backends delivered to nobody, and is left out with a note."""
+    translation = translate({"empty": {"ENGINE": ROUTER}, "nested": node(ROUTER, backends={"too": node(ROUTER)})})
+    assert translation.config == {"backends": {}}
+    assert notes.NO_CHILDREN in texts(translation)
+
+
+@pytest.mark.parametrize("whitelist", [["b", "a"], ("b", "a"), {"b", "a"}, frozenset(["b", "a"])])
+def test_a_whitelist_in_any_collection(whitelist: Any) -> None:
+    """A whitelist may be a list, a tuple or a set."""
+    translation = translate({}, [node(WHITELIST, whitelist=whitelist)])
+    (processor,) = translation.config["processors"]
+    assert (processor["plugin"], sorted(processor["names"])) == ("name_filter", ["a", "b"])
+
+
+def test_processors_in_a_tuple() -> None:
+    """Processors may stand in a tuple; a dollar of a pattern stays a dollar."""
+    translation = translate({}, (node(REGEX, filter_type="blocklist", regular_expressions=("a$$", "${b}")),))
+    assert translation.config["processors"] == [
+        {"plugin": "regex_filter", "filter_type": "blocklist", "regular_expressions": ["a$$$$", "$${b}"]}
+    ]
+
+
+def test_a_filter_without_options() -> None:
+    """Without options a filter by patterns lets nothing through, as before."""
+    translation = translate({}, [{"ENGINE": REGEX}])
+    assert translation.config["processors"] == [
+        {"plugin": "regex_filter", "filter_type": "allowlist", "regular_expressions": []}
+    ]
+
+
+def test_other_classes_are_wrapped() -> None:
+    """Any other class is wrapped; its options go to it untouched, and what fails closed now is noted."""
+    translation = translate({"own": node("site_code.Recorder", tag="t")}, [node("site_code.Prefixer", prefixes=("a",))])
+    backend = translation.config["backends"]["own"]
+    assert (backend["plugin"], backend["engine"]) == ("legacy", "site_code.Recorder")
+    options = translation.config["processors"][0]["options"]
+    assert isinstance(options, Verbatim)
+    assert options.value == {"prefixes": ("a",)}
+    assert texts(translation) == {notes.FAIL_CLOSED}
+
+
+def test_a_problem_below_a_restored_shape_keeps_its_place() -> None:
+    """What is put before a chain to restore the shape of events does not move the places of its processors."""
+    bad = node("site_code.Missing")
+    inner = node(
+        ROUTER,
+        backends={"log": node(LOGGER, name="x", max_event_size=1)},
+        processors=[node(WHITELIST, whitelist=[]), bad],
+    )
+    translation = translate({"outer": node(ASYNC_ROUTER, backends={"inner": inner})}, [node("site_code.OlderShape")])
+    chain = translation.config["backends"]["outer"]["backends"]["inner"]["processors"]
+    assert [step["plugin"] for step in chain] == ["legacy_processor", "name_filter", "legacy_processor"]
+    with pytest.raises(ConfigError) as caught:
+        Tracker.from_config(translation.config)
+    (problem,) = translation.in_settings(caught.value).problems
+    assert problem.path == "EVENT_TRACKING_BACKENDS.outer.OPTIONS.backends.inner.OPTIONS.processors[1].ENGINE"
+
+
+def test_the_order_and_the_names() -> None:
+    """Backends run in alphabetical order, as before; a slash in a name becomes an underscore."""
+    translation = translate({"b": node(LOGGER), "a/x": node(LOGGER)})
+    assert list(translation.config["backends"]) == ["a_x", "b"]
+    assert notes.ORDER in texts(translation)
+
+
+def test_unknown_options_are_left_out_and_noted() -> None:
+    """An option that event-tracking swallowed is left out, with a note at its place."""
+    translation = translate({"log": node(LOGGER, name="x", colour="red", max_event_size=1)})
+    assert [note.place for note in translation.notes] == ["EVENT_TRACKING_BACKENDS.log.OPTIONS.colour"]
+
+
+def test_the_settings_are_not_changed() -> None:
+    """Reading the settings leaves them as they are."""
+    backends = {
+        "r": node(ROUTER, backends={"log": node(LOGGER, name="x")}, processors=[node(WHITELIST, whitelist=["a"])])
+    }
+    before = repr(backends)
+    translate(backends)
+    assert repr(backends) == before
+
+
+def test_every_problem_at_once_with_its_place() -> None:
+    """What cannot be read is reported whole, each problem at its place in the settings."""
+    backends = {
+        "a": "text",
+        "b": {"OPTIONS": {}},
+        "c": node(ROUTER, backends={"d": {"ENGINE": LOGGER, "OPTIONS": 3}}, processors="x"),
+        "e": node(f"{B}event_bus.EventBusRoutingBackend"),
+    }
+    with pytest.raises(ConfigError) as caught:
+        translate(backends, {"ENGINE": REGEX})
+    assert [problem.path for problem in caught.value.problems] == [
+        "EVENT_TRACKING_PROCESSORS",
+        "EVENT_TRACKING_BACKENDS.a",
+        "EVENT_TRACKING_BACKENDS.b",
+        "EVENT_TRACKING_BACKENDS.c.OPTIONS.processors",
+        "EVENT_TRACKING_BACKENDS.c.OPTIONS.backends.d.OPTIONS",
+        "EVENT_TRACKING_BACKENDS.e.ENGINE",
+    ]
+
+
+def test_problems_of_the_config_are_told_at_their_place_in_the_settings() -> None:
+    """A wrong option, and a class that is not there, are reported where the settings have them."""
+    backends = {
+        "r": node(
+            ROUTER,
+            backends={"own": node("site_code.Missing"), "log": node(LOGGER, name="x", max_event_size="big")},
+            processors=[node(WHITELIST, whitelist=["a"]), node("site_code.Prefixer", colour="red")],
+        )
+    }
+    translation = translate(backends)
+    with pytest.raises(ConfigError) as caught:
+        Tracker.from_config(translation.config)
+    problems = translation.in_settings(caught.value).problems
+    router = "EVENT_TRACKING_BACKENDS.r.OPTIONS"
+    assert {problem.path: problem.message for problem in problems} == {
+        f"{router}.processors[1].OPTIONS": "Prefixer does not take them: got an unexpected keyword argument 'colour'",
+        f"{router}.backends.log.OPTIONS.max_event_size": "expected an integer, at least 1 or nothing",
+        f"{router}.backends.own.ENGINE": "site_code has no Missing",
+    }

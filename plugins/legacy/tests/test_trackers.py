@@ -1,0 +1,154 @@
+"""The trackers of a site whose settings are those of event-tracking."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+from freezegun import freeze_time
+
+from eventtracking import ConfigError, Tracker, tracker
+from eventtracking_legacy import tracker as trackers
+from eventtracking_legacy.queue import celery_queue
+
+ROUTER = "eventtracking.backends.routing.RoutingBackend"
+ASYNC_ROUTER = "eventtracking.backends.async_routing.AsyncRoutingBackend"
+WHITELIST = "eventtracking.processors.whitelist.NameWhitelistProcessor"
+MEMORY = {"mem": {"ENGINE": "site_code.InMemoryBackend"}}
+ENTRIES = ("eventtracking.django", "eventtracking.django.apps.EventTrackingConfig", "eventtracking_django")
+
+
+@pytest.fixture
+def settings() -> Iterator[Any]:
+    """Stand-in settings, so that these tests leave Django's alone."""
+
+    class Settings:
+        EVENT_TRACKING_BACKENDS: Any = MEMORY
+        EVENT_TRACKING_PROCESSORS: Any = ()
+
+    with patch.object(trackers, "settings", Settings):
+        yield Settings
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_suite_rebuilds_its_tracker_with_frozen_time(settings: Any) -> None:
+    """A test suite makes the tracker anew for each test, freezes the time, and reads the in-memory backend."""
+    for day in (1, 2):
+        with freeze_time(f"2020-01-0{day}"):
+            tracker.register_tracker(trackers.DjangoTracker())
+            tracker.emit("course.viewed", {"when": datetime.now(timezone.utc)})
+        own: Any = tracker.get_tracker()
+        (event,) = own.backends["mem"].events
+        expected = datetime(2020, 1, day, tzinfo=timezone.utc)
+        assert (event["name"], event["timestamp"], event["data"]) == ("course.viewed", expected, {"when": expected})
+
+
+def test_the_tree_can_be_looked_at(settings: Any) -> None:
+    """`backends` and `processors` hold the site's own objects, at any depth, as before."""
+    import site_code
+
+    inner = {"ENGINE": ROUTER, "OPTIONS": {"backends": MEMORY, "processors": [{"ENGINE": "site_code.Prefixer"}]}}
+    settings.EVENT_TRACKING_BACKENDS = {
+        "outer": {"ENGINE": ASYNC_ROUTER, "OPTIONS": {"backend_name": "outer", "backends": {"inner": inner}}}
+    }
+    settings.EVENT_TRACKING_PROCESSORS = [
+        {"ENGINE": "site_code.Scrubber"},
+        {"ENGINE": WHITELIST, "OPTIONS": {"whitelist": []}},
+    ]
+    own: Any = trackers.DjangoTracker()
+    with own:
+        view = own.get_backend("outer").backends["inner"]
+        assert isinstance(view.backends["mem"], site_code.InMemoryBackend)
+        assert isinstance(view.processors[0], site_code.Prefixer)
+        assert [type(processor).__name__ for processor in own.processors] == ["Scrubber", "NameFilter"]
+
+
+def test_problems_are_raised_at_their_places(settings: Any) -> None:
+    """A tracker that cannot be made says why, at the place in the settings."""
+    settings.EVENT_TRACKING_BACKENDS = {"mem": {"ENGINE": "site_code.Missing"}}
+    with pytest.raises(ConfigError, match=r"EVENT_TRACKING_BACKENDS\.mem\.ENGINE: site_code has no Missing"):
+        trackers.DjangoTracker()
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_the_app_by_each_of_its_names(entry: str, tmp_path: Path) -> None:
+    """INSTALLED_APPS may name the app as before."""
+    code = f"""
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=[{entry!r}], EVENT_TRACKING_BACKENDS={MEMORY!r})
+django.setup()
+from django.apps import apps
+from eventtracking import tracker
+print(apps.get_app_config("eventtracking_django").name, *tracker.get_tracker().backends)
+"""
+    parity = str(Path(__file__).parent / "parity")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": parity},
+    )
+    assert (done.stdout, done.stderr) == ("eventtracking_django mem\n", "")
+
+
+def test_what_was_on_its_way_to_a_worker_is_delivered(settings: Any, recorded: dict[str, list[Any]]) -> None:
+    """A task that event-tracking sent before the site moved over is delivered by the new worker, retried on failure."""
+    below = {"own": {"ENGINE": "site_code.Recorder", "OPTIONS": {"tag": "late"}}}
+    settings.EVENT_TRACKING_BACKENDS = {"router": {"ENGINE": ASYNC_ROUTER, "OPTIONS": {"backends": below}}}
+    app = Celery("site", broker="memory://", backend="cache+memory://", set_as_current=False)
+    assert celery_queue() == "celery"
+    event = {"name": "course.viewed", "timestamp": datetime(2020, 1, 1, tzinfo=timezone.utc), "data": {}, "context": {}}
+    with trackers.DjangoTracker() as own, start_worker(app, perform_ping_check=False, loglevel="ERROR"):
+        former = tracker.get_tracker()
+        tracker.register_tracker(own)
+        app.send_task("eventtracking.tasks.send_event", args=("router", event), ignore_result=False).get(timeout=30)
+        tracker.register_tracker(former)
+        assert own.stats()["router/own"].delivered == 1
+    assert recorded["late"] == [event]
+
+
+def test_a_failed_old_task_is_retried() -> None:
+    """When the destination fails, Celery gets the event back, and the failure is counted."""
+    from celery.exceptions import Retry
+
+    from eventtracking_legacy.task import send_event
+
+    config = {
+        "backends": {
+            "router": {
+                "plugin": "async_celery",
+                "backends": {"own": {"plugin": "legacy", "engine": f"{__name__}.Broken"}},
+            }
+        }
+    }
+    app = Celery("site", broker="memory://", set_as_current=False)
+    task = app.tasks[send_event.name]
+    with Tracker.from_config(config) as own:
+        former = tracker.get_tracker()
+        tracker.register_tracker(own)
+        for name in ("router", "missing"):
+            arguments = (name, {"name": "n", "data": {}, "context": {}})
+            task.push_request(id=str(uuid4()), args=arguments, kwargs={}, called_directly=False, retries=0)
+            with pytest.raises(Retry):
+                task.run(*arguments)
+            task.pop_request()
+        tracker.register_tracker(former)
+        assert own.stats()["router/own"].failed == 1
+
+
+class Broken:
+    """A site's backend whose server is down."""
+
+    def send(self, event: Any) -> None:
+        raise ConnectionError
