@@ -1,0 +1,8 @@
+"""What a server runs: asynchronous."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "academy.settings")
+application = get_asgi_application()

@@ -1,0 +1,8 @@
+"""What a server runs: synchronous."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "academy.settings")
+application = get_wsgi_application()

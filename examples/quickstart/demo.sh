@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Watch sample events flow through a routing tree. Needs `eventtracking` on PATH; writes to var/ beside this file.
+set -eu
+cd "$(dirname "$0")"
+rm -rf var
+mkdir var
+
+bold='' dim='' plain=''
+if [ -t 1 ]; then bold=$'\033[1m' dim=$'\033[2m' plain=$'\033[0m'; fi
+
+step() {
+    printf '\n%s\n' "$bold# $1$plain"
+}
+run() {
+    printf '%s\n' "$dim\$ $*$plain"
+    "$@"
+}
+
+step 'Is the config sound, and can its backends be opened?'
+run eventtracking check --connect
+
+step 'The routing tree'
+run eventtracking graph
+
+step 'Sixty events of an online course go through it; the counts tell what became of each'
+run eventtracking replay events.jsonl --log var/tracking.log
+
+step 'What the logger wrote: one line of JSON per event'
+run head -n 3 var/tracking.log
+
+step 'What SQLite keeps'
+run python stored.py var/archive.db 6
+run python stored.py var/registrar.db 3
+
+step 'Where would this event go?'
+run eventtracking explain one_event.json
+
+step 'Change eventtracking.toml and run it again, or read README.md.'
