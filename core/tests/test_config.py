@@ -53,7 +53,10 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
     """It is another error than a misspelled name, and an import path is yet another."""
     (missing,) = problems({"backends": {"a": {"plugin": "zz_warehouse"}}})
     assert missing.startswith("backends.a.plugin: the backend is not installed; installed plugins are ")
-    assert missing.endswith('found "zz_warehouse"; pip install eventtracking-zz-warehouse')
+    assert missing.endswith(
+        'found "zz_warehouse"; pip install eventtracking-zz-warehouse if it is one of eventtracking\'s; if it is your own, see that '
+        "its distribution is installed and has an entry point 'zz_warehouse' in the group 'eventtracking'"
+    )
     (path,) = problems({"backends": {"a": {"plugin": "some.module.Class"}}})
     assert path.endswith("a plugin is called by its name, never by an import path or a class")
 
@@ -62,6 +65,7 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
     ("config", "expected"),
     [
         ([], "config: expected a mapping; found a list"),
+        ("events.toml", "config: expected a mapping; found a str; read a file with eventtracking.configure(path)"),
         ({"backend": {}}, "backend: unknown key; accepted are processors, backends, context, strict; did you mean 'backends'?"),
         ({"backends": []}, "backends: expected a table; found []"),
         ({"backends": {"a": 5}}, "backends.a: expected a table with `plugin` or `backends`; found 5"),
@@ -77,7 +81,8 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
             {"backends": {"g": {"key": 1, "backends": {"a": {"plugin": "recording"}}}}},
             "backends.g.key: a group without `plugin` takes only processors and backends",
         ),
-        ({"processors": {}}, "processors: expected a list of tables; found {}"),
+        ({"processors": {}}, "processors: expected a list of tables; found {}; in TOML: [[processors]]"),
+        ({"processors": "stamp"}, 'processors: expected a list of tables; found "stamp"'),
         ({"processors": ["stamp"]}, 'processors[0]: expected a table with `plugin`, the name of a processor; found "stamp"'),
         (
             {"processors": [{"plugin": "stamp", "on_error": "ignore"}]},
@@ -120,7 +125,36 @@ def test_errors_quote_the_text_before_substitution(monkeypatch: pytest.MonkeyPat
         "backends.a.mode: the environment variable UNSET is not set; found ${UNSET}; set it, or write ${UNSET:-default}",
         "backends.a.key: `${` starts no reference; accepted are ${VAR} and ${VAR:-default}; write $${ for the text itself",
         'backends.a.size: expected an integer, at least 1 and at most 9; found "${SIZE}"',
-        'backends.a.mode: expected one of "fast", "safe"; found "${UNSET}"',
+    ]
+
+
+def test_a_place_has_one_problem() -> None:
+    """A variable that is not set is told once, not as a wrong value, too; the plugin is not built without the value."""
+    config = {"processors": [{"plugin": "by_name", "name": "${UNSET}"}], **backend(size="${UNSET}", mode="faste")}
+    assert [problem.partition(": ")[0] for problem in problems(config)] == [
+        "processors[0].name",
+        "backends.a.size",
+        "backends.a.mode",
+    ]
+
+
+def test_what_is_for_one_node_alone_is_refused_to_others() -> None:
+    """Two nodes of one config that want the same thing for themselves are told of each other; two configs are not."""
+    config = {"backends": {"a": {"plugin": "owning", "thing": "t"}, "b": {"plugin": "owning", "thing": "t"}}}
+    assert problems(config) == [
+        (
+            "backends.b.thing: it is that of another node already, and must be its own; "
+            "give it one that backends.a.thing does not have"
+        )
+    ]
+    for _ in range(2):
+        parse({"backends": {"a": {"plugin": "owning", "thing": "t"}, "b": {"plugin": "owning", "thing": "u"}}})
+
+
+def test_a_class_that_breaks_on_its_options_is_named() -> None:
+    """Anything but a validator's words tells which class it was and what it raised."""
+    assert problems({"backends": {"a": {"plugin": "owning", "thing": ""}}}) == [
+        "backends.a: Owning raised ZeroDivisionError: division by zero"
     ]
 
 

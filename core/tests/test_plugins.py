@@ -86,6 +86,12 @@ def test_only_named_plugins_are_imported(install: Install) -> None:
             GOOD.replace("    def send", "    key: 'Unknown' = None\n    def send"),
             "'bad': the types of its options cannot be read: NameError: name 'Unknown' is not defined",
         ),
+        (GOOD.replace("def send", "async def send"), "'bad': Backend.send must be a plain function; an async one"),
+        (
+            GOOD.replace("pass", "yield"),
+            "'bad': Backend.send must be a plain function; an async one, or one with `yield`",
+        ),
+        ("raise SystemExit(3)", "importing bad_module raised SystemExit: 3"),
         (GOOD.replace('register("{name}", Backend)', "1 / 0"), "raised ZeroDivisionError: division by zero"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -384,3 +385,30 @@ def test_an_unknown_tracker_is_named() -> None:
     """The error says which there are."""
     with pytest.raises(KeyError, match="no tracker named 'other' is registered; there are default"):
         tracker.get_tracker("other")
+
+
+def test_the_log_is_told_at_the_end_what_was_lost_and_where_the_code_broke(caplog: pytest.LogCaptureFixture) -> None:
+    """On the way of an event nothing is logged; at close each reason is, once, with the line of a plugin that broke."""
+    ACTIONS[""] = lambda events: {}[events[0].name]
+    made = Tracker.from_config({"processors": [{"plugin": "picky"}], "backends": {"a": {"plugin": "failing"}}})
+    for data in ({}, {}, {"poison": 1}):
+        made.emit("x", data)
+    assert not caplog.records
+    made.close()
+    made.close()
+    said = [re.sub(r":\d+\)", ":N)", record.getMessage()) for record in caplog.records]
+    assert said == [
+        "route '': 1 event failed: picky raised KeyError (last at eventtracking_fakes.py:N)",
+        "route 'a': 2 events failed: KeyError (last at eventtracking_fakes.py:N)",
+    ]
+
+
+def test_while_a_backend_cannot_be_opened_the_cause_is_told() -> None:
+    """Also of the events that come before it is opened again."""
+    made = Tracker.from_config({"backends": {"a": {"plugin": "unopenable"}}})
+    made.emit("x")
+    made.emit("x")
+    assert dict(made.stats()["a"].reasons) == {
+        "failed: DeliveryError: the door is locked": 1,
+        "failed: DeliveryError: open() failed a moment ago: DeliveryError: the door is locked": 1,
+    }

@@ -22,7 +22,9 @@ _CLOSE_TIMEOUT_S: Final = 1.0
 @click.command("check")
 @config_option
 @click.option(
-    "--connect", is_flag=True, help="Open the backends too, and report each. Routers may deliver what they hold."
+    "--connect",
+    is_flag=True,
+    help="Open the backends too, see that what they need is there, and report each. Routers may deliver what they hold.",
 )
 @click.option("--strict", is_flag=True, help="Let a warning be a problem.")
 @json_option
@@ -41,9 +43,10 @@ def check_command(ctx: click.Context, config_path: str, connect: bool, strict: b
     warnings = advice(spec)
     opened = _open(config) if connect else None
     _report(config_path, (), warnings, opened, as_json)
+    failed = [route for route, error in (opened or {}).items() if error]
     if not as_json:
-        _conclude(config_path, spec)
-    if (strict and warnings) or any((opened or {}).values()):
+        _conclude(config_path, spec, failed)
+    if (strict and warnings) or failed:
         ctx.exit(1)
 
 
@@ -51,7 +54,7 @@ def _open(config: Mapping[str, Any]) -> dict[str, str]:
     """Open each backend; return the error of each route with one, or nothing."""
     tracker = Tracker.from_config(config)
     try:
-        errors = tracker.open()
+        errors = tracker.probe()
         leaves = [route for route in _routes(parse(config).routes) if route.plugin is not None]
         return {leaf.route: describe_error(errors[leaf.route]) if leaf.route in errors else "" for leaf in leaves}
     finally:
@@ -89,7 +92,10 @@ def _plain(problems: tuple[Problem, ...] | list[Problem]) -> list[dict[str, str 
     ]
 
 
-def _conclude(config_path: str, spec: Spec) -> None:
+def _conclude(config_path: str, spec: Spec, failed: list[str]) -> None:
+    if failed:
+        click.echo(f"{config_path}: {_count(len(failed), 'backend')} cannot be used now: {', '.join(failed)}", err=True)
+        return
     routes = list(_routes(spec.routes))
     processors = len(spec.processors) + sum(len(route.processors) for route in routes)
     show(Text(f"{config_path}: ok ({_count(len(routes), 'route')}, {_count(processors, 'processor')})"))

@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 from eventtracking.counts import Outcome
-from eventtracking.errors import DropEvent
+from eventtracking.errors import DropEvent, locate
 from eventtracking.event import Event
 
 __all__ = ["Chain", "Link", "Verdict"]
@@ -25,6 +25,8 @@ class Verdict:
     reason: str
     processor: str
     """The path of the processor in the config."""
+    place: str = ""
+    """Where the processor broke, `plugin.py:15`."""
 
 
 @attrs.frozen(eq=False)
@@ -38,7 +40,7 @@ class Link:
 
     def failure(self, error: BaseException) -> Verdict:
         """The verdict when the processor broke. Only the error's type: its text may hold the event's values."""
-        return Verdict(Outcome.FAILED, f"{self.plugin} raised {type(error).__name__}", self.path)
+        return Verdict(Outcome.FAILED, f"{self.plugin} raised {type(error).__name__}", self.path, locate(error))
 
     def drop(self, reason: str) -> Verdict:
         """The verdict when the processor said no."""

@@ -15,11 +15,11 @@ import attrs
 
 from eventtracking._chain import Chain, Verdict
 from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Ledger, Outcome
-from eventtracking.errors import EventTrackingError, Rejected
+from eventtracking.errors import DeliveryError, Rejected, describe_error, locate
 from eventtracking.event import Event
 from eventtracking.protocols import Failures
 
-__all__ = ["Group", "Leaf", "Route", "Trial", "describe_error"]
+__all__ = ["Group", "Leaf", "Route", "Trial"]
 
 _DELIVERED: Final = Outcome.DELIVERED
 _FAILED: Final = Outcome.FAILED
@@ -30,12 +30,6 @@ _OPEN_WAIT_S: Final = 10.0
 """How long a send waits for another thread's `open()` of the same backend."""
 _REOPEN_AFTER_S: Final = 1.0
 """How long the sends of an emit fail at once after `open()` failed, so that a dead backend is not opened for each event."""
-
-
-def describe_error(error: BaseException) -> str:
-    """Name an error without its text, which may hold an event's values; our own errors' texts are safe."""
-    name = type(error).__name__
-    return f"{name}: {error}" if isinstance(error, EventTrackingError) else name
 
 
 @attrs.define(eq=False)
@@ -80,7 +74,7 @@ class Route:
             result = self.chain.apply(event)
             if isinstance(result, Verdict):
                 outcomes[event.id] = result.outcome
-                self.ledger.note(result.outcome, result.reason)
+                self.ledger.note(result.outcome, result.reason, 1, result.place)
             else:
                 passed.append(result)
         return passed
@@ -94,6 +88,7 @@ class Leaf(Route):
         "_enter",
         "_first",
         "_on_open",
+        "_open_failure",
         "_opener",
         "_retry_open_at",
         "backend",
@@ -130,6 +125,7 @@ class Leaf(Route):
         self.opened = False
         self._opener: dict[str, tuple[int, threading.Event]] = {}
         self._retry_open_at = 0.0
+        self._open_failure = ""
 
     def emit(self, event: Event) -> Outcome:
         """Hand over one event from the application."""
@@ -141,7 +137,7 @@ class Leaf(Route):
                 result = self.chain.apply(event)
                 if result.__class__ is Verdict:
                     outcome = result.outcome
-                    ledger.note(outcome, result.reason)
+                    ledger.note(outcome, result.reason, 1, result.place)
                     return outcome
                 event = result  # type: ignore[assignment]  # it is an Event
             if not self.opened:
@@ -162,7 +158,7 @@ class Leaf(Route):
                 return _DELIVERED
             self.ledger.note(_FAILED, f"Rejected: {error.reasons[event.id]}")
         else:
-            self.ledger.note(_FAILED, describe_error(error))
+            self.ledger.note(_FAILED, describe_error(error), 1, locate(error))
         return _FAILED
 
     def deliver(self, events: Sequence[Event], trial: Trial) -> None:
@@ -218,9 +214,9 @@ class Leaf(Route):
 
     def _open(self, patient: bool) -> None:
         if self.closed:
-            raise ConnectionError("the tracker is closed")
+            raise DeliveryError("the tracker is closed")
         if not patient and time.monotonic() < self._retry_open_at:
-            raise ConnectionError("open() failed a moment ago")
+            raise DeliveryError(f"open() failed a moment ago: {self._open_failure}")
         mine = (threading.get_ident(), threading.Event())
         opener = self._opener.setdefault("", mine)  # atomic, and no lock is held while the backend's code runs
         if opener is not mine:
@@ -231,6 +227,9 @@ class Leaf(Route):
                 getattr(self.backend, "open", _nothing)()
                 self.opened = True
                 self._on_open()
+        except Exception as error:
+            self._open_failure = describe_error(error)
+            raise
         finally:
             self._retry_open_at = 0.0 if self.opened else time.monotonic() + _REOPEN_AFTER_S
             self._opener.pop("", None)
@@ -241,7 +240,16 @@ class Leaf(Route):
             raise RuntimeError("the backend is used while it opens")
         opener[1].wait(_OPEN_WAIT_S)
         if not self.opened:
-            raise ConnectionError("open() failed, or still runs, on another thread")
+            raise DeliveryError("open() failed, or still runs, on another thread")
+
+    def probe(self) -> None:
+        """Open the backend, and ask it whether what it needs is there.
+
+        Raises:
+            Exception: What the backend raised.
+        """
+        self.open()
+        getattr(self.backend, "probe", _nothing)()
 
     def flush(self, timeout_s: float) -> bool:
         """Deliver what the backend holds. Return whether nothing is left.
@@ -319,7 +327,7 @@ class Group(Route):
         if self.chain is not None:
             result = self.chain.apply(event)
             if result.__class__ is Verdict:
-                self.ledger.note(result.outcome, result.reason)
+                self.ledger.note(result.outcome, result.reason, 1, result.place)
                 return result.outcome
             event = result  # type: ignore[assignment]  # it is an Event
         worst = _FILTERED

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 
 from eventtracking._downstream import Subtree
-from eventtracking._route import Group, Leaf, describe_error
+from eventtracking._route import Group, Leaf
+from eventtracking.errors import describe_error
 
 __all__ = ["Tree"]
 
 _log = logging.getLogger("eventtracking")
+_MAX_TOLD: Final = 5
+"""Reasons of one route that the log is told at the end."""
 
 
 @attrs.frozen(eq=False)
@@ -36,6 +40,16 @@ class Tree:
     def leaves(self) -> list[Leaf]:
         """The routes with a backend, routers before what lies below them."""
         return [route for route in self.routes.values() if isinstance(route, Leaf)]
+
+    def attempt(self, action: Callable[[Leaf], None]) -> dict[str, Exception]:
+        """Do something to each leaf; return what went wrong, by path."""
+        errors: dict[str, Exception] = {}
+        for leaf in self.leaves:
+            try:
+                action(leaf)
+            except Exception as error:  # noqa: BLE001 - the caller gets it
+                errors[leaf.path] = error
+        return errors
 
     def reset(self) -> None:
         """Start anew in a forked child."""
@@ -66,6 +80,16 @@ class Tree:
         self.flush(time.monotonic() + timeout_s)
         for leaf in self.leaves:
             _attempt(leaf, "close", leaf.close)
+        for path, route in self.routes.items():
+            _tell_of_failures(path, route)
+
+
+def _tell_of_failures(path: str, route: Leaf | Group) -> None:
+    """Tell the log, once, what the route has lost since it was told the last time; on the way of an event nothing is logged."""
+    for reason, count in list(route.ledger.take_failures().items())[:_MAX_TOLD]:
+        place = route.ledger.places.get(reason)
+        where = f" (last at {place})" if place else ""
+        _log.warning("route %r: %d event%s %s%s", path, count, "" if count == 1 else "s", reason, where)
 
 
 def _attempt(leaf: Leaf, verb: str, action: Callable[[], object]) -> bool:

@@ -13,6 +13,7 @@ import attrs
 
 from eventtracking._substitute import substitute
 from eventtracking.errors import ConfigError, Problem
+from eventtracking.hookspecs import GROUP
 from eventtracking.options import build, did_you_mean, read_options, show
 from eventtracking.plugins import (
     RESERVED_KEYS,
@@ -31,6 +32,8 @@ else:
 __all__ = ["ProcessorSpec", "RouteSpec", "Spec", "advice", "load_file", "parse"]
 
 _TOP_KEYS: Final = ("processors", "backends", "context", "strict")
+_NEAR: Final = 0.75
+"""How alike a name and that of a plugin are if one is meant for the other; `name_filter` is not meant for `regex_filter`."""
 _NEEDS: Final = {"backend": ("backend", "router"), "processor": ("processor",)}
 
 
@@ -105,7 +108,9 @@ def parse(config: Mapping[str, Any], plugins: Plugins | None = None) -> Spec:
         ConfigError: With every problem that was found.
     """
     if not isinstance(config, Mapping):
-        raise ConfigError([Problem(path="", message="expected a mapping", found=f"a {type(config).__name__}")])
+        hint = "read a file with eventtracking.configure(path)" if isinstance(config, str | os.PathLike) else None
+        found = f"a {type(config).__name__}"
+        raise ConfigError([Problem(path="", message="expected a mapping", found=found, hint=hint)])
     parser = _Parser(plugins or installed_plugins())
     spec = parser.read(config)
     if parser.problems:
@@ -118,6 +123,8 @@ class _Parser:
 
     def __init__(self, plugins: Plugins) -> None:
         self._plugins = plugins
+        self._owned: dict[str, str] = {}
+        """What one node has for itself alone, and the place where it says so."""
         self.problems: list[Problem] = [_clash(name, found) for name, found in plugins.clashes().items()]
 
     def read(self, config: Mapping[str, Any]) -> Spec:
@@ -205,7 +212,9 @@ class _Parser:
     def _processors(self, node: Mapping[str, Any], original: Mapping[str, Any], path: str) -> tuple[ProcessorSpec, ...]:
         chain = node.get("processors", ())
         if not isinstance(chain, Sequence) or isinstance(chain, str):
-            self._problem(_join(path, "processors"), "expected a list of tables", found=show(chain))
+            place = _join(path, "processors")
+            hint = f"in TOML: [[{place}]]" if isinstance(chain, Mapping) else None
+            self._problem(place, "expected a list of tables", found=show(original.get("processors")), hint=hint)
             return ()
         originals = list(original.get("processors", ()))
         found = [
@@ -232,12 +241,24 @@ class _Parser:
 
     def _instance(self, plugin: Plugin, node: Mapping[str, Any], original: Mapping[str, Any], path: str) -> Any:
         given, originals = _options(node), _options(original)
-        options, problems = read_options(plugin.plugin_class, given, path, plugin.name, originals)
+        known = [problem.path for problem in self.problems if problem.path.startswith(f"{path}.")]
+        options, problems = read_options(plugin.plugin_class, given, path, plugin.name, originals, known)
         instance = None
-        if not problems:
+        if not problems and not known:
             instance, problems = build(plugin.plugin_class, options, path, originals)
-        self.problems += problems
+        self.problems += problems or self._conflicts(instance, path)
         return instance
+
+    def _conflicts(self, instance: Any, path: str) -> list[Problem]:
+        """What a plugin wants for itself alone, and another node of the config has."""
+        found = []
+        for option, thing in getattr(instance, "exclusive", dict)().items():
+            place = _join(path, option)
+            owner = self._owned.setdefault(thing, place)
+            if owner != place:
+                text = "it is that of another node already, and must be its own"
+                found.append(Problem(path=place, message=text, hint=f"give it one that {owner} does not have"))
+        return found
 
     def _plugin(self, node: Mapping[str, Any], path: str, role: str) -> Plugin | None:
         name = node.get("plugin")
@@ -271,21 +292,19 @@ def _join(path: str, key: str) -> str:
 
 
 def _unknown(name: str, path: str, role: str, plugins: Plugins) -> Problem:
-    near = did_you_mean(name, plugins.names)
-    installed = ", ".join(plugins.names) or "none"
+    known = f"installed plugins are {', '.join(plugins.names) or 'none'}"
+    near = did_you_mean(name, plugins.names, _NEAR)
     if near is not None:
-        return Problem(
-            path=path, message=f"unknown {role}; installed plugins are {installed}", found=show(name), hint=near
+        message, hint = f"unknown {role}; {known}", near
+    elif not name.replace("_", "").isalnum():
+        message, hint = f"unknown {role}; {known}", "a plugin is called by its name, never by an import path or a class"
+    else:
+        message = f"the {role} is not installed; {known}"
+        hint = (
+            f"pip install eventtracking-{name.replace('_', '-')} if it is one of eventtracking's; if it is your own, see that its distribution "
+            f"is installed and has an entry point {name!r} in the group {GROUP!r}"
         )
-    if not name.replace("_", "").isalnum():
-        hint = "a plugin is called by its name, never by an import path or a class"
-        return Problem(
-            path=path, message=f"unknown {role}; installed plugins are {installed}", found=show(name), hint=hint
-        )
-    message = f"the {role} is not installed; installed plugins are {installed}"
-    return Problem(
-        path=path, message=message, found=show(name), hint=f"pip install eventtracking-{name.replace('_', '-')}"
-    )
+    return Problem(path=path, message=message, found=show(name), hint=hint)
 
 
 def _clash(name: str, declarations: Sequence[Any]) -> Problem:

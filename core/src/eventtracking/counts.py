@@ -27,6 +27,7 @@ class Outcome(enum.IntEnum):
 
 
 _WORDS = tuple(outcome.name.lower() for outcome in Outcome)
+_FAILED_MARK = f"{_WORDS[Outcome.FAILED]}: "
 _MAX_REASONS = 64
 _OTHER = "other reasons"
 
@@ -89,19 +90,25 @@ class Ledger:
     would cost more than the addition.
     """
 
-    __slots__ = ("_reasons", "total")
+    __slots__ = ("_reasons", "_told", "places", "total")
 
     def __init__(self) -> None:
         self.total = 0
         self._reasons: dict[str, int] = {}
+        self._told: dict[str, int] = {}
+        self.places: dict[str, str] = {}
+        """Where the code broke, `plugin.py:15`, the last time, by the reason."""
 
     def reset(self) -> None:
         """Start at zero, as a forked child does."""
         self.__init__()  # type: ignore[misc]  # the state of a new one is what is wanted
 
-    def note(self, outcome: Outcome, reason: str, count: int = 1) -> None:
-        """Remember why; the counts themselves do not change."""
-        self.remark(f"{_WORDS[outcome]}: {reason}", count)
+    def note(self, outcome: Outcome, reason: str, count: int = 1, place: str = "") -> None:
+        """Remember why, and where in the code; the counts themselves do not change."""
+        text = f"{_WORDS[outcome]}: {reason}"
+        self.remark(text, count)
+        if place and text in self._reasons:
+            self.places[text] = place
 
     def remark(self, text: str, count: int = 1) -> None:
         """Count a text that is not an outcome, such as a mended value."""
@@ -114,6 +121,12 @@ class Ledger:
     def move(self, before: Outcome, after: Outcome, count: int = 1) -> None:
         """Move events from one outcome to another."""
         self.total += count * (_UNITS[after] - _UNITS[before])
+
+    def take_failures(self) -> dict[str, int]:
+        """Return why events failed, as far as that was not returned before."""
+        found = {text: count for text, count in list(self._reasons.items()) if text.startswith(_FAILED_MARK)}
+        told, self._told = self._told, found
+        return {text: count - told.get(text, 0) for text, count in found.items() if count > told.get(text, 0)}
 
     def counts(self) -> Counts:
         """Read the books."""

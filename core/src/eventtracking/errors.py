@@ -17,6 +17,7 @@ All of them pickle, because Celery moves errors between processes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -31,6 +32,8 @@ __all__ = [
     "PluginError",
     "Problem",
     "Rejected",
+    "describe_error",
+    "locate",
 ]
 
 
@@ -144,3 +147,18 @@ class DeliveryError(EventTrackingError):
     Any exception does. But the text of a driver's error may hold an event's values or a password, so only its
     type is counted and shown; the text of this one is shown whole, and must be safe.
     """
+
+
+def describe_error(error: BaseException) -> str:
+    """Name an error without its text, which may hold an event's values; our own errors' texts are safe."""
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, EventTrackingError) else name
+
+
+def locate(error: BaseException) -> str:
+    """Tell where the code that core called broke, `plugin.py:15`; empty for our own errors, which need no line to be understood."""
+    trace = error.__traceback__
+    if trace is None or isinstance(error, EventTrackingError):
+        return ""
+    called = trace.tb_next or trace  # the first entry is core's own
+    return f"{os.path.basename(called.tb_frame.f_code.co_filename)}:{called.tb_lineno}"  # noqa: PTH119 - text in, text out

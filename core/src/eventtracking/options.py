@@ -97,7 +97,12 @@ def _option(field: attrs.Attribute[Any], hint: Any) -> Option:
 
 
 def read_options(
-    plugin_class: type[Any], given: Mapping[str, Any], path: str, plugin: str, originals: Mapping[str, Any]
+    plugin_class: type[Any],
+    given: Mapping[str, Any],
+    path: str,
+    plugin: str,
+    originals: Mapping[str, Any],
+    settled: Collection[str] = (),
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Convert what a config gives to the types of the options.
 
@@ -106,6 +111,7 @@ def read_options(
         path: The place of the plugin in the config.
         plugin: The plugin's name, for the messages.
         originals: The options as they were written, for the messages.
+        settled: The places of which a problem is known already: nothing is converted there.
 
     Returns:
         The converted options, and every problem.
@@ -118,6 +124,8 @@ def read_options(
             problems += _missing(option, path, plugin)
             continue
         value, original = given[option.name], originals.get(option.name)
+        if any(_is_at(place, _join(path, option.name)) for place in settled):
+            continue
         try:
             converted[option.name] = option.convert(value, from_text=value != original)
         except (msgspec.ValidationError, TypeError, ValueError) as error:
@@ -147,8 +155,10 @@ def build(
             for option, text in error.problems.items()
         ]
     except Exception as error:  # noqa: BLE001 - whatever a plugin's class raises is a problem of the config
-        text = str(error.args[0]) if error.args else type(error).__name__
-        return None, [Problem(path=path, message=_without_secrets(plugin_class, options)(text))]
+        text = _without_secrets(plugin_class, options)(str(error.args[0]) if error.args else type(error).__name__)
+        if not isinstance(error, ValueError | TypeError):  # those are what validators raise, with words for the reader
+            text = f"{plugin_class.__qualname__} raised {type(error).__name__}: {text}"
+        return None, [Problem(path=path, message=text)]
 
 
 def _found_in(plugin_class: type[Any], originals: Mapping[str, Any], place: str) -> str | None:
@@ -173,6 +183,11 @@ def _without_secrets(plugin_class: type[Any], options: Mapping[str, Any]) -> Cal
         return text
 
     return clean
+
+
+def _is_at(place: str, path: str) -> bool:
+    """Whether a place is the one at a path, or inside it."""
+    return place.startswith(path) and place[len(path) : len(path) + 1] in ("", ".", "[")
 
 
 def _unknown(name: str, path: str, plugin: str, options: Mapping[str, Option]) -> Problem:
@@ -204,9 +219,9 @@ def _misfit(option: Option, path: str, original: Any, error: Exception) -> Probl
     )
 
 
-def did_you_mean(name: str, known: Any) -> str | None:
-    """Suggest the nearest of the known names, if one is near."""
-    near = get_close_matches(str(name), [str(one) for one in known], n=1)
+def did_you_mean(name: str, known: Any, cutoff: float = 0.6) -> str | None:
+    """Suggest the nearest of the known names, if one is near: by `difflib`'s ratio, from 0 to 1 for equal, at least `cutoff`."""
+    near = get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}?" if near else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ Kind = Literal["backend", "router", "processor"]
 
 RESERVED_KEYS: Final = frozenset({"plugin", "processors", "backends", "on_error"})
 """What a config's node says itself, so that no option may have these names."""
+_LAZY: Final = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+"""Functions that do nothing when they are called."""
 _REGISTERING_HOOKS: Final = ("eventtracking_register_backends", "eventtracking_register_processors")
 
 
@@ -160,7 +163,7 @@ class Plugins:
         """
         try:
             module = declaration.entry_point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _broken(declaration, f"importing {declaration.module} raised {_quote(error)}") from error
         if not self._manager.is_registered(module):
             self._register_module(declaration, module)
@@ -180,7 +183,7 @@ class Plugins:
             registrar = _Registrar(self, declaration, is_processor="processor" in hook)
             try:
                 self.call(module, hook, register=registrar)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise _broken(declaration, f"{hook} raised {_quote(error)}") from error
 
     def call(self, module: object, hook: str, **arguments: Any) -> None:
@@ -240,14 +243,19 @@ class _Registrar:
 
     def _kind(self, name: str, plugin_class: type[Any]) -> Kind:
         method = "__call__" if self.is_processor else "send"
-        if not callable(getattr(plugin_class, method, None)):
+        function = getattr(plugin_class, method, None)
+        if not callable(function):
             raise BrokenPluginError(f"{name!r}: {plugin_class.__qualname__} has no method {method}")
+        if any(is_lazy(function) for is_lazy in _LAZY):
+            raise BrokenPluginError(
+                f"{name!r}: {plugin_class.__qualname__}.{method} must be a plain function; an async one, or one with `yield`, would never run"
+            )
         if self.is_processor:
             return "processor"
         return "router" if hasattr(plugin_class, "bind") else "backend"
 
 
-def _quote(error: Exception) -> str:
+def _quote(error: BaseException) -> str:
     return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
 
 

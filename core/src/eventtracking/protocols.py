@@ -43,6 +43,9 @@ class Backend(Protocol):
       again later.
     * `flush(timeout_s) -> bool | None`: deliver what is held, within the time. False says that something is left.
     * `close()`: let go of everything; `flush` came before. Called at most once after each `open`.
+    * `probe()`: raise if what it needs is not there, where `open` does not tell; after `open`, for `eventtracking check --connect`.
+    * `exclusive() -> Mapping[str, str]`: what it wants for itself alone, by the option that names it, such as a folder. Two nodes of
+      one config with the same value are a problem of the config.
 
     `flush` and `close` may run in a signal handler that interrupted `send` on the same thread: never wait for a lock
     without a limit there.

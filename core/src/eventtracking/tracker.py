@@ -26,11 +26,11 @@ from eventtracking import _context, config
 from eventtracking._build import build_tree
 from eventtracking._context import innermost
 from eventtracking._guard import Guard
-from eventtracking._route import describe_error
+from eventtracking._route import Leaf
 from eventtracking._snapshot import clean_text, fast_copy, snapshot
 from eventtracking._tree import Tree
 from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Outcome
-from eventtracking.errors import DataError
+from eventtracking.errors import DataError, describe_error
 from eventtracking.event import Event
 from eventtracking.explain import Decision, explain
 from eventtracking.protocols import Downstream
@@ -276,13 +276,15 @@ class Tracker:
         Returns:
             The error of each backend that could not be opened, by path. It is tried again on its next event.
         """
-        errors: dict[str, Exception] = {}
-        for leaf in self._tree.leaves:
-            try:
-                leaf.open()
-            except Exception as error:  # noqa: BLE001 - the caller gets it
-                errors[leaf.path] = error
-        return errors
+        return self._tree.attempt(Leaf.open)
+
+    def probe(self) -> dict[str, Exception]:
+        """Open every backend, and ask each one that can tell whether what it needs is there. Never raises.
+
+        Returns:
+            The error of each backend that would not work now, by path.
+        """
+        return self._tree.attempt(Leaf.probe)
 
     def flush(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> bool:
         """Deliver what routers and backends hold, opening them first, so that what an earlier process left is delivered.

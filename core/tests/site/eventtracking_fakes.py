@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import attrs
 import msgspec
 
-from eventtracking import DropEvent, Event, Rejected, hookimpl
+from eventtracking import DeliveryError, DropEvent, Event, Rejected, hookimpl
 from eventtracking.counts import Counts
 from eventtracking.protocols import Downstream
 
@@ -61,6 +61,33 @@ class Failing:
 
     def send(self, events: Sequence[Event]) -> None:
         ACTIONS[self.key](events)
+
+
+@attrs.define(eq=False)
+class Owning:
+    """Want a thing for itself alone."""
+
+    thing: str = "t"
+
+    def __attrs_post_init__(self) -> None:
+        1 / len(self.thing)
+
+    def exclusive(self) -> dict[str, str]:
+        return {"thing": self.thing}
+
+    def send(self, events: Sequence[Event]) -> None:
+        pass
+
+
+@attrs.define(eq=False)
+class Unopenable:
+    """Never open."""
+
+    def open(self) -> None:
+        raise DeliveryError("the door is locked")
+
+    def send(self, events: Sequence[Event]) -> None:
+        pass
 
 
 @attrs.define(eq=False)
@@ -160,6 +187,8 @@ def eventtracking_register_backends(register: Any) -> None:
     register("recording", Recording)
     register("failing", Failing)
     register("holding", Holding)
+    register("owning", Owning)
+    register("unopenable", Unopenable)
     register("passing", Passing)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -424,9 +425,12 @@ def test_emits_from_signal_handlers_and_destructors_arrive(storage: Options, tra
     """A destructor that emits on the delivering thread, and a handler that emits inside emit(), deadlock nothing."""
     import signal
 
+    gone: list[int] = []
+
     class Bomb:
         def __del__(self) -> None:
             tracker.emit("destructor")
+            gone.append(1)
 
     def make_garbage(events: Sequence[Event]) -> None:
         for event in events:
@@ -454,7 +458,10 @@ def test_emits_from_signal_handlers_and_destructors_arrive(storage: Options, tra
     import gc
 
     assert tracker.flush(30.0)
-    gc.collect()
+    deadline = time.monotonic() + 30.0
+    while len(gone) < 2_000 and time.monotonic() < deadline:  # it does nothing while another thread collects
+        gc.collect()
+        time.sleep(0.01)
     assert tracker.flush(30.0)
     names = [event.name for event in RecordingBackend.recorded[""]]
     assert names.count("x") == names.count("destructor") == 2_000
@@ -476,9 +483,10 @@ def test_memory_tells_what_it_could_not_deliver(track: Track, caplog: pytest.Log
         tracker.emit("x")
     with caplog.at_level(logging.WARNING, "eventtracking.buffer"):
         tracker.close(0.2)
-    assert [record.getMessage() for record in caplog.records] == [
-        "buffer 'b': closed with 7 event(s) not delivered, which are lost"
-    ]
+    said = [record.getMessage() for record in caplog.records if record.name == "eventtracking.buffer"]
+    first = r"route 'b/bad' did not take \d events?: ConnectionError \(at fakes\.py:\d+\); tried again until it does, or they .*"
+    assert re.fullmatch(first, said[0])
+    assert said[1:] == ["buffer 'b': closed with 7 event(s) not delivered, which are lost"]
     assert figures(tracker, "b") == figures(tracker, "b/bad") == {"received": 7, "failed": 7}
     assert figures(tracker, "b/ok") == {"received": 7, "delivered": 7}
 

@@ -11,7 +11,7 @@ import attrs
 
 from eventtracking import Event, Rejected
 from eventtracking.counts import Outcome
-from eventtracking.errors import EventTrackingError
+from eventtracking.errors import describe_error
 from eventtracking.protocols import Downstream, Failures
 from eventtracking_async_celery.batch import Batch, Verdicts
 from eventtracking_async_celery.registry import Owner
@@ -101,7 +101,7 @@ class Delivery:
                 if isinstance(error, Rejected):
                     verdicts[leaf][event_id] = error.reasons.get(event_id, "rejected")
                 elif given_up:
-                    verdicts[leaf][event_id] = given_up + _shown(error)
+                    verdicts[leaf][event_id] = given_up + describe_error(error)
         return verdicts
 
     def _bury(self, verdicts: Mapping[str, Verdicts]) -> None:
@@ -146,7 +146,7 @@ class Delivery:
         return [event for event in self.batch.events if event.id in wanted]
 
     def _log_retry(self, failures: Mapping[str, Mapping[str, Exception]], count: int, delay_s: float) -> None:
-        causes = {leaf: _shown(next(iter(errors.values()))) for leaf, errors in failures.items()}
+        causes = {leaf: describe_error(next(iter(errors.values()))) for leaf, errors in failures.items()}
         _log.warning(
             "%d events could not be delivered in attempt %d of %d, and are tried again in %.1f s: %s",
             count,
@@ -155,12 +155,6 @@ class Delivery:
             delay_s,
             "; ".join(f"{leaf}: {cause}" for leaf, cause in causes.items()),
         )
-
-
-def _shown(error: Exception) -> str:
-    """Name an error without its text, which may hold an event's values; our own errors' texts are safe."""
-    name = type(error).__name__
-    return f"{name}: {error}" if isinstance(error, EventTrackingError) else name
 
 
 def _by_reason(dead: Verdicts) -> Mapping[str, Sequence[str]]:

@@ -141,6 +141,15 @@ class AsyncCeleryRouter:
         if self._buffer is not None:
             self._buffer.open()
 
+    def probe(self) -> None:
+        """See that the broker can be reached.
+
+        Raises:
+            DeliveryError: If not, or if the application has no Celery app.
+        """
+        with self.post().publisher.channel():
+            pass
+
     def send(self, events: Sequence[Event]) -> None:
         """Take the events over: into memory, or, below a buffer or a worker, to the broker.
 

@@ -73,6 +73,7 @@ class DiskEngine:
         self._workers: dict[str, Worker] = {}
         self._fallback: MemoryEngine | None = None
         self._disk_from = 0.0
+        self._refusal = ""
         self._room = self._room_bytes = 0
         self._measured_at = 0.0
         self._final: Balance | None = None
@@ -105,7 +106,17 @@ class DiskEngine:
 
     def _disk_failed(self, error: Exception) -> None:
         self._disk_from = time.monotonic() + _DISK_PAUSE_S
-        self._alarm.note(f"kept in memory, because the disk refuses ({type(error).__name__}: {_cause(error)})", 0)
+        self._refusal = f"{type(error).__name__}: {_cause(error)}"
+        self._alarm.note(f"kept in memory, because the disk refuses ({self._refusal})", 0)
+
+    def probe(self) -> None:
+        """See that events can be stored.
+
+        Raises:
+            DeliveryError: If the disk refused the last time.
+        """
+        if self._writer is None or self._disk_from:
+            raise DeliveryError(f"the folder {str(self._folder)!r} cannot be used: {self._refusal}")
 
     # Taking events over
 

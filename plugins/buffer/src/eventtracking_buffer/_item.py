@@ -6,9 +6,8 @@ import time
 from typing import Any
 
 from eventtracking import Event
-from eventtracking.errors import EventTrackingError
 
-__all__ = ["Item", "describe"]
+__all__ = ["Item"]
 
 
 class Item:
@@ -41,9 +40,3 @@ class Item:
         self.first_at = self.first_at or self.last_at
         self.attempts += 1
         self.reason = reason
-
-
-def describe(error: BaseException) -> str:
-    """Name an error without its text, which may hold an event's values; our own errors' texts are safe."""
-    name = type(error).__name__
-    return f"{name}: {error}" if isinstance(error, EventTrackingError) else name

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections import deque
@@ -19,12 +20,16 @@ from typing import Any, Final, Protocol
 import attrs
 
 from eventtracking import Outcome, Rejected
+from eventtracking.errors import describe_error, locate
 from eventtracking.protocols import Downstream, Failures
 from eventtracking_buffer._backoff import backoff_s
-from eventtracking_buffer._item import Item, describe
+from eventtracking_buffer._item import Item
 
 __all__ = ["Lane", "Pace", "Report", "Store"]
 
+_log = logging.getLogger("eventtracking.buffer")
+_SAY_AGAIN_S: Final = 60.0
+"""How often the log is told at most that a leaf fails."""
 _PROBE_EVENTS: Final = 10
 _RECOVERY_FACTOR: Final = 4
 _DUPLICATE_DELAY_S: Final = 0.05
@@ -98,6 +103,7 @@ class Lane:
         self._pace = pace
         self._only_leaf = len(downstream.leaves) == 1
         self._limit = pace.max_batch_events
+        self._said_at = -_SAY_AGAIN_S
         self._linger_until: float | None = None
         self._retries: list[tuple[float, int, Item]] = []
         self._handed_over: deque[Item] = deque()
@@ -245,7 +251,7 @@ class Lane:
             failed = failures.get(self.leaf, {})
             report.finished.update(failures.finished)
         except BaseException as error:
-            failed = dict.fromkeys((item.event.id for item in items), DeliveryInterruptedError(describe(error)))
+            failed = dict.fromkeys((item.event.id for item in items), DeliveryInterruptedError(describe_error(error)))
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -277,13 +283,15 @@ class Lane:
             self._judge(item, error, report)
         self._note_health(len(items) - lost, lost, report)
         self._bury(report)
+        if lost:
+            self._say(lost, next(error for error in failed.values() if not isinstance(error, Rejected)))
 
     def _judge(self, item: Item, error: Exception, report: Report) -> None:
         if isinstance(error, Rejected):
             item.note_failure(error.reasons.get(item.event.id, "rejected"))
             report.dead.append(item)
             return
-        item.note_failure(describe(error))
+        item.note_failure(describe_error(error))
         out = item.dead is not None or item.attempts >= self._pace.max_attempts or self._is_too_old(item)
         (report.dead if out else report.again).append(item)
 
@@ -302,6 +310,23 @@ class Lane:
             self.resume_at = time.monotonic() + self._delay_s(self.failures)
         for item in report.again:
             self.retry([item], self._delay_s(item.attempts))
+
+    def _say(self, count: int, error: Exception) -> None:
+        """Tell the log that the leaf fails, at a bounded rate. The counts, and `eventtracking buffer status`, tell the rest."""
+        now = time.monotonic()
+        if now - self._said_at < _SAY_AGAIN_S:
+            return
+        self._said_at = now
+        place = locate(error)
+        where = f" (at {place})" if place else ""
+        _log.warning(
+            "route %r did not take %d event%s: %s%s; tried again until it does, or they become dead letters",
+            self.leaf,
+            count,
+            "" if count == 1 else "s",
+            describe_error(error),
+            where,
+        )
 
     def _delay_s(self, failures: int) -> float:
         return backoff_s(failures, self._pace.retry_base_s, self._pace.retry_max_s)

@@ -155,6 +155,9 @@ class MemoryEngine:
         items: list[Item] = lane.give_up() if mine else []
         self._store.give_up(leaf, items, _UNDELIVERED)
 
+    def probe(self) -> None:
+        """Memory is there."""
+
     def after_fork(self) -> None:
         """In a forked child: nothing is held that is not the parent's alone."""
 

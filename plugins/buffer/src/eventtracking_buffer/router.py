@@ -37,6 +37,7 @@ class Engine(Protocol):
     def replay(self, selection: Selection) -> int: ...
     def purge(self, selection: Selection) -> int: ...
     def status(self) -> dict[str, Any]: ...
+    def probe(self) -> None: ...
     def after_fork(self) -> None: ...
 
 
@@ -104,6 +105,10 @@ class BufferRouter:
         if self.storage == "disk" and not self.path:
             raise OptionsError({"path": 'storage = "disk" needs a folder for its files'})
 
+    def exclusive(self) -> Mapping[str, str]:
+        """The folder, which only one buffer can have."""
+        return {"path": f"folder {os.path.realpath(self.folder)}"} if self.storage == "disk" else {}
+
     @property
     def folder(self) -> str:
         """The folder of a buffer on disk."""
@@ -124,6 +129,14 @@ class BufferRouter:
         if self._engine is None:
             make = DiskEngine if self.storage == "disk" else MemoryEngine
             self._engine = make(self, self.downstream)
+
+    def probe(self) -> None:
+        """See that events can be stored.
+
+        Raises:
+            DeliveryError: If the folder cannot be used now, so that events would wait in memory.
+        """
+        self._opened().probe()
 
     def _opened(self) -> Engine:
         if self._engine is None:
