@@ -389,7 +389,8 @@ def test_an_unknown_tracker_is_named() -> None:
 
 def test_the_log_is_told_at_the_end_what_was_lost_and_where_the_code_broke(caplog: pytest.LogCaptureFixture) -> None:
     """On the way of an event nothing is logged; at close each reason is, once, with the line of a plugin that broke."""
-    ACTIONS[""] = lambda events: {}[events[0].name]
+    nothing: dict[str, None] = {}
+    ACTIONS[""] = lambda events: nothing[events[0].name]
     made = Tracker.from_config({"processors": [{"plugin": "picky"}], "backends": {"a": {"plugin": "failing"}}})
     for data in ({}, {}, {"poison": 1}):
         made.emit("x", data)

@@ -108,14 +108,17 @@ def parse(config: Mapping[str, Any], plugins: Plugins | None = None) -> Spec:
         ConfigError: With every problem that was found.
     """
     if not isinstance(config, Mapping):
-        hint = "read a file with eventtracking.configure(path)" if isinstance(config, str | os.PathLike) else None
-        found = f"a {type(config).__name__}"
-        raise ConfigError([Problem(path="", message="expected a mapping", found=found, hint=hint)])
+        raise ConfigError([_no_mapping(config)])
     parser = _Parser(plugins or installed_plugins())
     spec = parser.read(config)
     if parser.problems:
         raise ConfigError(parser.problems)
     return spec
+
+
+def _no_mapping(config: object) -> Problem:
+    hint = "read a file with eventtracking.configure(path)" if isinstance(config, str | os.PathLike) else None
+    return Problem(path="", message="expected a mapping", found=f"a {type(config).__name__}", hint=hint)
 
 
 class _Parser:

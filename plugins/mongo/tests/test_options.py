@@ -56,7 +56,23 @@ def test_options_that_exclude_each_other() -> None:
         "uri": "it names a user, and so do `user` or `password`: name one in one place"
     }
     assert problems(host="h", password="hunter") == {"user": "`password` is given without it"}
+    assert problems(host="h", user="me") == {"password": "`user` is given without it"}
+    assert problems(host="h", write_concern=0, extra={"journal": True}).keys() == {"write_concern"}
+    assert problems(uri="mongodb://h/?journal=true", write_concern=0).keys() == {"write_concern"}
     assert set(problems(host=[])) == set(problems(host="")) == {"host"}
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1", "h:99999", "h:port", ["good", "h:0:1"]])
+def test_hosts_that_are_none(host: Any) -> None:
+    """They are found when the config is read."""
+    text = "expected a name or an address, with or without a port: name, name:port or [IPv6]:port"
+    assert problems(host=host) == {"host": text}
+
+
+def test_a_user_without_a_password() -> None:
+    """There are ways to authenticate without one."""
+    extra = {"authMechanism": "MONGODB-X509"}
+    assert MongoBackend(host="h", user="me", extra=extra)._address.arguments["username"] == "me"
 
 
 def test_a_user_may_stand_beside_a_uri() -> None:
@@ -71,6 +87,10 @@ def test_a_user_may_stand_beside_a_uri() -> None:
         "mongodb://me:hunter@2/word@h/",
         "mongodb://me:hunter%@h/",
         "mongodb://me:hunter/2@h:27017/",
+        "mongodb://me:pa?hunter=2@h/",
+        "mongodb+srv://me:p/hunter@h.example.org/",
+        "mongodb+srv://me:p?hunter2=3@h.example.org/",
+        "mongodb://me:pw@h/?tls=true&tlsCertificateKeyFilePassword=top@hunter",
         "mongodb://me:hunter@h:port/",
         "http://me:hunter@h/",
         "mongodb://",

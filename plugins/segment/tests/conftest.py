@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +24,7 @@ class Answer:
 
     status: int = 200
     headers: dict[str, str] = attrs.field(factory=dict)
-    manner: Literal["whole", "hang", "drop", "half"] = "whole"
+    manner: Literal["whole", "hang", "drop", "half", "drip"] = "whole"
 
 
 @attrs.define
@@ -114,6 +115,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         content = json.dumps({"success": answer.status == 200}).encode()
+        if answer.manner == "drip":
+            self.drip(content)
+            return
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -123,6 +127,16 @@ class Handler(BaseHTTPRequestHandler):
             content = content[:3]
             self.close_connection = True
         self.wfile.write(content)
+
+    def drip(self, content: bytes) -> None:
+        """Answer a byte at a time, never later than any single read may take."""
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\nContent-Type: application/json\r\n\r\n".encode()
+        self.close_connection = True
+        with suppress(OSError):
+            for byte in head + content:
+                self.wfile.write(bytes([byte]))
+                if self.segment.released.wait(0.2):
+                    return
 
     def log_message(self, *_args: object) -> None:
         """Keep quiet."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import pickle
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,6 +158,46 @@ def test_it_waits_as_long_as_segment_asks(segment: Any, backend: SegmentBackend,
     assert len(segment.requests) == 2
 
 
+def test_a_dripping_server_ends_at_the_time_limit(segment: Any, backend: SegmentBackend, answer: Any) -> None:
+    """An answer that comes a byte at a time does not make each byte's wait count anew."""
+    backend.timeout_s = 1.0
+    segment.decide = lambda _request: answer(manner="drip")
+    started = time.monotonic()
+    with pytest.raises(DeliveryError, match="had no answer within timeout_s=1"):
+        backend.send(events_of(1))
+    assert 0.9 < time.monotonic() - started < 6
+
+
+def test_addresses_that_do_not_answer_share_the_time(write_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with five addresses, none of which completes a connection, takes the time limit once."""
+    listeners = []
+    for number in range(1, 6):  # a full backlog: the kernel leaves further connections without an answer
+        listener = socket.socket()
+        listener.bind((f"127.0.0.{number}", listeners[0].getsockname()[1] if listeners else 0))
+        listener.listen(0)
+        listeners.append(listener)
+    port = listeners[0].getsockname()[1]
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", port)) for n in range(1, 6)]
+    fillers = []
+    for *_, address in addresses:
+        for _attempt in range(3):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(address)
+            fillers.append(filler)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: addresses)
+    backend = SegmentBackend(write_key=write_key, host=f"http://several.example:{port}", timeout_s=1.0, max_retries=0)
+    backend.open()
+    started = time.monotonic()
+    try:
+        with pytest.raises(DeliveryError):
+            backend.send(events_of(1))
+        assert time.monotonic() - started < 3.5
+    finally:
+        for one in (*listeners, *fillers):
+            one.close()
+
+
 @pytest.mark.parametrize("wait", ["3600", "Fri, 01 Jan 2100 00:00:00 GMT", "inf"])
 def test_it_does_not_wait_in_vain(segment: Any, backend: SegmentBackend, answer: Any, wait: str) -> None:
     """A `Retry-After` beyond the time limit, in seconds or as a date, ends the attempt at once."""
@@ -233,11 +275,41 @@ def test_another_server(segment: Any, write_key: str, answer: Any) -> None:
         astray.send(events_of(1))
 
 
-def test_a_redirect_is_not_a_delivery(segment: Any, backend: SegmentBackend, answer: Any) -> None:
-    """A redirect turns the request into one without a body; its 200 does not count."""
-    segment.decide = lambda _request: answer(301, {"Location": f"{segment.url}/welcome"})
-    with pytest.raises(DeliveryError, match="answered with a redirect, so nothing was sent"):
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(segment: Any, backend: SegmentBackend, answer: Any, status: int) -> None:
+    """Whoever it names gets neither the events nor the write key."""
+    segment.decide = lambda _request: answer(status, {"Location": f"{segment.url}/v1/batch?again"})
+    with pytest.raises(DeliveryError, match="answered with a redirect, so nothing was sent; check `host`"):
         backend.send(events_of(1))
+    assert len(segment.requests) == 1
+
+
+@pytest.mark.parametrize("status", [202, 204])
+def test_other_good_news_is_not_an_acceptance(segment: Any, backend: SegmentBackend, answer: Any, status: int) -> None:
+    """Segment says 200 when it has accepted a batch; another success is that of another server."""
+    segment.decide = lambda _request: answer(status)
+    with pytest.raises(DeliveryError, match=f"answered HTTP {status}; check `host`"):
+        backend.send(events_of(1))
+
+
+def test_credentials_of_a_netrc_file_are_not_sent(
+    segment: Any, backend: SegmentBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server gets the write key, whatever the user's file says of its host."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login alice password hunter2\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    backend.send(events_of(1))
+    assert (len(segment.accepted), segment.unauthorized) == (1, 0)
+
+
+@pytest.mark.parametrize("host", ["https://u:hunter2@h", "https://h/?token=hunter2", "https://h#hunter2"])
+def test_a_host_holds_no_secret(host: str) -> None:
+    """What might be one is refused, and not shown."""
+    with pytest.raises(ConfigError, match="`host` holds a user or a query") as caught:
+        Tracker.from_config({"backends": {"product": {"plugin": "segment", "host": host}}})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_the_clients_own_key_and_host(segment: Any, write_key: str) -> None:

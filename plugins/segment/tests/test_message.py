@@ -58,6 +58,7 @@ def test_only_the_data() -> None:
         ({"ip": "192.0.2.1", "agent": "Mozilla/5.0"}, {"ip": "192.0.2.1", "userAgent": "Mozilla/5.0"}),
         ({"path": "/p", "referer": "https://r/"}, {"page": {"path": "/p", "referrer": "https://r/"}}),
         ({"page": "https://h/p?q=1"}, {"page": {"url": "https://h/p?q=1"}}),
+        ({"host": "h", "path": "p"}, {"page": {"path": "p", "url": "https://h/p"}}),
         ({"host": "h:8000", "path": "/p"}, {"page": {"path": "/p", "url": "https://h:8000/p"}}),
         ({"page": "https://x/", "host": "h", "path": "/p"}, {"page": {"path": "/p", "url": "https://x/"}}),
         ({"page": "", "host": "h", "path": "/p"}, {"page": {"path": "/p", "url": "https://h/p"}}),

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import attrs
 from pymongo.common import validate
 from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
+from pymongo.uri_parser import parse_uri, split_hosts
 
 from eventtracking import OptionsError
 
@@ -32,9 +32,11 @@ _OURS: Final = {
     "w": "give it as `write_concern`",
 }
 """Options of pymongo that `extra` may not hold, in lower case, and what to do instead."""
+_WITHOUT_PASSWORD: Final = frozenset({"GSSAPI", "MONGODB-AWS", "MONGODB-OIDC", "MONGODB-X509"})
+"""Ways to authenticate by something else than a password."""
 _URI_SHAPE: Final = (
     "no valid MongoDB URI: expected mongodb://user:password@host:27017/?option=value, "
-    "with the characters : / ? # [ ] @ % of user and password percent-encoded"
+    "with the characters : / ? # [ ] @ % of user and password, and @ of option values, percent-encoded"
 )
 
 
@@ -53,8 +55,13 @@ class Address:
     @property
     def limits_connecting(self) -> bool:
         """Whether the options say how long connecting to one server may take."""
-        texts = [*self.arguments, str(self.arguments["host"])]
-        return any("connecttimeoutms" in text.lower() for text in texts)
+        return "connecttimeoutms" in _driver_options(self.arguments)
+
+    @property
+    def wants_journal(self) -> bool:
+        """Whether the options ask for a confirmation that the write is in the journal."""
+        given = _driver_options(self.arguments)
+        return any(str(given.get(name, "")).lower() == "true" for name in ("journal", "j"))
 
     @classmethod
     def checked(
@@ -75,6 +82,7 @@ class Address:
         user, password = user or None, password or None  # an empty one is that of an unset variable
         problems = {
             **dict(_clashes(uri, host, port, user, password)),
+            **dict(_lacks(uri, user, password, extra)),
             **dict(_host_problems(hosts)),
             **(_uri_problems(uri) if uri is not None else {}),
             **dict(_extra_problems(extra)),
@@ -104,21 +112,47 @@ def _clashes(
         yield "uri", "it names a user, and so do `user` or `password`: name one in one place"
 
 
+def _lacks(
+    uri: str | None, user: str | None, password: str | None, extra: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    mechanism = _driver_options({"host": uri, **extra}).get("authmechanism", "")
+    if user is not None and password is None and str(mechanism).upper() not in _WITHOUT_PASSWORD:
+        yield "password", "`user` is given without it"
+
+
+def _driver_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of pymongo, those in a URI included, by their names in lower case."""
+    uri = arguments.get("host")
+    in_uri = _uri_options(uri) if isinstance(uri, str) else []
+    return {name.lower(): value for name, value in [*in_uri, *arguments.items()]}
+
+
 def _has_user(uri: str | None) -> bool:
-    return uri is not None and "@" in uri.partition("://")[2].partition("/")[0]
+    return uri is not None and "@" in _authority(uri)
 
 
 def _host_problems(hosts: Sequence[str]) -> Iterator[tuple[str, str]]:
     if not hosts or not all(hosts):
         yield "host", "expected a name or an address; it is empty"
+    elif any(not _is_host(name) for name in hosts if "://" not in name and "@" not in name):
+        yield "host", "expected a name or an address, with or without a port: name, name:port or [IPv6]:port"
     if any("://" in name or "@" in name for name in hosts):
         # told of `uri`, which is secret, so that the text of `host` is not shown: it may hold a password
         yield "uri", "`host` holds a URI or a user: give a URI as `uri`, or name, user and password each by itself"
 
 
+def _is_host(name: str) -> bool:
+    try:
+        return bool(split_hosts(name))
+    except (PyMongoError, ValueError):
+        return False
+
+
 def _uri_problems(uri: str) -> dict[str, str]:
     """Say what is wrong with a URI. The driver's own words would quote parts of the password."""
-    if not uri.startswith(("mongodb://", _SRV)):
+    if not uri.startswith(("mongodb://", _SRV)) or not _authority(uri):
+        return {"uri": _URI_SHAPE}
+    if "@" in uri.partition("://")[2][len(_authority(uri)) :]:  # the end of a password that is not percent-encoded
         return {"uri": _URI_SHAPE}
     wrong = [name for name, value in _uri_options(uri) if not _is_accepted(name, value)]
     if wrong:
@@ -162,8 +196,13 @@ def _is_accepted(name: str, value: Any) -> bool:
     return True
 
 
+def _authority(uri: str) -> str:
+    """What stands between the scheme and the path or the options: user, password and hosts."""
+    return re.split(r"[/?]", uri.partition("://")[2])[0]
+
+
 def _hosts_of(uri: str) -> str:
-    return re.split(r"[/?]", uri.partition("://")[2].rpartition("@")[2])[0]
+    return _authority(uri).rpartition("@")[2]
 
 
 def _with_port(host: str, port: int | None) -> str:

@@ -14,7 +14,7 @@ import msgspec
 import pymongo
 from pymongo.errors import BulkWriteError, PyMongoError
 
-from eventtracking import DeliveryError, Event, Rejected
+from eventtracking import DeliveryError, Event, OptionsError, Rejected
 from eventtracking_mongo.address import Address
 from eventtracking_mongo.connection import Connection
 from eventtracking_mongo.documents import encode_batch
@@ -93,6 +93,9 @@ class MongoBackend:
 
     def __attrs_post_init__(self) -> None:
         self._address = Address.checked(self.uri, self.host, self.port, self.user, self.password, self.extra)
+        if self.write_concern == 0 and self._address.wants_journal:
+            text = "0 asks for no confirmation, and `journal` for one: leave out `journal`, or take 1"
+            raise OptionsError({"write_concern": text})
 
     def open(self) -> None:
         """Connect, authenticate, and make the indexes. Indexes that cannot be made are logged, and tried again later.

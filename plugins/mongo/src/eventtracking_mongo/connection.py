@@ -53,10 +53,10 @@ class Connection:
         try:
             hello = client.admin.command("hello")  # a connection is authenticated before its first command
             _check_user(client, place[0])
+            collection = client[place[0]].get_collection(place[1], write_concern=_write_concern(client, w))
         except BaseException:
             _close(client)
             raise
-        collection = client[place[0]].get_collection(place[1], write_concern=_write_concern(client, w))
         connection = cls(collection, int(hello["maxBsonObjectSize"]), os.getpid(), [client])
         _alive.add(connection)
         return connection
@@ -118,9 +118,10 @@ def _write_concern(client: Client, w: Literal["majority", 0, 1]) -> WriteConcern
     """Take what the address says of a journal, and the `w` of the option.
 
     A majority is told to wait for the journal, so that the promise does not rest on how the replica set was configured.
+    (`fsync` waits for more, and excludes it.)
     """
     given = {name: value for name, value in client.write_concern.document.items() if name != "w"}
-    journal = {"j": True} if w == "majority" else {}
+    journal = {"j": True} if w == "majority" and not given.get("fsync") else {}
     return WriteConcern(w=w, **{**journal, **given})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date
+from itertools import count
 from typing import Any, Final
 
 import bson
@@ -47,6 +48,8 @@ def encode_batch(events: Sequence[Event], max_bytes: int) -> tuple[dict[str, Raw
     """
     documents, reasons = {}, {}
     for event in events:
+        if event.id in documents:  # the first of an id is stored, as it would be in two batches
+            continue
         try:
             raw = _encode(event)
             reason = _excess(raw, max_bytes)
@@ -91,10 +94,11 @@ def _encode(event: Event) -> bytes:
 
 
 def _mended(event: Event) -> dict[str, Any]:
-    """The event's dict with `_id` in the place of `id`; an extra key of that name is kept as `_id#2`."""
+    """The event's dict with `_id` in the place of `id`; an extra key of that name is kept as `_id#2`, or the next that is free."""
     fields = event.to_dict()
     if "_id" in fields:
-        fields["_id#2"] = fields.pop("_id")
+        free = next(name for name in map("_id#{}".format, count(2)) if name not in fields)
+        fields[free] = fields.pop("_id")
     event_id: str = fields.pop("id")
     return {"_id": _id_of(event_id), **fields}
 

@@ -29,44 +29,21 @@ _OF_THE_DOCUMENT: Final = {
     56: "a key is empty, which this server does not take (EmptyFieldName)",
     57: "a key holds a dot, which this server does not take (DottedFieldName)",
     121: "the collection's validator refuses it (DocumentValidationFailure)",
+    388: "too large for the cache of the server (TransactionTooLargeForCache)",
     171: "an index of the collection cannot hold parallel arrays (CannotIndexParallelArrays)",
     10334: "larger than MongoDB takes (BSONObjectTooLarge)",
     16755: "a geographic index of the collection cannot hold it",
+    17262: "a text index of the collection does not know its language",
     17280: "an index of the collection cannot hold so long a value (KeyTooLong)",
 }
 """The server's codes for what is wrong with one document and stays so."""
-_PASSING: Final = frozenset(
-    {
-        6,
-        7,
-        13,
-        18,
-        20,
-        24,
-        46,
-        50,
-        63,
-        64,
-        75,
-        79,
-        82,
-        89,
-        91,
-        100,
-        112,
-        133,
-        134,
-        146,
-        150,
-        189,
-        202,
-        234,
-        262,
-        290,
-        317,
-    }
-    | {358, 384, 391, 8000, 9001, 10058, 10107, 11600, 11601, 11602, 13388, 13435, 13436, 14031}
-)
+# fmt: off
+_PASSING: Final = frozenset({
+    1, 6, 7, 8, 13, 18, 20, 24, 46, 50, 63, 64, 75, 79, 82, 89, 91, 96, 100, 112, 133, 134, 146, 150,
+    189, 202, 234, 262, 279, 290, 317, 355, 358, 365, 371, 384, 391, 8000, 9001, 10058, 10107, 11600,
+    11601, 11602, 13388, 13435, 13436, 14031,
+})
+# fmt: on
 """The server's codes for its own state: no primary, no room, no rights, interrupted, timed out, busy."""
 _ACCESS: Final = {
     13: "it does not allow this user to write (Unauthorized): the user needs the role readWrite; a server that wants a user refuses writes without one",

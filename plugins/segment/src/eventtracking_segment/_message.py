@@ -119,7 +119,7 @@ def _page(context: Mapping[str, Any]) -> dict[str, Any]:
     if context.get("page"):
         page["url"] = context["page"]
     elif context.get("host") and context.get("path"):
-        page["url"] = f"https://{context['host']}{context['path']}"
+        page["url"] = f"https://{context['host']}/{str(context['path']).removeprefix('/')}"
     return page
 
 

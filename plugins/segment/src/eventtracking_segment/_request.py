@@ -23,6 +23,7 @@ import segment.analytics.request as sdk
 import urllib3
 
 from eventtracking import DeliveryError
+from eventtracking_segment._session import new_session, until
 
 __all__ = ["Refused", "Sender", "global_host", "global_write_key", "prepare"]
 
@@ -89,7 +90,7 @@ def prepare() -> None:
     """
     global _session_of  # noqa: PLW0603 - there is one client per process
     if _session_of != os.getpid():
-        sdk._session = requests.Session()
+        sdk._session = new_session()
         _session_of = os.getpid()
     logging.getLogger("segment").addFilter(_discretion)  # a filter that is there already is not added again
 
@@ -146,7 +147,7 @@ class Sender:
         if left_s <= 0:
             raise _Passing(f"had no answer within timeout_s={self.timeout_s:g}")
         try:
-            with _discretion.applied():
+            with _discretion.applied(), until(self._deadline):
                 response = sdk.post(
                     self.write_key,
                     self.host,
@@ -156,12 +157,14 @@ class Sender:
                 )
         except sdk.APIError as error:
             self._judge(error)
-        except requests.Timeout:
-            raise _Passing(f"had no answer within timeout_s={self.timeout_s:g}") from None
         except Exception as error:  # noqa: BLE001 - the text of a network error is not ours to show
+            if (
+                isinstance(error, requests.Timeout) or self._left_s() <= 0
+            ):  # one in the middle of a body has another type
+                raise _Passing(f"had no answer within timeout_s={self.timeout_s:g}") from None
             raise _Passing(f"could not be reached ({type(error).__name__})") from None
         else:
-            self._beware_of_redirects(response)
+            self._require_acceptance(response)
 
     def _judge(self, error: Any) -> None:
         """Tell what an answer other than 200 means."""
@@ -170,13 +173,20 @@ class Sender:
             raise Refused(status) from None
         if status in _PASSING or status >= 500:
             raise _Passing(f"answered HTTP {status}", _asked_pause_s(getattr(error, "response", None))) from None
-        advice = "check `write_key`" if status in (401, 403) else "check `host`"
-        raise DeliveryError(f"Segment at {self.place} answered HTTP {status}; {advice}") from None
+        raise self._astray(status) from None
 
-    def _beware_of_redirects(self, response: Any) -> None:
-        """See that the batch itself was accepted: after most redirects a client asks again without it."""
-        if response is not None and response.request.method != "POST":
-            raise DeliveryError(f"Segment at {self.place} answered with a redirect, so nothing was sent; check `host`")
+    def _require_acceptance(self, response: Any) -> None:
+        """See that it was accepted: Segment says so with 200; other good news is somebody else's."""
+        status = 200 if response is None else int(response.status_code)  # a client without answers raises for bad ones
+        if status != 200:
+            raise self._astray(status)
+
+    def _astray(self, status: int) -> DeliveryError:
+        """The error of an answer that is not Segment's, or not for this key."""
+        if 300 <= status < 400:
+            return DeliveryError(f"Segment at {self.place} answered with a redirect, so nothing was sent; check `host`")
+        advice = "check `write_key`" if status in (401, 403) else "check `host`"
+        return DeliveryError(f"Segment at {self.place} answered HTTP {status}; {advice}")
 
 
 def _asked_pause_s(response: Any) -> float | None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 import attrs
 import msgspec
 
-from eventtracking import DeliveryError, Event, Rejected
+from eventtracking import DeliveryError, Event, OptionsError, Rejected
 from eventtracking_segment._message import Message, Unsendable, batches, message_for
 
 if TYPE_CHECKING:
     from eventtracking_segment._request import Sender
 
 __all__ = ["SegmentBackend"]
+
+_BARE_URL: Final = re.compile(r"https?://[^/?#@\s]+(/[^?#@\s]*)?")
 
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Url = Annotated[str, msgspec.Meta(pattern="^https?://[^/]")]
@@ -64,6 +67,15 @@ class SegmentBackend:
         },
     )
     gzip: bool = attrs.field(default=True, metadata={"help": "Whether to compress the requests."})
+
+    def __attrs_post_init__(self) -> None:
+        if self.host is not None and not _BARE_URL.fullmatch(self.host):
+            # told of `write_key`, which is secret, so that the text of `host` is not shown
+            raise OptionsError(
+                {
+                    "write_key": "`host` holds a user or a query: give it as https://host/path, and the key as `write_key`"
+                }
+            )
 
     def open(self) -> None:
         """Make the client ready in this process. No connection is made: there is nothing to find out without an event."""
