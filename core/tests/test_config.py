@@ -70,6 +70,16 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
         ({"backends": []}, "backends: expected a table; found []"),
         ({"backends": {"a": 5}}, "backends.a: expected a table with `plugin` or `backends`; found 5"),
         ({"backends": {"a/b": {"plugin": "recording"}}}, 'backends.a/b: the name of a route must be text without `/`; found "a/b"'),
+        ({"backends": {"a": {"plugin": None}}}, "backends.a.plugin: expected the name of a backend; found null"),
+        ({"processors": [{"plugin": None}]}, "processors[0].plugin: expected the name of a processor; found null"),
+        ({"strict": 1}, "strict: expected true or false; found 1"),
+        (
+            backend(key="${NOPE:-${OTHER}}"),
+            (
+                "backends.a.key: a default stands for itself, and takes no further reference; "
+                "set the variable, or write a default without ${"
+            ),
+        ),
         ({"backends": {"a": {"plugin": 5}}}, "backends.a.plugin: expected the name of a backend; found 5"),
         ({"backends": {"a": {"plugin": "stamp"}}}, "backends.a.plugin: expected a backend, and 'stamp' is a processor; found \"stamp\""),
         ({"backends": {"a": {"plugin": "passing"}}}, "backends.a.backends: the router passing needs at least one backend below it"),
@@ -247,3 +257,72 @@ def test_check_advises_against_a_network_in_the_request() -> None:
 def test_processors_may_be_a_tuple() -> None:
     """Settings files in Python use them."""
     parse({"processors": ({"plugin": "stamp"},), "backends": {"a": {"plugin": "recording"}}})
+
+
+def test_a_value_from_a_variable_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a reference may stand, an error quotes the reference."""
+    monkeypatch.setenv("TOKEN", "hunter2")
+    wrong = {
+        "processors": "${TOKEN}",
+        "context": "${TOKEN}",
+        "strict": "${TOKEN}",
+        "backends": {
+            "a": {"plugin": "${TOKEN}"},
+            "b": {"plugin": "recording", "processors": "${TOKEN}"},
+            "c": {"plugin": "recording", "processors": [{"plugin": "stamp", "on_error": "${TOKEN}"}]},
+            "d": {"backends": "${TOKEN}"},
+        },
+    }
+    found = problems(wrong)
+    assert len(found) == 7
+    assert not [text for text in found if "hunter2" in text or ("${TOKEN}" not in text and "a route needs" not in text)]
+
+
+def test_a_secret_that_an_error_quotes_is_hidden_in_each_form() -> None:
+    """As it is, as Python writes it, and as JSON does."""
+    assert problems({"backends": {"a": {"plugin": "telling", "secret": 'it\'s a \\ "secret"'}}}) == [
+        "backends.a: no such thing as '***' or \"***\""
+    ]
+
+
+def test_what_is_wrong_in_a_list_is_told_of_each_member() -> None:
+    """And what a class says of some options, though others have problems of their own."""
+    config = {
+        "processors": [
+            {
+                "plugin": "regex_filter",
+                "filter_type": "allowlist",
+                "match": "ful",
+                "mach": 1,
+                "regular_expressions": ["(", "a"],
+            }
+        ]
+    }
+    assert [text.partition(":")[0] for text in problems(config)] == [
+        "processors[0].mach",
+        "processors[0].match",
+        "processors[0].regular_expressions[0]",
+    ]
+    config = {
+        "processors": [{"plugin": "regex_filter", "filter_type": "allowlist", "regular_expressions": [1, "a", None]}]
+    }
+    assert [text.partition(":")[0] for text in problems(config)] == [
+        "processors[0].regular_expressions[0]",
+        "processors[0].regular_expressions[2]",
+    ]
+
+
+def test_a_config_without_end_is_refused(tmp_path: Path) -> None:
+    """A cycle, and a file with more levels than the stack has room for, are problems, not crashes."""
+    endless: dict[str, Any] = {"backends": {}}
+    endless["backends"]["a"] = endless
+    assert problems(endless) == ["config: nested too deeply: more levels than Python's stack has room for, or a cycle"]
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match=r"deep\.json: nested too deeply"):
+        load_file(tmp_path / "deep.json")
+
+
+def test_a_mark_at_the_beginning_of_a_file_does_not_matter(tmp_path: Path) -> None:
+    """Editors of Windows write one."""
+    (tmp_path / "c.toml").write_text('\ufeff[backends.a]\nplugin = "recording"\n', encoding="utf-8")
+    assert load_file(tmp_path / "c.toml") == backend()

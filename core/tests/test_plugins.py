@@ -6,7 +6,9 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -218,3 +220,28 @@ def test_no_hook_is_called_on_the_way_of_an_event(monkeypatch: pytest.MonkeyPatc
         patched.setattr(pluggy.HookCaller, "__call__", refuse)
         made.emit("x")
     assert made.stats()["a"].delivered == 1
+
+
+def test_what_an_interrupted_installation_left_behind_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of metadata without metadata is passed over."""
+    (tmp_path / "leftover-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    Tracker.from_config({"backends": {"a": {"plugin": "recording"}}})
+    assert "recording" in installed_plugins().names
+
+
+def test_many_threads_may_read_a_config_at_once(install: Install) -> None:
+    """The first use of a plugin is no race."""
+    for number in range(20):
+        install(f"racing-{number}", f"racing_{number}", f"racing_module_{number}", GOOD)
+    nodes = {f"r{number}": {"plugin": f"racing_{number}"} for number in range(20)}
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(12) as pool:
+            made = list(pool.map(lambda _: Tracker.from_config({"backends": nodes}), range(12)))
+    finally:
+        sys.setswitchinterval(before)
+    assert len(made) == 12

@@ -63,7 +63,8 @@ def imported(path: Path) -> set[str]:
 
 @members
 def test_it_has_the_files_of_every_distribution(member: Path) -> None:
-    """A pyproject, a README that says something, sources marked as typed, and tests."""
+    """A pyproject, a README that says something, the licence, sources marked as typed, and tests."""
+    assert (member / "LICENSE").read_bytes() == (workspace.ROOT / "LICENSE").read_bytes()
     package = member / "src" / import_name(member)
     assert (package / "__init__.py").is_file()
     assert (package / "py.typed").is_file()
@@ -79,7 +80,9 @@ def test_its_facts_are_those_of_the_train(member: Path) -> None:
     assert facts["version"] == project(workspace.ROOT / "core")["version"]
     assert facts["requires-python"] == ">=3.10"
     assert facts["license"] == "Apache-2.0"
+    assert facts["license-files"] == ["LICENSE"]
     assert facts["readme"] == "README.md"
+    assert {"Programming Language :: Python :: 3", "Typing :: Typed"} <= set(facts["classifiers"])
     assert facts["description"].endswith(".")
     assert document["build-system"]["build-backend"] == "hatchling.build"
 

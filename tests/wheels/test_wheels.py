@@ -117,13 +117,15 @@ def test_core_and_logger_bring_nothing_else(core_and_logger: CleanEnvironment, w
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_a_wheel_is_whole(wheels: Path, name: str) -> None:
-    """It holds every source file and the mark of its types, and no tests; its import name is its own."""
+    """It holds every source file, the mark of its types and the licence, and no tests; its import name is its own."""
     package = name.replace("-", "_")
     source = OURS[name] / "src"
     wanted = {path.relative_to(source).as_posix() for path in source.rglob("*.py")} | {f"{package}/py.typed"}
     (wheel,) = wheels.glob(f"{package}-[0-9]*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        files = {file for file in archive.namelist() if ".dist-info/" not in file}
+        names = archive.namelist()
+    files = {file for file in names if ".dist-info/" not in file}
+    assert [file for file in names if file.endswith(".dist-info/licenses/LICENSE")]
     assert wanted <= files
     assert {file.split("/")[0] for file in files} == {path.split("/")[0] for path in wanted}
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 
 from eventtracking._chain import Chain, Link
 from eventtracking._downstream import Subtree
 from eventtracking._route import Group, Leaf
-from eventtracking._tree import Tree
+from eventtracking._tree import Entered, Tree
 from eventtracking.config import ProcessorSpec, RouteSpec, Spec
 
 __all__ = ["build_tree"]
-
-Entered = Callable[[], AbstractContextManager[None]]
 
 
 def build_tree(spec: Spec, entered: Entered, on_open: Callable[[], None]) -> Tree:
@@ -28,7 +25,7 @@ def build_tree(spec: Spec, entered: Entered, on_open: Callable[[], None]) -> Tre
     builder.routes[""] = root
     children = builder.build_all(spec.routes, ())
     root.adopt(children)
-    return Tree(root, builder.routes, builder.subtrees)
+    return Tree(root, builder.routes, builder.subtrees, entered)
 
 
 def _chain(specs: Sequence[ProcessorSpec]) -> Chain | None:
@@ -55,7 +52,7 @@ class _Builder:
             below = Group(spec.route, None, self.build_all(spec.children, (spec.plugin.name, *above)))
             subtree = self.subtrees[spec.route] = Subtree(below, above, self._entered)
             spec.instance.bind(subtree)
-            leaf._set_books(counts_itself=hasattr(spec.instance, "counts"))  # which it may have decided in bind
+            leaf._set_books()  # anew: `bind` may have decided whether it counts itself
         return leaf
 
     def _group(self, spec: RouteSpec, chain: Chain | None, above: tuple[str, ...]) -> Group:

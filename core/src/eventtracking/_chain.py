@@ -111,7 +111,7 @@ class _NameStep:
         remember = len(name) <= _MAX_REMEMBERED_NAME_CHARS
         for link in self.links:
             try:
-                accepted = link.processor.accepts(name)
+                accepted = bool(link.processor.accepts(name))
             except Exception as error:  # noqa: BLE001 - whatever a processor raises is a verdict
                 remember = False
                 verdict = None if link.pass_on_error else link.failure(error)
@@ -141,16 +141,22 @@ class _CallStep:
     def __call__(self, event: Event) -> Event | Verdict:
         try:
             result = self._processor(event)
-            if result is event or (isinstance(result, Event) and result.id == event.id):
+            if result is event or (isinstance(result, Event) and result.id == event.id and type(result.name) is str):
                 return result
         except DropEvent as drop:
-            return self._link.drop(drop.reason)
+            return self._link.drop(_reason_of(drop))
         except Exception as error:  # noqa: BLE001 - whatever a processor raises is a verdict
             return event if self._link.pass_on_error else self._link.failure(error)
         return event if self._link.pass_on_error else self._link.failure(_broken_contract(result))
 
 
+def _reason_of(drop: DropEvent) -> str:
+    """The reason, as text; a subclass may not have called the constructor, or was given something else."""
+    reason = getattr(drop, "reason", "")
+    return reason if isinstance(reason, str) else type(reason).__name__
+
+
 def _broken_contract(result: object) -> Exception:
     if isinstance(result, Event):
-        return ValueError("a processor must keep the event's id")
+        return ValueError("a processor must keep the event's id, and its name must be text")
     return TypeError(f"a processor must return an Event, not {type(result).__name__}")

@@ -14,34 +14,37 @@ from contextlib import contextmanager
 from typing import Final
 
 from eventtracking._route import Group
-from eventtracking.counts import ENTER
+from eventtracking.counts import ENTER, SETTLE, Outcome
+from eventtracking.errors import describe_error
 from eventtracking.event import Event
 
 __all__ = ["Guard"]
 
 _MAX_PARKED_IN_A_ROW: Final = 1_000
 """After so many, something emits in answer to each emit, and only stops when it is no longer answered."""
+_FAILED: Final = Outcome.FAILED
 
 Parked = deque[tuple[Group, Event]]
 
 
 class Guard:
-    """Who is inside the tree of one tracker, and what waits for them."""
+    """Who is inside the tree of one tracker, and what waits for them.
 
-    __slots__ = ("inside",)
+    An exception that a signal handler raises comes out at any call. So what is taken, counted and forgotten together is
+    written without a call between.
+    """
+
+    __slots__ = ("inside", "parked")
 
     def __init__(self) -> None:
-        self.inside: dict[int, Parked | None] = {}
-        """Thread identity to parked events; made only when there are some. `Tracker.emit` works on it directly."""
+        self.inside: dict[int, None] = {}
+        """The threads, by their identity. `Tracker.emit` works on it, and on the next, directly."""
+        self.parked: dict[int, Parked] = {}
+        """What each thread is to send when it leaves. It enters the books of the routes then."""
 
     def park(self, thread: int, root: Group, event: Event) -> None:
-        """Enter an event into the books, and leave it to the call that is inside on this thread."""
-        fresh: Parked = deque()  # a signal may come in this call, and its handler park an event, too
-        parked = self.inside[thread]
-        if parked is None:
-            parked = self.inside[thread] = fresh
-        root.ledger.total += ENTER
-        parked.append((root, event))
+        """Leave an event to the call that is inside on this thread."""
+        self.parked.setdefault(thread, deque()).append((root, event))
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -54,22 +57,53 @@ class Guard:
         try:
             yield
         finally:
-            parked = self.inside.pop(thread, None)
-            if parked:
-                self.drain(thread, parked)
+            if thread in self.inside:  # not in a child that was forked inside
+                del self.inside[thread]
+            if thread in self.parked:
+                self.drain(thread)
 
-    def drain(self, thread: int, parked: Parked | None) -> None:
-        """Send what was parked, one after the other, marked as inside again."""
+    def drain(self, thread: int) -> None:
+        """Send what a thread has parked, one after the other, marked as inside again."""
         left = _MAX_PARKED_IN_A_ROW
-        while parked:
-            self.inside[thread] = None
+        parked = self.parked.get(thread)  # a handler that emitted just now may have been here before
+        while True:
+            self.inside[thread] = None  # before looking: what a handler emits from now on is parked, and drains nothing
+            if not parked:
+                del self.inside[thread]
+                break
+            left -= 1
+            root, event = parked[0]
+            ledger = root.ledger
+            outcome = _FAILED
+            ledger.total += ENTER
+            del parked[0]
             try:
-                while parked:
-                    root, event = parked.popleft()
-                    left -= 1
-                    root.send_entered(event) if left >= 0 else root.refuse_entered("emits answer emits without end")
+                if left >= 0:
+                    outcome = root.route(event)
+                else:
+                    ledger.note(outcome, "emits answer emits without end")
+            except Exception as error:  # noqa: BLE001 - the tree lets none through, but for exhausted memory or stack in itself
+                ledger.note(outcome, describe_error(error))
             finally:
-                more = self.inside.pop(thread, None)
-                for root, _ in parked:  # only when a BaseException goes through
-                    root.refuse_entered("interrupted")
-            parked = more
+                ledger.total += SETTLE[outcome]
+                if thread in self.inside:
+                    del self.inside[thread]
+        self.parked.pop(thread, None)
+
+    @property
+    def waiting(self) -> int:
+        """How many events are parked."""
+        return sum(map(len, list(self.parked.values())))
+
+    def drain_all(self) -> None:
+        """Send what threads have left behind that were interrupted before they could, and may never come again."""
+        for thread in [thread for thread in list(self.parked) if thread not in self.inside]:
+            self.drain(thread)
+
+    def reset(self) -> None:
+        """Start anew in a forked child: what other threads of the parent had parked is the parent's."""
+        mine = self.parked.get(get_ident())
+        self.inside.clear()
+        self.parked.clear()
+        if mine:
+            self.parked[get_ident()] = mine

@@ -71,7 +71,10 @@ class Route:
             return events
         passed = []
         for event in events:
-            result = self.chain.apply(event)
+            try:
+                result = self.chain.apply(event)
+            except Exception as error:  # noqa: BLE001 - the chain lets none through, but for exhausted memory or stack in itself
+                result = Verdict(_FAILED, describe_error(error), self.path)
             if isinstance(result, Verdict):
                 outcomes[event.id] = result.outcome
                 self.ledger.note(result.outcome, result.reason, 1, result.place)
@@ -103,15 +106,20 @@ class Leaf(Route):
         self.backend = backend
         self.closed = False
         self._on_open = on_open
-        self._set_books(counts_itself=hasattr(backend, "counts"))
+        self._set_books()
         self.reset()
 
-    def _set_books(self, counts_itself: bool) -> None:
+    @property
+    def counts_itself(self) -> bool:
+        """Whether it is a router that keeps its own counts, which it may have decided when it was bound."""
+        return hasattr(self.backend, "bind") and callable(getattr(self.backend, "counts", None))
+
+    def _set_books(self) -> None:
         """What to add to the ledger on arrival, on an outcome, and on the outcome of a retry.
 
         A router that counts itself has counted what its `send` took; so here only the rest is.
         """
-        if counts_itself:
+        if self.counts_itself:
             self._enter = 0
             self._first = tuple(0 if outcome is _DELIVERED else RECORD[outcome] for outcome in Outcome)
             self._again = tuple(-ENTER if outcome is _DELIVERED else SETTLE[outcome] for outcome in Outcome)
@@ -120,8 +128,8 @@ class Leaf(Route):
             self._first = self._again = SETTLE
 
     def reset(self) -> None:
-        """Start anew, as a forked child does."""
-        self.ledger.reset()
+        """Start anew, as a forked child does. A call that is inside at the fork ends in the books of before."""
+        self.ledger = Ledger()
         self.opened = False
         self._opener: dict[str, tuple[int, threading.Event]] = {}
         self._retry_open_at = 0.0
@@ -130,8 +138,8 @@ class Leaf(Route):
     def emit(self, event: Event) -> Outcome:
         """Hand over one event from the application."""
         ledger = self.ledger
-        ledger.total += self._enter
         outcome = _FAILED
+        ledger.total += self._enter  # no call between this and `try`: a signal handler may raise at any call
         try:
             if self.chain is not None:
                 result = self.chain.apply(event)
@@ -164,8 +172,9 @@ class Leaf(Route):
     def deliver(self, events: Sequence[Event], trial: Trial) -> None:
         """Hand over a batch from a router above; note in the trial what became of each event."""
         books = self._first if trial.first else self._again
+        ledger = self.ledger
         entered = self._enter * len(events) if trial.first else 0  # no call within `+=`, see `counts`
-        self.ledger.total += entered
+        ledger.total += entered
         outcomes: dict[str, Outcome] = {}
         try:
             passed = self._screen(events, outcomes)
@@ -174,7 +183,7 @@ class Leaf(Route):
         finally:
             for event in events:  # a BaseException on the way leaves them pending, for the router
                 outcome = outcomes.setdefault(event.id, _PENDING)
-                self.ledger.total += books[outcome]
+                ledger.total += books[outcome]
             trial.mark(self.path, outcomes)
 
     def _try_batch(self, events: Sequence[Event], outcomes: dict[str, Outcome], trial: Trial) -> None:
@@ -203,16 +212,19 @@ class Leaf(Route):
         if reason:
             self.ledger.note(outcome, reason)
 
-    def open(self) -> None:
+    def open(self, wait_s: float = _OPEN_WAIT_S) -> None:
         """Open the backend, unless it is open in this process.
+
+        Args:
+            wait_s: For another thread that opens it just now.
 
         Raises:
             Exception: What the backend's `open` raised.
         """
         if not self.opened:
-            self._open(patient=True)
+            self._open(patient=True, wait_s=wait_s)
 
-    def _open(self, patient: bool) -> None:
+    def _open(self, patient: bool, wait_s: float = _OPEN_WAIT_S) -> None:
         if self.closed:
             raise DeliveryError("the tracker is closed")
         if not patient and time.monotonic() < self._retry_open_at:
@@ -220,13 +232,12 @@ class Leaf(Route):
         mine = (threading.get_ident(), threading.Event())
         opener = self._opener.setdefault("", mine)  # atomic, and no lock is held while the backend's code runs
         if opener is not mine:
-            self._wait_for(opener)
+            self._wait_for(opener, wait_s)
             return
         try:
             if not self.opened:
                 getattr(self.backend, "open", _nothing)()
-                self.opened = True
-                self._on_open()
+                self._keep_open()
         except Exception as error:
             self._open_failure = describe_error(error)
             raise
@@ -235,10 +246,18 @@ class Leaf(Route):
             self._opener.pop("", None)
             mine[1].set()
 
-    def _wait_for(self, opener: tuple[int, threading.Event]) -> None:
+    def _keep_open(self) -> None:
+        """Note that it is open; if it was closed meanwhile, by another thread, close it: nobody else would."""
+        self.opened = True
+        if self.closed:
+            self.close()
+            raise DeliveryError("the tracker is closed")
+        self._on_open()
+
+    def _wait_for(self, opener: tuple[int, threading.Event], wait_s: float) -> None:
         if opener[0] == threading.get_ident():
             raise RuntimeError("the backend is used while it opens")
-        opener[1].wait(_OPEN_WAIT_S)
+        opener[1].wait(wait_s)
         if not self.opened:
             raise DeliveryError("open() failed, or still runs, on another thread")
 
@@ -257,7 +276,9 @@ class Leaf(Route):
         Raises:
             Exception: What the backend raised.
         """
-        return not hasattr(self.backend, "flush") or self.backend.flush(timeout_s) is not False
+        if not hasattr(self.backend, "flush"):
+            return True
+        return self.opened and self.backend.flush(timeout_s) is not False  # what is not open may hold something
 
     def close(self) -> None:
         """Close the backend for good, if it is open in this process.
@@ -272,7 +293,7 @@ class Leaf(Route):
     def counts(self) -> dict[str, Counts]:
         """The counts of this path, and of those below whose counts the router keeps."""
         own = self.ledger.counts()
-        if not hasattr(self.backend, "counts"):
+        if not self.counts_itself:
             return {self.path: own}
         try:
             kept: dict[str, Counts] = dict(self.backend.counts())
@@ -301,26 +322,18 @@ class Group(Route):
 
     def reset(self) -> None:
         """Start anew, as a forked child does."""
-        self.ledger.reset()
+        self.ledger = Ledger()
 
     def emit(self, event: Event) -> Outcome:
         """Spread one event from the application; return the worst outcome."""
-        self.ledger.total += ENTER
-        return self.send_entered(event)
-
-    def send_entered(self, event: Event) -> Outcome:
-        """Spread one event that is in the books already."""
+        ledger = self.ledger
         outcome = _FAILED
+        ledger.total += ENTER  # no call between this and `try`: a signal handler may raise at any call
         try:
             outcome = self.route(event)
             return outcome
         finally:
-            self.ledger.total += SETTLE[outcome]
-
-    def refuse_entered(self, reason: str) -> None:
-        """Fail one event that is in the books already."""
-        self.ledger.note(_FAILED, reason)
-        self.ledger.total += SETTLE[_FAILED]
+            ledger.total += SETTLE[outcome]
 
     def route(self, event: Event) -> Outcome:
         """Run the chain and spread what comes out, without the books."""

@@ -28,38 +28,55 @@ MAX_DEPTH = 200
 """Containers inside containers. Past MongoDB's own 100, far below what exhausts the stack of an encoder."""
 MAX_VALUES = 50_000
 """Values in one event that the slow path copies; what comes after is marked."""
-_MAX_KEY_TRIES = 1_000
+MAX_NESTED_VALUES = 1_000_000
+"""Values in containers inside others that the fast path copies, in about 30 milliseconds; more is left to the slow path."""
 
 _NATIVE: Final = frozenset({str, int, float, bool, type(None), bytes, datetime, date, uuid.UUID})
 """The exact types of scalars that a snapshot holds as they are."""
 
 
-def fast_copy(value: Any) -> Any:
+def fast_copy(value: Any, left: list[int] | None = None) -> Any:
     """Copy dicts with text keys, lists (also from tuples) and native scalars.
 
+    Args:
+        left: How many values containers inside others may have yet; each reference to one counts, so that a few lists
+            that hold each other many times over cannot keep the caller for hours.
+
     Raises:
-        TypeError: If there is anything else in it.
+        TypeError: If there is anything else in it, or too much.
         RecursionError: If it is too deep, or has a cycle.
     """
     kind = type(value)
     if kind is dict:
         fields: dict[str, Any] = value.copy()
+        if left is not None:
+            _spend(left, len(fields))
         for key, member in fields.items():
             if type(key) is not str:
                 raise TypeError
             if type(member) not in _NATIVE:
-                fields[key] = fast_copy(member)
+                left = left or [MAX_NESTED_VALUES]
+                fields[key] = fast_copy(member, left)
         return fields
     if kind is list or kind is tuple:
         members: list[Any] = list(value)
+        if left is not None:
+            _spend(left, len(members))
         if not _NATIVE.issuperset(map(type, members)):
+            left = left or [MAX_NESTED_VALUES]
             for index, member in enumerate(members):
                 if type(member) not in _NATIVE:
-                    members[index] = fast_copy(member)
+                    members[index] = fast_copy(member, left)
         return members
     if kind in _NATIVE:
         return value
     raise TypeError
+
+
+def _spend(left: list[int], count: int) -> None:
+    left[0] -= count + 1
+    if left[0] < 0:
+        raise TypeError
 
 
 class Snapshot(NamedTuple):
@@ -152,10 +169,11 @@ class _Copier:
 
     def _open_dict(self, members: dict[Any, Any], task: _Task, tasks: list[_Task]) -> None:
         copies: dict[str, Any] = {}
+        same: dict[str, int] = {}
         above = (*task.above, id(task.value))
         fields = []
         for key, member in list(members.items())[: max(self._left, 0) + 1]:
-            text = _free_key(self._key(key), copies)
+            text = _free_key(self._key(key), copies, same)
             copies[text] = None
             fields.append(_Task(member, partial(copies.__setitem__, text), task.depth + 1, above))
         tasks.extend(reversed(fields))  # the first is to be copied first
@@ -309,11 +327,17 @@ def _quacks_like_text(kind: type) -> bool:
     return not issubclass(kind, type) and callable(getattr(kind, "casefold", None)) and hasattr(kind, "encode")
 
 
-def _free_key(text: str, taken: Mapping[str, Any]) -> str:
-    """Two keys that become the same text must not lose one of their values."""
-    if text not in taken:
-        return text
-    return next(f"{text}#{n}" for n in range(2, _MAX_KEY_TRIES + len(taken)) if f"{text}#{n}" not in taken)
+def _free_key(text: str, taken: Mapping[str, Any], same: dict[str, int]) -> str:
+    """Two keys that become the same text must not lose one of their values.
+
+    Args:
+        same: The last number that was given to each text; kept between the calls for one container.
+    """
+    free = text
+    while free in taken:
+        same[text] = same.get(text, 1) + 1
+        free = f"{text}#{same[text]}"
+    return free
 
 
 def _type_name(value: Any) -> str:

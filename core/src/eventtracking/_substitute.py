@@ -39,6 +39,9 @@ def _substitute_text(text: str, environ: Mapping[str, str], path: str, problems:
             return "$"
         if match["name"] is None:
             return _keep(match, path, problems)
+        if "${" in (match["default"] or ""):
+            problems.append(_nested(path))
+            return ""
         value = environ.get(match["name"], "") or match["default"]
         if value is None and match["name"] not in environ:
             problems.append(_unset(match["name"], match[0], path))
@@ -57,6 +60,11 @@ def _keep(match: re.Match[str], path: str, problems: list[Problem]) -> str:
             )
         )
     return match[0]
+
+
+def _nested(path: str) -> Problem:
+    message = "a default stands for itself, and takes no further reference"
+    return Problem(path=path, message=message, hint="set the variable, or write a default without ${")
 
 
 def _unset(name: str, reference: str, path: str) -> Problem:

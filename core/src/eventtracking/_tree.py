@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Final
 
 import attrs
 
 from eventtracking._downstream import Subtree
 from eventtracking._route import Group, Leaf
+from eventtracking.counts import Counts
 from eventtracking.errors import describe_error
 
-__all__ = ["Tree"]
+__all__ = ["Entered", "Tree"]
+
+Entered = Callable[[], AbstractContextManager[None]]
 
 _log = logging.getLogger("eventtracking")
+_NO_COUNTS: Final = Counts()
 _MAX_TOLD: Final = 5
 """Reasons of one route that the log is told at the end."""
 
@@ -29,6 +34,8 @@ class Tree:
     """Every route by its path, the root at `""`, parents before their children, in the order of the config."""
     subtrees: dict[str, Subtree]
     """What lies below each router, by the router's path."""
+    _entered: Entered = attrs.field(default=nullcontext, alias="entered")
+    """Marks the current thread as inside, so that what it emits meanwhile waits for the backend's call to end."""
 
     @classmethod
     def empty(cls) -> Tree:
@@ -44,11 +51,14 @@ class Tree:
     def attempt(self, action: Callable[[Leaf], None]) -> dict[str, Exception]:
         """Do something to each leaf; return what went wrong, by path."""
         errors: dict[str, Exception] = {}
-        for leaf in self.leaves:
+
+        def attempt(leaf: Leaf) -> None:
             try:
                 action(leaf)
             except Exception as error:  # noqa: BLE001 - the caller gets it
                 errors[leaf.path] = error
+
+        self._each(self.leaves, "use", attempt)
         return errors
 
     def reset(self) -> None:
@@ -58,30 +68,82 @@ class Tree:
         for subtree in self.subtrees.values():
             subtree.reset()
 
-    def flush(self, deadline: float) -> bool:
-        """Flush every open backend until a deadline of the monotonic clock. Return whether nothing is left.
+    def open_until(self, deadline: float) -> None:
+        """Open every backend that is not open yet, as far as the time goes; what cannot be opened now is left as it is."""
+
+        def open_in_time(leaf: Leaf) -> None:
+            left_s = deadline - time.monotonic()
+            if left_s > 0:
+                with suppress(Exception):
+                    leaf.open(left_s)
+
+        self._each(self.leaves, "open", open_in_time)
+
+    def flush(self, deadline: float, closing: bool = False) -> bool:
+        """Flush every backend until a deadline of the monotonic clock. Return whether nothing is left.
 
         Each has an equal share of the time that is left, and those that did not finish have a second turn, so that a dead
         destination does not take the time of the others.
+
+        Args:
+            closing: Whether those that are not open do not matter.
         """
-        unfinished = self._flush_each([leaf for leaf in self.leaves if leaf.opened], deadline)
-        return not unfinished or not self._flush_each(unfinished, deadline)
+        unfinished = self._flush_each([leaf for leaf in self.leaves if leaf.opened or not closing], deadline)
+        if not unfinished or time.monotonic() >= deadline:
+            return not unfinished
+        return not self._flush_each(unfinished, deadline)
 
     def _flush_each(self, leaves: list[Leaf], deadline: float) -> list[Leaf]:
-        unfinished = []
-        for index, leaf in enumerate(leaves):
-            share = max(deadline - time.monotonic(), 0.0) / (len(leaves) - index)
-            if not _attempt(leaf, "flush", lambda leaf=leaf, share=share: leaf.flush(share)):  # type: ignore[misc]  # defaults bind early
-                unfinished.append(leaf)
-        return unfinished
+        left = len(leaves)
+
+        def flush(leaf: Leaf) -> bool:
+            nonlocal left
+            share_s = max(deadline - time.monotonic(), 0.0) / left
+            left -= 1
+            return leaf.flush(share_s)
+
+        return self._each(leaves, "flush", flush)
 
     def close(self, timeout_s: float) -> None:
         """Flush and close every open backend, routers before what lies below them."""
-        self.flush(time.monotonic() + timeout_s)
-        for leaf in self.leaves:
-            _attempt(leaf, "close", leaf.close)
-        for path, route in self.routes.items():
-            _tell_of_failures(path, route)
+        try:
+            self.flush(time.monotonic() + timeout_s, closing=True)
+        finally:
+            self._each(self.leaves, "close", Leaf.close)
+            for path, route in self.routes.items():
+                _tell_of_failures(path, route)
+
+    def _each(self, leaves: Sequence[Leaf], verb: str, action: Callable[[Leaf], object]) -> list[Leaf]:
+        """Do something to each backend, whatever happens at the others; return those where it failed or was not finished."""
+        unfinished = []
+        escaped: BaseException | None = None
+        for leaf in leaves:
+            try:
+                with self._entered():
+                    if action(leaf) is False:
+                        unfinished.append(leaf)
+            except Exception as error:  # noqa: BLE001 - the other backends go on
+                _log.warning("%s of the backend at %r failed: %s", verb, leaf.path, describe_error(error))
+                unfinished.append(leaf)
+            except BaseException as error:  # noqa: BLE001 - it goes on when the others had their turn
+                escaped = error
+        if escaped is not None:
+            raise escaped
+        return unfinished
+
+    def counts(self) -> dict[str, Counts]:
+        """Read the counts of every route, by its path."""
+        total = dict.fromkeys(self.routes, Counts())
+        for route in self.routes.values():
+            with self._entered():
+                found = route.counts()
+            for path, counts in found.items():
+                total[path] = total.get(path, _NO_COUNTS) + counts
+        return total
+
+    def own_counts(self) -> dict[str, Counts]:
+        """Read what was counted in this process, without what routers keep themselves."""
+        return {path: route.ledger.counts() for path, route in self.routes.items()}
 
 
 def _tell_of_failures(path: str, route: Leaf | Group) -> None:
@@ -90,12 +152,3 @@ def _tell_of_failures(path: str, route: Leaf | Group) -> None:
         place = route.ledger.places.get(reason)
         where = f" (last at {place})" if place else ""
         _log.warning("route %r: %d event%s %s%s", path, count, "" if count == 1 else "s", reason, where)
-
-
-def _attempt(leaf: Leaf, verb: str, action: Callable[[], object]) -> bool:
-    """Do something to a backend that must not stop the same being done to the others."""
-    try:
-        return action() is not False
-    except Exception as error:  # noqa: BLE001 - the other backends go on
-        _log.warning("%s of the backend at %r failed: %s", verb, leaf.path, describe_error(error))
-        return False

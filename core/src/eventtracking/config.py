@@ -86,12 +86,14 @@ def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # some editors put a mark at the beginning
         config = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError([Problem(path=str(file), message=f"cannot be read: {error.strerror}")]) from error
     except ValueError as error:
         raise ConfigError([Problem(path=str(file), message=f"cannot be parsed: {error}")]) from error
+    except RecursionError:
+        raise ConfigError([_too_deep(str(file))]) from None
     if not isinstance(config, dict):
         raise ConfigError([Problem(path=str(file), message="expected a table", found=f"a {type(config).__name__}")])
     return config
@@ -110,10 +112,17 @@ def parse(config: Mapping[str, Any], plugins: Plugins | None = None) -> Spec:
     if not isinstance(config, Mapping):
         raise ConfigError([_no_mapping(config)])
     parser = _Parser(plugins or installed_plugins())
-    spec = parser.read(config)
+    try:
+        spec = parser.read(config)
+    except RecursionError:
+        raise ConfigError([_too_deep("")]) from None
     if parser.problems:
         raise ConfigError(parser.problems)
     return spec
+
+
+def _too_deep(path: str) -> Problem:
+    return Problem(path=path, message="nested too deeply: more levels than Python's stack has room for, or a cycle")
 
 
 def _no_mapping(config: object) -> Problem:
@@ -140,30 +149,30 @@ class _Parser:
         return Spec(
             processors=self._processors(values, config, ""),
             routes=self._routes(values, config, "", ""),
-            context=dict(self._table(values, "context", "")),
-            strict=self._flag(values, "strict"),
+            context=dict(self._table(values, config, "context", "")),
+            strict=self._flag(values, config, "strict"),
         )
 
     def _problem(self, path: str, message: str, found: str | None = None, hint: str | None = None) -> None:
         self.problems.append(Problem(path=path, message=message, found=found, hint=hint))
 
-    def _table(self, node: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
+    def _table(self, node: Mapping[str, Any], original: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
         value = node.get(key, {})
         if isinstance(value, Mapping):
             return value
-        self._problem(_join(path, key), "expected a table", found=show(value))
+        self._problem(_join(path, key), "expected a table", found=show(original[key]))
         return {}
 
-    def _flag(self, node: Mapping[str, Any], key: str) -> bool:
+    def _flag(self, node: Mapping[str, Any], original: Mapping[str, Any], key: str) -> bool:
         value = node.get(key, False)
-        if value not in (True, False):
-            self._problem(key, "expected true or false", found=show(value))
+        if not isinstance(value, bool):
+            self._problem(key, "expected true or false", found=show(original[key]))
         return value is True
 
     def _routes(
         self, node: Mapping[str, Any], original: Mapping[str, Any], path: str, route: str
     ) -> tuple[RouteSpec, ...]:
-        children = self._table(node, "backends", path)
+        children = self._table(node, original, "backends", path)
         originals = original.get("backends", {})
         found = [
             self._route(
@@ -179,7 +188,7 @@ class _Parser:
         if not isinstance(node, Mapping):
             self._problem(path, "expected a table with `plugin` or `backends`", found=show(original))
             return None
-        plugin = self._plugin(node, path, "backend")
+        plugin = self._plugin(node, original, path, "backend")
         if "on_error" in node:
             self._problem(f"{path}.on_error", "only a processor takes on_error")
         processors = self._processors(node, original, path)
@@ -235,8 +244,8 @@ class _Parser:
                 self._problem(f"{path}.{key}", f"a processor takes no {key}")
         on_error = node.get("on_error", "drop")
         if on_error not in ("drop", "pass"):
-            self._problem(f"{path}.on_error", 'expected "drop" or "pass"', found=show(on_error))
-        plugin = self._plugin(node, path, "processor")
+            self._problem(f"{path}.on_error", 'expected "drop" or "pass"', found=show(original["on_error"]))
+        plugin = self._plugin(node, original, path, "processor")
         if plugin is None:
             return None
         instance = self._instance(plugin, node, original, path)
@@ -246,10 +255,8 @@ class _Parser:
         given, originals = _options(node), _options(original)
         known = [problem.path for problem in self.problems if problem.path.startswith(f"{path}.")]
         options, problems = read_options(plugin.plugin_class, given, path, plugin.name, originals, known)
-        instance = None
-        if not problems and not known:
-            instance, problems = build(plugin.plugin_class, options, path, originals)
-        self.problems += problems or self._conflicts(instance, path)
+        instance, more = build(plugin.plugin_class, options, path, originals, partly=bool(problems or known))
+        self.problems += [*problems, *(more or self._conflicts(instance, path))]
         return instance
 
     def _conflicts(self, instance: Any, path: str) -> list[Problem]:
@@ -263,26 +270,25 @@ class _Parser:
                 found.append(Problem(path=place, message=text, hint=f"give it one that {owner} does not have"))
         return found
 
-    def _plugin(self, node: Mapping[str, Any], path: str, role: str) -> Plugin | None:
-        name = node.get("plugin")
-        if name is None:
+    def _plugin(self, node: Mapping[str, Any], original: Mapping[str, Any], path: str, role: str) -> Plugin | None:
+        if "plugin" not in node:
             return None
-        place = f"{path}.plugin"
+        name, place, found = node["plugin"], f"{path}.plugin", show(original["plugin"])
         if not isinstance(name, str):
-            self._problem(place, f"expected the name of a {role}", found=show(name))
+            self._problem(place, f"expected the name of a {role}", found=found)
             return None
         try:
             plugin = self._plugins.load(name)
         except UnknownPluginError:
-            self.problems.append(_unknown(name, place, role, self._plugins))
+            self.problems.append(_unknown(name, found, place, role, self._plugins))
         except BrokenPluginError as error:
             self._problem(
-                place, f"installed but broken: {error}", found=show(name), hint="repair or upgrade that distribution"
+                place, f"installed but broken: {error}", found=found, hint="repair or upgrade that distribution"
             )
         else:
             if plugin.kind in _NEEDS[role]:
                 return plugin
-            self._problem(place, f"expected a {role}, and {name!r} is a {plugin.kind}", found=show(name))
+            self._problem(place, f"expected a {role}, and {name!r} is a {plugin.kind}", found=found)
         return None
 
 
@@ -294,9 +300,12 @@ def _join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _unknown(name: str, path: str, role: str, plugins: Plugins) -> Problem:
+def _unknown(name: str, found: str, path: str, role: str, plugins: Plugins) -> Problem:
+    """Say that there is no plugin of a name; the name itself may have come from a variable, and be secret."""
     known = f"installed plugins are {', '.join(plugins.names) or 'none'}"
     near = did_you_mean(name, plugins.names, _NEAR)
+    if found != show(name):
+        return Problem(path=path, message=f"unknown {role}; {known}", found=found, hint="look at the variable's value")
     if near is not None:
         message, hint = f"unknown {role}; {known}", near
     elif not name.replace("_", "").isalnum():
@@ -307,7 +316,7 @@ def _unknown(name: str, path: str, role: str, plugins: Plugins) -> Problem:
             f"pip install eventtracking-{name.replace('_', '-')} if it is one of eventtracking's; if it is your own, see that its distribution "
             f"is installed and has an entry point {name!r} in the group {GROUP!r}"
         )
-    return Problem(path=path, message=message, found=show(name), hint=hint)
+    return Problem(path=path, message=message, found=found, hint=hint)
 
 
 def _clash(name: str, declarations: Sequence[Any]) -> Problem:

@@ -99,10 +99,6 @@ class Ledger:
         self.places: dict[str, str] = {}
         """Where the code broke, `plugin.py:15`, the last time, by the reason."""
 
-    def reset(self) -> None:
-        """Start at zero, as a forked child does."""
-        self.__init__()  # type: ignore[misc]  # the state of a new one is what is wanted
-
     def note(self, outcome: Outcome, reason: str, count: int = 1, place: str = "") -> None:
         """Remember why, and where in the code; the counts themselves do not change."""
         text = f"{_WORDS[outcome]}: {reason}"

@@ -152,7 +152,12 @@ class DeliveryError(EventTrackingError):
 def describe_error(error: BaseException) -> str:
     """Name an error without its text, which may hold an event's values; our own errors' texts are safe."""
     name = type(error).__name__
-    return f"{name}: {error}" if isinstance(error, EventTrackingError) else name
+    if not isinstance(error, EventTrackingError):
+        return name
+    try:
+        return f"{name}: {error}"
+    except Exception:  # noqa: BLE001 - a plugin's own subclass may fail to tell itself
+        return name
 
 
 def locate(error: BaseException) -> str:

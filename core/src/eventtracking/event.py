@@ -135,5 +135,7 @@ _FIELDS = tuple(field.name for field in attrs.fields(Event))
 def _read_timestamp(value: Any) -> datetime:
     try:
         return _aware(msgspec.convert(value, datetime, strict=False))
-    except msgspec.ValidationError:
-        raise ValueError("the event's `timestamp` must be a datetime or RFC 3339 text") from None
+    except (msgspec.ValidationError, OverflowError):
+        raise ValueError(
+            "the event's `timestamp` must be a datetime or RFC 3339 text, in the years 1 to 9999"
+        ) from None

@@ -8,6 +8,7 @@ That one definition drives everything. A field's type says what is accepted (con
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
@@ -129,12 +130,16 @@ def read_options(
         try:
             converted[option.name] = option.convert(value, from_text=value != original)
         except (msgspec.ValidationError, TypeError, ValueError) as error:
-            problems.append(_misfit(option, path, original, error))
+            problems += _misfits(option, path, value, original, error)
     return converted, problems
 
 
 def build(
-    plugin_class: type[Any], options: Mapping[str, Any], path: str, originals: Mapping[str, Any]
+    plugin_class: type[Any],
+    options: Mapping[str, Any],
+    path: str,
+    originals: Mapping[str, Any],
+    partly: bool = False,
 ) -> tuple[Any, list[Problem]]:
     """Make an instance; what its validators refuse becomes problems, with secrets taken out.
 
@@ -142,19 +147,25 @@ def build(
         options: The converted options.
         path: The place of the plugin in the config.
         originals: The options as they were written, for the messages.
+        partly: Whether some options are left out because they have problems already. Then no instance is returned, and only
+            what the class says of the others is told.
 
     Returns:
         The instance, or None, and the problems.
     """
     try:
-        return plugin_class(**options), []
+        instance = plugin_class(**options)
+        return (None if partly else instance), []
     except OptionsError as error:
         clean = _without_secrets(plugin_class, options)
         return None, [
             Problem(path=f"{path}.{option}", message=clean(text), found=_found_in(plugin_class, originals, option))
             for option, text in error.problems.items()
+            if not partly or re.split(r"[.\[]", option)[0] in options
         ]
     except Exception as error:  # noqa: BLE001 - whatever a plugin's class raises is a problem of the config
+        if partly:
+            return None, []
         text = _without_secrets(plugin_class, options)(str(error.args[0]) if error.args else type(error).__name__)
         if not isinstance(error, ValueError | TypeError):  # those are what validators raise, with words for the reader
             text = f"{plugin_class.__qualname__} raised {type(error).__name__}: {text}"
@@ -175,11 +186,12 @@ def _found_in(plugin_class: type[Any], originals: Mapping[str, Any], place: str)
 
 
 def _without_secrets(plugin_class: type[Any], options: Mapping[str, Any]) -> Callable[[str], str]:
-    values = [str(options[o.name]) for o in options_of(plugin_class).values() if o.secret and options.get(o.name)]
+    secrets = [str(options[o.name]) for o in options_of(plugin_class).values() if o.secret and options.get(o.name)]
+    forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1])}
 
     def clean(text: str) -> str:
-        for value in values:
-            text = text.replace(value, "***")
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, "***")
         return text
 
     return clean
@@ -208,9 +220,37 @@ def _missing(option: Option, path: str, plugin: str) -> Iterator[Problem]:
         )
 
 
-def _misfit(option: Option, path: str, original: Any, error: Exception) -> Problem:
+def _misfits(option: Option, path: str, value: Any, original: Any, error: Exception) -> list[Problem]:
+    """Tell what does not fit; of a list, each member by itself."""
+    if isinstance(value, list | tuple) and len(value) > 1:
+        inside = [
+            _misfit(option, path, original, wrong, index)
+            for index, member in enumerate(value)
+            if (wrong := _refusal(option, [member], from_text=value != original)) is not None
+        ]
+        if inside:
+            return inside
+    return [_misfit(option, path, original, error)]
+
+
+def _refusal(option: Option, value: Any, from_text: bool) -> Exception | None:
+    try:
+        option.convert(value, from_text)
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        return error
+    return None
+
+
+def _misfit(option: Option, path: str, original: Any, error: Exception, index: int | None = None) -> Problem:
+    """Tell what does not fit.
+
+    Args:
+        index: Of the member, where the error is that of a list of one.
+    """
     at, _, place = str(error).rpartition(" - at `$")
     inside = place.rstrip("`") if at else ""
+    if index is not None:
+        inside = inside.replace("[0]", f"[{index}]", 1)
     return Problem(
         path=_join(path, option.name) + inside,
         message=f"expected {option.accepted}",

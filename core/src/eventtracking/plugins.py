@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -87,18 +88,28 @@ def _scan(_import_path: tuple[tuple[str, int], ...]) -> Plugins:
 def _declarations() -> Iterator[Declaration]:
     seen = set()
     for distribution in importlib_metadata.distributions():
-        name = _normalized(distribution.metadata["Name"] or "")
-        if name in seen:  # shadowed by an earlier folder of the import path, as its modules are
+        name = _name_of(distribution)
+        if (
+            name is None or _normalized(name) in seen
+        ):  # shadowed by an earlier folder of the import path, as its modules are
             continue
-        seen.add(name)
+        seen.add(_normalized(name))
         for entry_point in distribution.entry_points.select(group=hookspecs.GROUP):
             yield Declaration(
                 name=entry_point.name,
                 module=entry_point.value,
-                distribution=distribution.metadata["Name"],
+                distribution=name,
                 version=distribution.version or "",
                 entry_point=entry_point,
             )
+
+
+def _name_of(distribution: Any) -> str | None:
+    """Read a name; None for what an interrupted installation has left behind, which is nobody's business here."""
+    try:
+        return distribution.metadata["Name"] or None
+    except Exception:  # noqa: BLE001 - whatever is wrong with somebody else's files must not stop the application
+        return None
 
 
 def _normalized(distribution: str) -> str:
@@ -115,6 +126,7 @@ class Plugins:
     def __init__(self, declarations: list[Declaration]) -> None:
         self._declarations = sorted(declarations, key=lambda declaration: (declaration.name, declaration.distribution))
         self._loaded: dict[str, Plugin] = {}
+        self._lock = threading.Lock()  # held for pluggy's bookkeeping alone: no code of a plugin runs under it
         self._manager = pluggy.PluginManager(hookspecs.GROUP)
         self._manager.add_hookspecs(hookspecs)
 
@@ -171,8 +183,10 @@ class Plugins:
 
     def _register_module(self, declaration: Declaration, module: object) -> None:
         try:
-            self._manager.register(module, name=f"{declaration.distribution}:{declaration.module}")
-            self._manager.check_pending()
+            with self._lock:
+                if not self._manager.is_registered(module):
+                    self._manager.register(module, name=f"{declaration.distribution}:{declaration.module}")
+                self._manager.check_pending()
         except Exception as error:  # pluggy 1.6 leaves a plugin listed that failed its validation
             if self._manager.is_registered(module):
                 self._manager.unregister(module)

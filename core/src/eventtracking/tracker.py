@@ -1,41 +1,22 @@
-"""The tracker: captures events in their context and sends them down the tree. And the trackers by name.
+"""The trackers by name, and functions that work on the default one.
 
-`from eventtracking import tracker` gives this module, whose functions work on the default tracker::
+`from eventtracking import tracker` gives this module::
 
     tracker.emit("edx.course.enrollment.activated", {"course_id": "demo"})
 """
 
 from __future__ import annotations
 
-import atexit
-import itertools
 import os
-import sys
-import time
-import warnings
-import weakref
-from _thread import get_ident
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime, timezone
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from uuid_utils import uuid7
-
-from eventtracking import _context, config
-from eventtracking._build import build_tree
-from eventtracking._context import innermost
-from eventtracking._guard import Guard
-from eventtracking._route import Leaf
-from eventtracking._snapshot import clean_text, fast_copy, snapshot
-from eventtracking._tree import Tree
-from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Outcome
-from eventtracking.errors import DataError, describe_error
-from eventtracking.event import Event
-from eventtracking.explain import Decision, explain
-from eventtracking.protocols import Downstream
+from eventtracking import _process, config
+from eventtracking._tracker import EventLossWarning, Tracker
 
 __all__ = [
+    "DEFAULT_NAME",
     "EventLossWarning",
     "Tracker",
     "configure",
@@ -51,351 +32,6 @@ __all__ = [
 ]
 
 DEFAULT_NAME: Final = "default"
-DEFAULT_TIMEOUT_S: Final = 10.0
-"""For `flush` and `close`, of the whole tree: a third of the 30 s that gunicorn and Kubernetes leave a stopping process."""
-
-_LOST: Final = RECORD[Outcome.FAILED]  # looked up here: on Python 3.10 the look-up of a member is a call
-_MAX_MENDED_NAME_CHARS: Final = 200
-_NO_COUNTS: Final = Counts()
-_UTC: Final = timezone.utc
-_FAILED: Final = Outcome.FAILED  # looking a member up in its enum costs as much as the rest of a line
-_new = object.__new__
-_keys = itertools.count()
-_live: weakref.WeakSet[Tracker] = weakref.WeakSet()
-_unclosed: set[Tracker] = set()
-"""The trackers whose backends may hold events: kept alive until they are closed, at exit at the latest."""
-
-
-class EventLossWarning(UserWarning):
-    """Events are emitted that go nowhere. Warned of once per tracker and cause; the counts say how many."""
-
-
-class Tracker:
-    """Captures events, adds the context they happened in, and routes each one. Safe from any thread.
-
-    Usable as a context manager, which closes it. Make one with `Tracker.from_config`; one without a config counts what
-    is emitted and drops it.
-
-    Args:
-        refusal: What becomes of events without a config, and why.
-    """
-
-    def __init__(self, refusal: tuple[Outcome, str] = (Outcome.FAILED, "the tracker is not configured")) -> None:
-        self._key = next(_keys)
-        self._guard = Guard()
-        self._inside = self._guard.inside
-        self._tree = Tree.empty()
-        self._root = self._tree.root
-        self._base: dict[str, Any] = {}
-        self._strict = False
-        self._refusal: tuple[Outcome, str] | None = refusal
-        self._warned = False
-        _live.add(self)
-
-    @classmethod
-    def from_config(cls, mapping: Mapping[str, Any]) -> Tracker:
-        """Make a tracker from a config. Nothing is opened and no thread is started.
-
-        Raises:
-            ConfigError: With every problem of the config.
-        """
-        tracker = cls()
-        tracker.configure(mapping)
-        return tracker
-
-    def configure(self, mapping: Mapping[str, Any]) -> None:
-        """Give the tracker a config. The one that it had is closed once the new one has taken over.
-
-        Raises:
-            ConfigError: With every problem of the config; the tracker stays as it is.
-        """
-        spec = config.parse(mapping)
-        tree = build_tree(spec, self._guard.entered, self._on_open)
-        old, self._tree, self._root = self._tree, tree, tree.root
-        self._base = _mapping(snapshot(spec.context).value)
-        self._strict, self._refusal, self._warned = spec.strict, None, False
-        old.close(DEFAULT_TIMEOUT_S)
-
-    # Emitting
-
-    def emit(self, name: str, data: Any = None) -> None:
-        """Capture an event and send it down the tree.
-
-        Never raises, whatever it is given and whatever happens below; the counts and their reasons tell. The data is
-        copied, so the caller may go on changing its own.
-
-        Args:
-            name: What happened. Anything but text becomes text.
-            data: The facts. Anything but a mapping becomes `{"value": ...}`; None becomes `{}`.
-
-        Raises:
-            DataError: In strict mode only, if the name or the data had to be mended.
-        """
-        try:
-            if type(name) is not str or not name:
-                name = self._mend_name(name)
-            try:
-                copy = {} if data is None else fast_copy(data)
-            except Exception:  # noqa: BLE001 - nothing is raised into the caller
-                copy = self._mend(data)
-            if type(copy) is not dict:
-                copy = self._wrap(copy)
-            frame = innermost(self._key)
-            event = _new(Event)  # field by field: `__init__` with its keywords costs three times as much
-            event.id = str(uuid7())
-            event.name = name
-            event.timestamp = datetime.now(_UTC)
-            event.context = self._base if frame is None else frame.merged
-            event.data = copy
-            event.extra = {}
-        except DataError:
-            raise
-        except Exception as error:  # noqa: BLE001 - what no stage foresaw, such as exhausted memory, must not hurt the caller
-            self._root.ledger.total += _LOST
-            self._root.ledger.note(Outcome.FAILED, f"not captured: {describe_error(error)}")
-        else:
-            self._send(event)
-
-    def submit(self, event: Event) -> None:
-        """Send an event that exists already, to replay it. It keeps its id, time and context. Never raises.
-
-        Raises:
-            DataError: In strict mode only, if the event had to be mended.
-        """
-        parts = {key: snapshot(getattr(event, key)) for key in ("context", "data", "extra")}
-        self._report([problem for part in parts.values() for problem in part.problems])
-        self._send(event.replace(**{key: _mapping(part.value) for key, part in parts.items()}))
-
-    def _send(self, event: Event) -> None:
-        thread = get_ident()
-        inside = self._inside
-        root = self._root
-        if thread in inside:
-            self._guard.park(thread, root, event)
-            return
-        if self._refusal is not None:
-            self._refuse(*self._refusal)
-            return
-        outcome = _FAILED
-        inside[thread] = None
-        root.ledger.total += ENTER
-        try:
-            outcome = root.route(event)
-        except Exception as error:  # noqa: BLE001 - the tree lets none through, but for exhausted memory or stack in itself
-            root.ledger.note(outcome, describe_error(error))
-        finally:
-            root.ledger.total += SETTLE[outcome]
-            parked = inside.pop(thread, None)
-            if parked:
-                self._guard.drain(thread, parked)
-
-    def _refuse(self, outcome: Outcome, reason: str) -> None:
-        self._root.ledger.total += RECORD[outcome]
-        self._root.ledger.note(outcome, reason)
-        if outcome is Outcome.FAILED and not self._warned:
-            self._warned = True
-            _warn(f"events are lost, because {reason}; `stats()` counts them")
-
-    def _mend_name(self, name: Any) -> str:
-        copy = clean_text(name, plain=True)
-        text = copy if isinstance(copy, str) else str(copy)
-        self._report([f"the name is a {type(name).__name__}, not text" if text else "the name is empty"])
-        return text[:_MAX_MENDED_NAME_CHARS] or "<no name>"
-
-    def _mend(self, data: Any) -> Any:
-        copy = snapshot(data)
-        self._report(copy.problems)
-        return copy.value
-
-    def _wrap(self, data: Any) -> dict[str, Any]:
-        self._report([f"the data is a {type(data).__name__}, not a mapping"])
-        return {"value": data}
-
-    def _report(self, problems: Sequence[str]) -> None:
-        if problems and self._strict:
-            raise DataError(problems)
-        for problem in problems:
-            self._root.ledger.remark(f"mended: {problem}")
-
-    # Contexts
-
-    def enter_context(self, name: str, context: Mapping[str, Any]) -> None:
-        """Enter a context: its keys join those of the outer contexts, and win over them, until it is left.
-
-        Valid for the current thread or asyncio task, and what it starts with a copy of its contextvars.
-
-        Args:
-            name: A name to leave it by. Names may nest and repeat.
-            context: What to add; copied.
-        """
-        self._enter(name, context)
-
-    def exit_context(self, name: str) -> None:
-        """Leave the innermost context of that name. None of that name is no error (in strict mode it is).
-
-        Raises:
-            DataError: In strict mode only, if there is none.
-        """
-        self._leave(name)
-
-    @contextmanager
-    def _entered_context(self, name: object, context: Any) -> Iterator[None]:
-        self._enter(name, context)
-        try:
-            yield
-        finally:
-            self._leave(name)
-
-    def context(
-        self, name_or_context: str | Mapping[str, Any], context: Mapping[str, Any] | None = None
-    ) -> AbstractContextManager[None]:
-        """Enter a context for the length of a `with` block: `context(ctx)`, or `context(name, ctx)`."""
-        if issubclass(type(name_or_context), str):  # isinstance would ask the value, whose answer may raise
-            return self._entered_context(name_or_context, context)
-        return self._entered_context(object(), name_or_context)
-
-    def _enter(self, name: object, context: Any) -> None:
-        copy = self._mend(context)
-        own = copy if isinstance(copy, dict) else self._wrap(copy)
-        _context.enter(self._key, name, own, self._base)
-
-    def _leave(self, name: object) -> None:
-        if not _context.leave(self._key, name, self._base):
-            self._report([f"no context named {name!r} is entered"])
-
-    def resolve_context(self) -> dict[str, Any]:
-        """Return a copy of what the context of an event emitted now would be."""
-        frame = innermost(self._key)
-        return _mapping(snapshot(self._base if frame is None else frame.merged).value)
-
-    # Life
-
-    def open(self) -> dict[str, Exception]:
-        """Open every backend that is not open yet, instead of on its first event. Never raises.
-
-        Returns:
-            The error of each backend that could not be opened, by path. It is tried again on its next event.
-        """
-        return self._tree.attempt(Leaf.open)
-
-    def probe(self) -> dict[str, Exception]:
-        """Open every backend, and ask each one that can tell whether what it needs is there. Never raises.
-
-        Returns:
-            The error of each backend that would not work now, by path.
-        """
-        return self._tree.attempt(Leaf.probe)
-
-    def flush(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Deliver what routers and backends hold, opening them first, so that what an earlier process left is delivered.
-
-        Args:
-            timeout_s: For the whole tree.
-
-        Returns:
-            Whether nothing is left.
-        """
-        deadline = time.monotonic() + timeout_s
-        self.open()
-        return self._tree.flush(deadline)
-
-    def close(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Deliver what is held within the time, and let go of everything. Later emits are counted as failed. Never raises.
-
-        Called at the exit of the process for every tracker that was opened. Calling it again does nothing.
-
-        Args:
-            timeout_s: For the whole tree.
-        """
-        if self._refusal is None:
-            self._refusal = (Outcome.FAILED, "the tracker is closed")
-        self._tree.close(timeout_s)
-        _unclosed.discard(self)
-
-    def __enter__(self) -> Tracker:  # noqa: PYI034 - typing.Self is younger than Python 3.10
-        """Return the tracker itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the tracker."""
-        self.close()
-
-    def _on_open(self) -> None:
-        _unclosed.add(self)
-        _close_at_exit()
-
-    def _after_fork(self) -> None:
-        """Start anew in a forked child: what the parent holds stays the parent's."""
-        self._inside.clear()
-        self._tree.reset()
-
-    # Looking in
-
-    def stats(self) -> dict[str, Counts]:
-        """Return the counts of every route by its path; the root is `""`."""
-        total = dict.fromkeys(self._tree.routes, Counts())
-        for route in self._tree.routes.values():
-            for path, counts in route.counts().items():
-                total[path] = total.get(path, _NO_COUNTS) + counts
-        return total
-
-    def downstream(self, path: str) -> Downstream:
-        """Return what lies below the router at a path, so that a worker can deliver there.
-
-        Raises:
-            KeyError: If there is no router at that path.
-        """
-        if path not in self._tree.subtrees:
-            known = ", ".join(self._tree.subtrees) or "none"
-            raise KeyError(f"no router at {path!r}; the routers of this config are {known}")
-        return self._tree.subtrees[path]
-
-    def explain(self, event: Event) -> list[Decision]:
-        """Tell which routes would take an event, and which processor decides. Nothing is sent or counted."""
-        return explain(self._tree, event)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {"value": value}
-
-
-def _warn(text: str) -> None:
-    with suppress(Exception):  # where warnings are errors, the one of a lost event must still not raise into emit()
-        warnings.warn(text, EventLossWarning, stacklevel=2)
-
-
-# The process: forks and exits
-
-
-def live_trackers() -> list[Tracker]:
-    """Return every tracker that is in use somewhere in this process."""
-    return list(_live)
-
-
-def _after_fork_in_child() -> None:
-    for tracker in live_trackers():
-        tracker._after_fork()
-
-
-def _close_all() -> None:
-    for tracker in list(_unclosed):
-        tracker.close()
-
-
-def _close_at_exit() -> None:
-    """Run `_close_all` before the exit functions of the drivers that have just been imported: the last one runs first."""
-    atexit.unregister(_close_all)
-    atexit.register(_close_all)
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:  # the children of multiprocessing leave without the functions of atexit
-        util.Finalize(None, _close_all, exitpriority=100)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-# The trackers by name
 
 _trackers: dict[str, Tracker] = {DEFAULT_NAME: Tracker()}
 
@@ -414,6 +50,11 @@ def get_tracker(name: str = DEFAULT_NAME) -> Tracker:
 def register_tracker(tracker: Tracker, name: str = DEFAULT_NAME) -> None:
     """Register a tracker under a name, in the place of the one that had it (which is not closed)."""
     _trackers[name] = tracker
+
+
+def live_trackers() -> list[Tracker]:
+    """Return every tracker that is in use somewhere in this process, registered or not."""
+    return [tracker for tracker in _process.living() if isinstance(tracker, Tracker)]
 
 
 def registered_trackers() -> dict[str, Tracker]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -74,6 +75,19 @@ class Owning:
 
     def exclusive(self) -> dict[str, str]:
         return {"thing": self.thing}
+
+    def send(self, events: Sequence[Event]) -> None:
+        pass
+
+
+@attrs.define(eq=False)
+class Telling:
+    """Quote a secret in an error."""
+
+    secret: str = attrs.field(default="", repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        raise ValueError(f"no such thing as {self.secret!r} or {json.dumps(self.secret)}")
 
     def send(self, events: Sequence[Event]) -> None:
         pass
@@ -188,6 +202,7 @@ def eventtracking_register_backends(register: Any) -> None:
     register("failing", Failing)
     register("holding", Holding)
     register("owning", Owning)
+    register("telling", Telling)
     register("unopenable", Unopenable)
     register("passing", Passing)
 

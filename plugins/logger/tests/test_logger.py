@@ -100,6 +100,19 @@ def test_nothing_is_encoded_while_the_level_is_off(log: Lines, monkeypatch: pyte
     assert encoded == ["on"]
 
 
+def test_a_logger_that_is_off_is_told_once(log: Lines, caplog: pytest.LogCaptureFixture) -> None:
+    """When it is opened, which is before the first event; one that is on is not."""
+    with Tracker.from_config(
+        {"backends": {"log": {"plugin": "logger", "name": "tests.logger", "level": "debug"}}}
+    ) as tracker:
+        tracker.emit("a")
+        tracker.emit("b")
+    backend().open()
+    assert [record.getMessage() for record in caplog.records if record.name == "eventtracking.logger"] == [
+        "the logger 'tests.logger' is off for DEBUG, so that no event is written; for example: logging.basicConfig(level=logging.DEBUG)"
+    ]
+
+
 def test_an_event_of_any_size_is_logged_whole(log: Lines) -> None:
     """Without a limit nothing is cut or lost."""
     event = Event(name="large", data={"text": "x" * 3_000_000})

@@ -117,6 +117,62 @@ def test_an_event_that_cannot_be_told_is_rejected_alone(backend: SqliteBackend, 
     assert count(path) == 2
 
 
+@pytest.mark.parametrize("wrong", [{"name": None}, {"id": None}])
+def test_an_event_without_a_name_or_an_id_is_rejected_alone(backend: SqliteBackend, path: str, wrong: Any) -> None:
+    """The rest of its batch is stored."""
+    bad = Event(name="bad").replace(**wrong)
+    with pytest.raises(Rejected) as caught:
+        backend.send([Event(name="good"), bad])
+    assert list(caught.value.reasons) == [bad.id]
+    assert count(path) == 1
+
+
+CLOSING = """
+import os, signal, sys, time
+from eventtracking import Event
+from eventtracking_sqlite.backend import SqliteBackend
+
+def handle(*_):
+    if sys.argv[2] == "close":
+        backend.close()
+    elif os.fork() == 0:
+        os._exit(0)
+    else:
+        os.wait()
+
+signal.signal(signal.SIGALRM, handle)
+backend = SqliteBackend(path=sys.argv[1])
+end = time.monotonic() + 3.0
+sent = 0
+while time.monotonic() < end:
+    backend.open()
+    signal.setitimer(signal.ITIMER_REAL, 0.002 + sent % 5 * 0.001)
+    try:
+        for _ in range(200):
+            backend.send([Event(name="x", data={"text": "y" * 500})])
+            sent += 1
+    except Exception as error:
+        if "it is closed" not in str(error):
+            raise
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(sent)
+"""
+
+
+@pytest.mark.parametrize("what", ["close", "fork"])
+def test_a_signal_handler_may_close_or_fork_in_the_middle_of_a_statement(path: str, what: str) -> None:
+    """The interpreter does not crash, no send fails for another reason than that it is closed, and every event is stored."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", CLOSING, path, what],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert count(path) == int(done.stdout)
+
+
 def test_the_file_is_in_wal_mode(backend: SqliteBackend, path: str) -> None:
     """Readers do not stop the writer."""
     assert query(path, "PRAGMA journal_mode") == [("wal",)]

@@ -13,6 +13,8 @@ from eventtracking import Event, Rejected
 
 __all__ = ["LoggerBackend"]
 
+_log = logging.getLogger("eventtracking.logger")
+
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
@@ -24,7 +26,7 @@ class LoggerBackend:
     is encoded, and the event counts as delivered.
     """
 
-    name: str = attrs.field(default="eventtracking", metadata={"help": "The logger's name."})
+    name: str = attrs.field(default="eventtracking.events", metadata={"help": "The logger's name."})
     level: Level = attrs.field(default="info", metadata={"help": "The level to log at."})
     max_event_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = attrs.field(
         default=None,
@@ -36,6 +38,16 @@ class LoggerBackend:
     def __attrs_post_init__(self) -> None:
         self._logger = logging.getLogger(self.name)
         self._level = getattr(logging, self.level.upper())
+
+    def open(self) -> None:
+        """Say once, in the log of diagnostics, if the level is off: that is right in a test, and a surprise elsewhere."""
+        if not self._logger.isEnabledFor(self._level):
+            _log.warning(
+                "the logger %r is off for %s, so that no event is written; for example: logging.basicConfig(level=logging.%s)",
+                self.name,
+                self.level.upper(),
+                self.level.upper(),
+            )
 
     def send(self, events: Sequence[Event]) -> None:
         """Log each event.

@@ -22,8 +22,10 @@ def row_of(event: Event) -> Row:
     """Return an event's values, in the order of `COLUMNS`.
 
     Raises:
-        Exception: If not even the slow way can tell it in JSON.
+        Exception: If not even the slow way can tell it in JSON, or its name or id is no text.
     """
+    if {type(event.name), type(event.id)} != {str}:
+        raise TypeError
     moment = _sortable(event.timestamp)
     try:
         for text in (event.id, event.name):

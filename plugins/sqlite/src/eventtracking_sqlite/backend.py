@@ -46,13 +46,19 @@ class SqliteBackend:
     )
     _file_path: Path = attrs.field(init=False, repr=False)
     _lock: threading.RLock = attrs.field(init=False, repr=False, factory=threading.RLock)
-    """Re-entrant, because a signal handler may close in the middle of `send`."""
+    """Re-entrant, because a signal handler may close, or fork, in the middle of `send`."""
+    _depth: int = attrs.field(init=False, repr=False, default=0)
+    """How often the thread that holds the lock has taken it."""
+    _to_disconnect: bool = attrs.field(init=False, repr=False, default=False)
+    """Whether to do so when the innermost holder has ended: SQLite crashes when a connection is closed under a running statement."""
     _file: EventFile | None = attrs.field(init=False, repr=False, default=None)
     _is_open: bool = attrs.field(init=False, repr=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         if self.path.startswith((":memory:", "file:")):
             raise OptionsError({"path": "must name a file; a database in memory is lost with the process"})
+        if "\0" in self.path:
+            raise OptionsError({"path": "must name a file; no name holds the character NUL"})
         self._file_path = Path(self.path).expanduser().absolute()  # the process may change its folder later
 
     def open(self) -> None:
@@ -103,7 +109,11 @@ class SqliteBackend:
             raise describe(self._file_path, error) from None
 
     def _disconnect(self) -> None:
+        if self._depth > 1:
+            self._to_disconnect = True
+            return
         file, self._file = self._file, None
+        self._to_disconnect = False
         if file is not None:
             file.close()
 
@@ -111,10 +121,16 @@ class SqliteBackend:
     def _locked(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=self.busy_timeout_s + _SLACK_S):
             raise DeliveryError(f"cannot store in {str(self._file_path)!r}: other threads are writing for too long")
+        self._depth += 1
         try:
             yield
         finally:
-            self._lock.release()
+            try:
+                if self._to_disconnect:
+                    self._disconnect()
+            finally:
+                self._depth -= 1
+                self._lock.release()
 
     def close(self) -> None:
         """Close the file. Calling it again does nothing.
@@ -153,7 +169,8 @@ def _before_fork() -> None:
     for backend in list(_opened):
         if backend._lock.acquire(timeout=backend.busy_timeout_s + _SLACK_S):
             mine.append(backend)
-            backend._disconnect()
+            if not backend._depth:  # else a signal handler forks in the middle of a statement of this very thread
+                backend._disconnect()
 
 
 def _after_fork_in_parent() -> None:
@@ -168,6 +185,8 @@ def _after_fork_in_child() -> None:
         backend._file = None
         backend._is_open = False
         backend._lock = threading.RLock()
+        backend._depth = 0
+        backend._to_disconnect = False
 
 
 if hasattr(os, "register_at_fork"):

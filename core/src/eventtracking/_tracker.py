@@ -1,0 +1,381 @@
+"""The class of trackers: what captures events in their context and sends them down the tree."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import warnings
+from _thread import get_ident
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from uuid_utils import uuid7
+
+from eventtracking import _context, _process, config
+from eventtracking._build import build_tree
+from eventtracking._context import innermost
+from eventtracking._guard import Guard
+from eventtracking._route import Leaf
+from eventtracking._snapshot import clean_text, fast_copy, snapshot
+from eventtracking._tree import Tree
+from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Outcome
+from eventtracking.errors import DataError, describe_error, locate
+from eventtracking.event import Event
+from eventtracking.explain import Decision, explain
+from eventtracking.protocols import Downstream
+
+__all__ = ["DEFAULT_TIMEOUT_S", "EventLossWarning", "Tracker"]
+
+DEFAULT_TIMEOUT_S: Final = 10.0
+"""For `flush` and `close`, of the whole tree: a third of the 30 s that gunicorn and Kubernetes leave a stopping process."""
+
+_LOST: Final = RECORD[Outcome.FAILED]  # looked up here: on Python 3.10 the look-up of a member is a call
+_MAX_MENDED_NAME_CHARS: Final = 200
+_NO_COUNTS: Final = Counts()
+_UTC: Final = timezone.utc
+_FAILED: Final = Outcome.FAILED  # looking a member up in its enum costs as much as the rest of a line
+_new = object.__new__
+_keys = itertools.count()
+
+
+class EventLossWarning(UserWarning):
+    """Events are emitted that go nowhere. Warned of once per tracker and cause; the counts say how many."""
+
+
+class Tracker:
+    """Captures events, adds the context they happened in, and routes each one. Safe from any thread.
+
+    Usable as a context manager, which closes it. Make one with `Tracker.from_config`; one without a config counts what
+    is emitted and drops it.
+
+    Args:
+        refusal: What becomes of events without a config, and why.
+    """
+
+    def __init__(self, refusal: tuple[Outcome, str] = (Outcome.FAILED, "the tracker is not configured")) -> None:
+        self._key = next(_keys)
+        self._guard = Guard()
+        self._inside = self._guard.inside
+        self._parked = self._guard.parked
+        self._tree = Tree.empty()
+        self._former: list[Tree] = []
+        """The trees of the configs before this one: events that were inside when it came end there, and count."""
+        self._root = self._tree.root
+        self._base: dict[str, Any] = {}
+        self._strict = False
+        self._refusal: tuple[Outcome, str] | None = refusal
+        self._warned = False
+        _process.add(self)
+
+    @classmethod
+    def from_config(cls, mapping: Mapping[str, Any]) -> Tracker:
+        """Make a tracker from a config. Nothing is opened and no thread is started.
+
+        Raises:
+            ConfigError: With every problem of the config.
+        """
+        tracker = cls()
+        tracker.configure(mapping)
+        return tracker
+
+    def configure(self, mapping: Mapping[str, Any]) -> None:
+        """Give the tracker a config. The one that it had is closed once the new one has taken over.
+
+        Raises:
+            ConfigError: With every problem of the config; the tracker stays as it is.
+        """
+        spec = config.parse(mapping)
+        tree = build_tree(spec, self._guard.entered, self._on_open)
+        self._former.append(self._tree)
+        self._tree, self._root = tree, tree.root
+        self._base = _mapping(snapshot(spec.context).value)
+        self._strict, self._refusal, self._warned = spec.strict, None, False
+        self._former[-1].close(DEFAULT_TIMEOUT_S)
+
+    # Emitting
+
+    def emit(self, name: str, data: Any = None) -> None:
+        """Capture an event and send it down the tree.
+
+        Never raises, whatever it is given and whatever happens below; the counts and their reasons tell. The data is
+        copied, so the caller may go on changing its own.
+
+        Args:
+            name: What happened. Anything but text becomes text.
+            data: The facts. Anything but a mapping becomes `{"value": ...}`; None becomes `{}`.
+
+        Raises:
+            DataError: In strict mode only, if the name or the data had to be mended.
+        """
+        try:
+            if type(name) is not str or not name:
+                name = self._mend_name(name)
+            try:
+                copy = {} if data is None else fast_copy(data)
+            except Exception:  # noqa: BLE001 - nothing is raised into the caller
+                copy = self._mend(data)
+            if type(copy) is not dict:
+                copy = self._wrap(copy)
+            frame = innermost(self._key)
+            event = _new(Event)  # field by field: `__init__` with its keywords costs three times as much
+            event.id = str(uuid7())
+            event.name = name
+            event.timestamp = datetime.now(_UTC)
+            event.context = self._base if frame is None else frame.merged
+            event.data = copy
+            event.extra = {}
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what no stage foresaw, such as exhausted memory, must not hurt the caller
+            self._lose(error)
+        else:
+            self._send(event)
+
+    def submit(self, event: Event) -> None:
+        """Send an event that exists already, to replay it. It keeps its id, time and context. Never raises.
+
+        Raises:
+            DataError: In strict mode only, if the event had to be mended.
+        """
+        try:
+            mended = self._mend_event(event)
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as in `emit`
+            self._lose(error)
+        else:
+            self._send(mended)
+
+    def _mend_event(self, event: Event) -> Event:
+        parts = {key: snapshot(getattr(event, key)) for key in ("context", "data", "extra")}
+        self._report([problem for part in parts.values() for problem in part.problems])
+        changes: dict[str, Any] = {key: _mapping(part.value) for key, part in parts.items()}
+        if type(event.name) is not str or not event.name:
+            changes["name"] = self._mend_name(event.name)
+        if type(event.id) is not str or not event.id:
+            self._report([f"the id is a {type(event.id).__name__}, not text, and a new one was made"])
+            changes["id"] = str(uuid7())
+        return event.replace(**changes)
+
+    def _lose(self, error: Exception) -> None:
+        """Count an event that could not be captured."""
+        ledger = self._root.ledger
+        ledger.total += _LOST
+        with suppress(Exception):  # the stack may be exhausted, and the count is what matters
+            ledger.note(_FAILED, f"not captured: {describe_error(error)}", 1, locate(error))
+
+    def _send(self, event: Event) -> None:
+        thread = get_ident()
+        inside = self._inside
+        root = self._root
+        if thread in inside:
+            self._guard.park(thread, root, event)
+            return
+        if self._refusal is not None:
+            self._refuse(*self._refusal)
+            return
+        ledger = root.ledger
+        outcome = _FAILED
+        inside[thread] = None
+        ledger.total += ENTER  # no call between this and `try`, see `Guard`
+        try:
+            outcome = root.route(event)
+        except Exception as error:  # noqa: BLE001 - the tree lets none through, but for exhausted memory or stack in itself
+            with suppress(Exception):  # as in `_lose`
+                ledger.note(outcome, describe_error(error))
+        finally:
+            ledger.total += SETTLE[outcome]
+            if thread in inside:  # not in a child that was forked inside
+                del inside[thread]
+            if thread in self._parked:
+                self._guard.drain(thread)
+
+    def _refuse(self, outcome: Outcome, reason: str) -> None:
+        self._root.ledger.total += RECORD[outcome]
+        self._root.ledger.note(outcome, reason)
+        if outcome is Outcome.FAILED and not self._warned:
+            self._warned = True
+            _warn(f"events are lost, because {reason}; `stats()` counts them")
+
+    def _mend_name(self, name: Any) -> str:
+        copy = clean_text(name, plain=True)
+        text = copy if isinstance(copy, str) else str(copy)
+        self._report([f"the name is a {type(name).__name__}, not text" if text else "the name is empty"])
+        return text[:_MAX_MENDED_NAME_CHARS] or "<no name>"
+
+    def _mend(self, data: Any) -> Any:
+        copy = snapshot(data)
+        self._report(copy.problems)
+        return copy.value
+
+    def _wrap(self, data: Any) -> dict[str, Any]:
+        self._report([f"the data is a {type(data).__name__}, not a mapping"])
+        return {"value": data}
+
+    def _report(self, problems: Sequence[str]) -> None:
+        if problems and self._strict:
+            raise DataError(problems)
+        for problem in problems:
+            self._root.ledger.remark(f"mended: {problem}")
+
+    # Contexts
+
+    def enter_context(self, name: str, context: Mapping[str, Any]) -> None:
+        """Enter a context: its keys join those of the outer contexts, and win over them, until it is left.
+
+        Valid for the current thread or asyncio task, and what it starts with a copy of its contextvars.
+
+        Args:
+            name: A name to leave it by. Names may nest and repeat.
+            context: What to add; copied.
+        """
+        self._enter(_as_name(name), context)
+
+    def exit_context(self, name: str) -> None:
+        """Leave the innermost context of that name. None of that name is no error (in strict mode it is).
+
+        Raises:
+            DataError: In strict mode only, if there is none.
+        """
+        self._leave(_as_name(name))
+
+    @contextmanager
+    def _entered_context(self, name: object, context: Any) -> Iterator[None]:
+        self._enter(name, context)
+        try:
+            yield
+        finally:
+            self._leave(name)
+
+    def context(
+        self, name_or_context: str | Mapping[str, Any], context: Mapping[str, Any] | None = None
+    ) -> AbstractContextManager[None]:
+        """Enter a context for the length of a `with` block: `context(ctx)`, or `context(name, ctx)`."""
+        if issubclass(type(name_or_context), str):  # isinstance would ask the value, whose answer may raise
+            return self._entered_context(_as_name(name_or_context), context)
+        return self._entered_context(object(), name_or_context)
+
+    def _enter(self, name: object, context: Any) -> None:
+        copy = {} if context is None else self._mend(context)
+        own = copy if isinstance(copy, dict) else self._wrap(copy)
+        _context.enter(self._key, name, own, self._base)
+
+    def _leave(self, name: object) -> None:
+        if not _context.leave(self._key, name, self._base):
+            self._report([f"no context named {name!r} is entered"])
+
+    def resolve_context(self) -> dict[str, Any]:
+        """Return a copy of what the context of an event emitted now would be."""
+        frame = innermost(self._key)
+        return _mapping(snapshot(self._base if frame is None else frame.merged).value)
+
+    # Life
+
+    def open(self) -> dict[str, Exception]:
+        """Open every backend that is not open yet, instead of on its first event. Never raises.
+
+        Returns:
+            The error of each backend that could not be opened, by path. It is tried again on its next event.
+        """
+        return self._tree.attempt(Leaf.open)
+
+    def probe(self) -> dict[str, Exception]:
+        """Open every backend, and ask each one that can tell whether what it needs is there. Never raises.
+
+        Returns:
+            The error of each backend that would not work now, by path.
+        """
+        return self._tree.attempt(Leaf.probe)
+
+    def flush(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> bool:
+        """Deliver what routers and backends hold, opening them first, so that what an earlier process left is delivered.
+
+        Args:
+            timeout_s: For the whole tree.
+
+        Returns:
+            Whether nothing is left.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._guard.drain_all()
+        self._tree.open_until(deadline)
+        return self._tree.flush(deadline)
+
+    def close(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Deliver what is held within the time, and let go of everything. Later emits are counted as failed. Never raises.
+
+        Called at the exit of the process for every tracker that was opened. Calling it again does nothing.
+
+        Args:
+            timeout_s: For the whole tree.
+        """
+        if self._refusal is None:
+            self._refusal = (Outcome.FAILED, "the tracker is closed")
+        try:
+            self._guard.drain_all()
+            self._tree.close(timeout_s)
+        finally:
+            _process.closed(self)
+
+    def __enter__(self) -> Tracker:  # noqa: PYI034 - typing.Self is younger than Python 3.10
+        """Return the tracker itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the tracker."""
+        self.close()
+
+    def _on_open(self) -> None:
+        _process.opened(self)
+
+    def after_fork(self) -> None:
+        """Start anew in a forked child: what the parent holds stays the parent's."""
+        self._guard.reset()
+        self._former.clear()
+        self._tree.reset()
+
+    # Looking in
+
+    def stats(self) -> dict[str, Counts]:
+        """Return the counts of every route by its path; the root is `""`.
+
+        They go on when the tracker is given another config; a route that the new one does not have keeps its counts.
+        """
+        total = self._tree.counts()
+        waiting = self._guard.waiting
+        total[""] += Counts(received=waiting, pending=waiting)
+        for tree in self._former:
+            for path, counts in tree.own_counts().items():
+                total[path] = total.get(path, _NO_COUNTS) + counts
+        return total
+
+    def downstream(self, path: str) -> Downstream:
+        """Return what lies below the router at a path, so that a worker can deliver there.
+
+        Raises:
+            KeyError: If there is no router at that path.
+        """
+        if path not in self._tree.subtrees:
+            known = ", ".join(self._tree.subtrees) or "none"
+            raise KeyError(f"no router at {path!r}; the routers of this config are {known}")
+        return self._tree.subtrees[path]
+
+    def explain(self, event: Event) -> list[Decision]:
+        """Tell which routes would take an event, and which processor decides. Nothing is sent or counted."""
+        return explain(self._tree, event)
+
+
+def _as_name(name: Any) -> str:
+    """The name of a context as plain text, whose comparison runs no code of the caller's."""
+    return name if type(name) is str else str(clean_text(name, plain=True))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _warn(text: str) -> None:
+    with suppress(Exception):  # where warnings are errors, the one of a lost event must still not raise into emit()
+        warnings.warn(text, EventLossWarning, stacklevel=2)
