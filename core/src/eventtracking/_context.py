@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-__all__ = ["Frame", "enter", "innermost", "leave"]
+__all__ = ["Frame", "enter", "frames", "leave"]
 
 
 class Frame(NamedTuple):
@@ -24,25 +24,21 @@ class Frame(NamedTuple):
     """The base context, all outer ones and this one; made on enter, so that emitting costs a look-up."""
 
 
-_frames: ContextVar[Mapping[int, Frame]] = ContextVar("eventtracking_frames", default={})  # noqa: B039 - never changed
-
-
-def innermost(tracker_key: int) -> Frame | None:
-    """Return the innermost frame of a tracker, if any context is entered."""
-    return _frames.get().get(tracker_key)
+frames: ContextVar[Mapping[int, Frame]] = ContextVar("eventtracking_frames", default={})  # noqa: B039 - never changed
+"""The innermost frame of each tracker in which a context is entered, by the tracker's key."""
 
 
 def enter(tracker_key: int, name: object, own: Mapping[str, Any], base: Mapping[str, Any]) -> None:
     """Enter a context inside the current one."""
-    frames = _frames.get()
-    _frames.set({**frames, tracker_key: _inside(frames.get(tracker_key), name, own, base)})
+    entered = frames.get()
+    frames.set({**entered, tracker_key: _inside(entered.get(tracker_key), name, own, base)})
 
 
 def leave(tracker_key: int, name: object, base: Mapping[str, Any]) -> bool:
     """Leave the innermost context of that name, wherever it is in the stack. Return whether there was one."""
-    frames = _frames.get()
+    entered = frames.get()
     left: list[Frame] = []
-    frame = frames.get(tracker_key)
+    frame = entered.get(tracker_key)
     while frame is not None and frame.name != name:
         left.append(frame)
         frame = frame.outer
@@ -51,8 +47,8 @@ def leave(tracker_key: int, name: object, base: Mapping[str, Any]) -> bool:
     stack = frame.outer
     for inner in reversed(left):
         stack = _inside(stack, inner.name, inner.own, base)
-    others = {key: value for key, value in frames.items() if key != tracker_key}
-    _frames.set(others if stack is None else {**others, tracker_key: stack})
+    others = {key: value for key, value in entered.items() if key != tracker_key}
+    frames.set(others if stack is None else {**others, tracker_key: stack})
     return True
 
 

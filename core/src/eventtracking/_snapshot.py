@@ -28,8 +28,8 @@ MAX_DEPTH = 200
 """Containers inside containers. Past MongoDB's own 100, far below what exhausts the stack of an encoder."""
 MAX_VALUES = 50_000
 """Values in one event that the slow path copies; what comes after is marked."""
-MAX_NESTED_VALUES = 1_000_000
-"""Values in containers inside others that the fast path copies, in about 30 milliseconds; more is left to the slow path."""
+MAX_CONTAINERS = 100_000
+"""Containers below the second level that the fast path copies, in some 30 milliseconds; more is left to the slow path."""
 
 _NATIVE: Final = frozenset({str, int, float, bool, type(None), bytes, datetime, date, uuid.UUID})
 """The exact types of scalars that a snapshot holds as they are."""
@@ -39,8 +39,8 @@ def fast_copy(value: Any, left: list[int] | None = None) -> Any:
     """Copy dicts with text keys, lists (also from tuples) and native scalars.
 
     Args:
-        left: How many values containers inside others may have yet; each reference to one counts, so that a few lists
-            that hold each other many times over cannot keep the caller for hours.
+        left: How many containers there may yet be below the second level, each counted as often as it is held, so that a few
+            lists that hold each other many times over cannot keep the caller for hours. None for the outermost container.
 
     Raises:
         TypeError: If there is anything else in it, or too much.
@@ -48,33 +48,35 @@ def fast_copy(value: Any, left: list[int] | None = None) -> Any:
     """
     kind = type(value)
     if kind is dict:
+        below = left
         fields: dict[str, Any] = value.copy()
-        if left is not None:
-            _spend(left, len(fields))
         for key, member in fields.items():
             if type(key) is not str:
                 raise TypeError
             if type(member) not in _NATIVE:
-                left = left or [MAX_NESTED_VALUES]
-                fields[key] = fast_copy(member, left)
+                if below is None:
+                    below = [MAX_CONTAINERS]
+                elif below is left:
+                    _spend(left)
+                fields[key] = fast_copy(member, below)
         return fields
     if kind is list or kind is tuple:
         members: list[Any] = list(value)
-        if left is not None:
-            _spend(left, len(members))
         if not _NATIVE.issuperset(map(type, members)):
-            left = left or [MAX_NESTED_VALUES]
+            below = left or [MAX_CONTAINERS]
             for index, member in enumerate(members):
                 if type(member) not in _NATIVE:
-                    members[index] = fast_copy(member, left)
+                    if below is left:
+                        _spend(left)
+                    members[index] = fast_copy(member, below)
         return members
     if kind in _NATIVE:
         return value
     raise TypeError
 
 
-def _spend(left: list[int], count: int) -> None:
-    left[0] -= count + 1
+def _spend(left: list[int]) -> None:
+    left[0] -= 1
     if left[0] < 0:
         raise TypeError
 

@@ -15,7 +15,6 @@ from uuid_utils import uuid7
 
 from eventtracking import _context, _process, config
 from eventtracking._build import build_tree
-from eventtracking._context import innermost
 from eventtracking._guard import Guard
 from eventtracking._route import Leaf
 from eventtracking._snapshot import clean_text, fast_copy, snapshot
@@ -37,6 +36,7 @@ _NO_COUNTS: Final = Counts()
 _UTC: Final = timezone.utc
 _FAILED: Final = Outcome.FAILED  # looking a member up in its enum costs as much as the rest of a line
 _new = object.__new__
+_frames = _context.frames.get
 _keys = itertools.count()
 
 
@@ -118,7 +118,7 @@ class Tracker:
                 copy = self._mend(data)
             if type(copy) is not dict:
                 copy = self._wrap(copy)
-            frame = innermost(self._key)
+            frame = _frames().get(self._key)
             event = _new(Event)  # field by field: `__init__` with its keywords costs three times as much
             event.id = str(uuid7())
             event.name = name
@@ -268,7 +268,7 @@ class Tracker:
 
     def resolve_context(self) -> dict[str, Any]:
         """Return a copy of what the context of an event emitted now would be."""
-        frame = innermost(self._key)
+        frame = _frames().get(self._key)
         return _mapping(snapshot(self._base if frame is None else frame.merged).value)
 
     # Life

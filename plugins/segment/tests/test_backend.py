@@ -170,7 +170,7 @@ def test_a_dripping_server_ends_at_the_time_limit(segment: Any, backend: Segment
 
 def test_addresses_that_do_not_answer_share_the_time(write_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name with five addresses, none of which completes a connection, takes the time limit once."""
-    listeners = []
+    listeners: list[socket.socket] = []
     for number in range(1, 6):  # a full backlog: the kernel leaves further connections without an answer
         listener = socket.socket()
         listener.bind((f"127.0.0.{number}", listeners[0].getsockname()[1] if listeners else 0))
