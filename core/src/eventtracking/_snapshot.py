@@ -53,15 +53,31 @@ def fast_copy(value: Any, left: list[int] | None = None) -> Any:  # noqa: C901 -
         for key, member in fields.items():
             if type(key) is not str:
                 raise TypeError
-            if type(member) not in _NATIVE:
-                if below is None:
-                    below = [MAX_CONTAINERS]
-                elif below is left:
-                    _spend(left)
+            kind = type(member)
+            if kind in _NATIVE:
+                continue
+            if below is None:
+                below = [MAX_CONTAINERS]
+            elif below is left:
+                _spend(left)
+            # A small container without others inside is copied here: a call would cost more than that.
+            if kind is dict:
+                fields[key] = inner = member.copy()
+                for name, scalar in inner.items():
+                    if type(name) is not str or type(scalar) not in _NATIVE:
+                        fields[key] = fast_copy(member, below)
+                        break
+            elif kind is list:
+                fields[key] = members = member.copy()
+                for scalar in members:
+                    if type(scalar) not in _NATIVE:
+                        fields[key] = fast_copy(member, below)
+                        break
+            else:
                 fields[key] = fast_copy(member, below)
         return fields
     if kind is list or kind is tuple:
-        members: list[Any] = list(value)
+        members = list(value)
         if not _NATIVE.issuperset(map(type, members)):
             below = left or [MAX_CONTAINERS]
             for index, member in enumerate(members):
