@@ -257,6 +257,15 @@ def test_an_interrupt_in_one_backends_end_does_not_keep_the_others_open() -> Non
         assert CALLS[key] == ["open", "send", "flush", "close"]
 
 
+def test_an_interrupt_from_the_keyboard_ends_the_waiting_and_not_the_closing() -> None:
+    """Whoever presses Ctrl-C during a flush waits for no further one; everything is closed all the same."""
+    made = make(a=behaving("a", flush=raising(KeyboardInterrupt())), b=behaving("b"))
+    made.emit("x")
+    with pytest.raises(KeyboardInterrupt):
+        made.close()
+    assert CALLS["b"] == ["open", "send", "close"]
+
+
 @pytest.mark.parametrize("method", ["open", "flush", "close"])
 def test_an_emit_inside_a_backends_other_methods_waits_until_they_have_ended(method: str) -> None:
     """A handler or a destructor that emits there would wait for ever for a lock that its own thread holds."""

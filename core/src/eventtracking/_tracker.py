@@ -52,9 +52,16 @@ class Tracker:
 
     Args:
         refusal: What becomes of events without a config, and why.
+
+    Raises:
+        TypeError: If it is something else, such as a config.
     """
 
     def __init__(self, refusal: tuple[Outcome, str] = (Outcome.FAILED, "the tracker is not configured")) -> None:
+        if type(refusal) is not tuple:
+            raise TypeError(
+                "expected an outcome and a reason; with a config, a tracker is made by Tracker.from_config(mapping)"
+            )
         self._key = next(_keys)
         self._guard = Guard()
         self._inside = self._guard.inside

@@ -125,7 +125,9 @@ class Tree:
             except Exception as error:  # noqa: BLE001 - the other backends go on
                 _log.warning("%s of the backend at %r failed: %s", verb, leaf.path, describe_error(error))
                 unfinished.append(leaf)
-            except BaseException as error:  # noqa: BLE001 - it goes on when the others had their turn
+            except BaseException as error:  # it goes on when the others had their turn
+                if isinstance(error, KeyboardInterrupt) and verb != "close":
+                    raise  # somebody wants it to end now
                 escaped = error
         if escaped is not None:
             raise escaped

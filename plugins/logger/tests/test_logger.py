@@ -102,12 +102,11 @@ def test_nothing_is_encoded_while_the_level_is_off(log: Lines, monkeypatch: pyte
 
 def test_a_logger_that_is_off_is_told_once(log: Lines, caplog: pytest.LogCaptureFixture) -> None:
     """When it is opened, which is before the first event; one that is on is not."""
-    with Tracker.from_config(
-        {"backends": {"log": {"plugin": "logger", "name": "tests.logger", "level": "debug"}}}
-    ) as tracker:
+    node = {"plugin": "logger", "name": "tests.logger", "level": "debug"}
+    with caplog.at_level(logging.WARNING), Tracker.from_config({"backends": {"log": node}}) as tracker:
         tracker.emit("a")
         tracker.emit("b")
-    backend().open()
+        backend().open()
     assert [record.getMessage() for record in caplog.records if record.name == "eventtracking.logger"] == [
         "the logger 'tests.logger' is off for DEBUG, so that no event is written; for example: logging.basicConfig(level=logging.DEBUG)"
     ]
