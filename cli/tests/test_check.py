@@ -50,6 +50,17 @@ def test_a_sound_config(run: Callable[..., Result], config: Callable[..., Path])
     assert (result.exit_code, result.output) == (0, "eventtracking.toml: ok (3 routes, 0 processors)\n")
 
 
+def test_a_config_without_backends(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+    """It is allowed, so the status is 0; but the last line says what it means."""
+    config("")
+    result = run("check")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "eventtracking.toml: warning: backends: no backend is named, so that every event is filtered\n"
+    )
+    assert result.stdout == "eventtracking.toml: ok, but no event goes anywhere (0 routes, 0 processors)\n"
+
+
 def test_a_warning_does_not_fail_unless_strict(run: Callable[..., Result], config: Callable[..., Path]) -> None:
     """A blocking backend without a router above is allowed and likely a mistake."""
     config('[backends.a]\nplugin = "remote"\n')
@@ -87,6 +98,31 @@ def test_connect_succeeds_when_all_open(run: Callable[..., Result], config: Call
     config('[backends.a]\nplugin = "sqlite"\npath = "a.db"\n')
     assert run("check", "--connect").exit_code == 0
     assert Path("a.db").exists()
+
+
+BUFFER = """
+[backends.store]
+plugin = "buffer"
+storage = "disk"
+path = "/proc/no/buffer"
+
+[backends.store.backends.log]
+plugin = "logger"
+"""
+
+
+def test_connect_probes_what_opens_later(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+    """A disk buffer that cannot have its folder is no success: the last line says which backend cannot be used."""
+    config(BUFFER)
+    result, as_json = run("check", "--connect"), run("check", "--connect", "--json")
+    assert result.exit_code == as_json.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "eventtracking.toml: 1 backend cannot be used now: store"
+    assert "ok (" not in result.stdout
+    report = json.loads(as_json.stdout)
+    assert (report["problems"], report["warnings"]) == ([], [])
+    assert report["opened"]["store"].endswith("FileNotFoundError: No such file or directory")
+    assert report["opened"]["store/log"] == ""
+    assert run("check").exit_code == 0
 
 
 def test_for_scripts(run: Callable[..., Result], config: Callable[..., Path]) -> None:

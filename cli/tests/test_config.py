@@ -29,6 +29,44 @@ def test_the_option_wins_over_the_environment_and_that_over_the_default(
     assert "from_option: logger" in run("graph", "--config", "from_option.toml").stdout
 
 
+def test_an_empty_option_is_none(
+    run: Callable[..., Result], config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what a shell makes of `-c "$UNSET"`: the environment, else the default."""
+    config(GOOD)
+    assert run("check", "-c", "").stdout == "eventtracking.toml: ok (1 route, 0 processors)\n"
+    config(GOOD, "from_env.toml")
+    monkeypatch.setenv("EVENTTRACKING_CONFIG", "from_env.toml")
+    assert run("check", "-c", "").stdout.startswith("from_env.toml: ok")
+    monkeypatch.setenv("EVENTTRACKING_CONFIG", "")
+    assert run("check").stdout.startswith("eventtracking.toml: ok")
+
+
+@pytest.mark.parametrize("command", [["check"], ["graph"], ["emit", "a"]])
+@pytest.mark.parametrize(("name", "text"), [("c.json", '{"backends": ' * 100_000), ("c.toml", "a = " + "[" * 100_000)])
+def test_a_config_that_is_nested_too_deeply_is_a_problem(
+    run: Callable[..., Result], config: Callable[..., Path], command: list[str], name: str, text: str
+) -> None:
+    """A message, and exit status 1."""
+    config(text, name)
+    result = run(*command, "-c", name)
+    assert result.exit_code == 1
+    assert f"{name}: nested too deeply" in result.stderr
+
+
+def test_the_names_of_a_config_do_not_reach_the_terminal_raw(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
+    """Neither in a drawing nor in a problem."""
+    config('[backends."a\\u001b[31m"]\nplugin = "logger"\nname = "x\\u009by"\n')
+    assert run("graph").stdout == 'every event\n└── a\\x1b[31m: logger name="x\\x9by"\n'
+    assert "\x1b" not in run("graph", "--format", "mermaid").stdout
+    assert "\x1b" not in run("emit", "e", "--log", "log").output
+    config('[backends."a\\u001b[31m"]\nplugin = "logge"\n')
+    for command in (["check"], ["graph"]):
+        assert "backends.a\\x1b[31m.plugin: unknown backend" in run(*command).stderr
+
+
 def test_a_config_may_be_json(run: Callable[..., Result], config: Callable[..., Path]) -> None:
     """The same mapping, in a file that ends in .json."""
     config('{"backends": {"log": {"plugin": "logger"}}}', "c.json")

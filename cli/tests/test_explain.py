@@ -48,10 +48,18 @@ def test_for_scripts_and_from_a_pipe(run: Callable[..., Result], config: Callabl
     assert found == {"": True, "store": True, "courses": True, "courses/log": True}
 
 
+def test_a_name_does_not_reach_the_terminal_raw(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+    """What a terminal would obey is escaped."""
+    config(CONFIG)
+    result = run("explain", "-", stdin=b'{"name": "a\\u001b[31m\\tb\\u009b\\n"}')
+    assert result.stdout.splitlines()[0] == r"a\x1b[31m\tb\x9b\n: takes it"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (b"{", "no event: not JSON: Expecting property name"),
+        (b'{"name": "', "no event: not JSON: Unterminated string starting at column 10"),
         (b"[]", "no event: expected a JSON object"),
         (b'{"data": {}}', "no event: an event needs a `name` that is text"),
         (b'{"name": "a"}\n{"name": "b"}', "no event: not JSON: Extra data at line 2 column 1"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 
+import pytest
 from click.testing import Result
 
 from eventtracking_testkit.distribution import fake_distribution
@@ -104,6 +107,58 @@ def test_an_error_of_ours_in_a_plugins_command_is_a_message(run: Callable[..., R
     with fake_distribution("acme", modules={"acme_fail": FAILING}, entry_points={"failing": "acme_fail"}):
         result = run("fail")
     assert (result.exit_code, result.stderr) == (1, "Error: the shop is closed\n")
+
+
+BOOM = """
+    from eventtracking import hookimpl
+
+    @hookimpl
+    def eventtracking_register_commands(group):
+        @group.command("boom")
+        def boom():
+            1 / 0
+
+        @group.group("deep")
+        def deep(): ...
+
+        @deep.command("boom")
+        def boom():
+            raise Mute("payload")
+
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError
+"""
+
+
+def test_a_bug_in_a_plugins_command_is_a_message(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With whose it is, and where; the traceback is shown on request only. Exit status 1."""
+    with fake_distribution("acme-stdout", modules={"acme_boom": BOOM}, entry_points={"b": "acme_boom"}):
+        result, deep = run("boom"), run("deep", "boom")
+        monkeypatch.setenv("EVENTTRACKING_DEBUG", "1")
+        traced = run("boom")
+    place = "the command 'boom' of acme-stdout 1.0 raised ZeroDivisionError: division by zero (acme_boom.py:8)"
+    assert (result.exit_code, result.output) == (1, f"Error: {place}; EVENTTRACKING_DEBUG=1 shows the traceback\n")
+    assert deep.output.startswith("Error: the command 'deep' of acme-stdout 1.0 raised Mute (acme_boom.py:15); ")
+    assert traced.exit_code == 1
+    assert traced.stderr.startswith("Traceback (most recent call last):\n")
+    assert traced.stderr.endswith(f"ZeroDivisionError: division by zero\nError: {place}\n")
+
+
+def test_a_bug_of_ours_is_a_message_too(
+    run: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names this distribution."""
+
+    def load(path: str) -> None:
+        raise LookupError("oh")
+
+    monkeypatch.setattr("eventtracking_cli.check.load_config", load)
+    result = run("check")
+    assert result.exit_code == 1
+    assert f"the command 'check' of eventtracking-cli {version('eventtracking-cli')} raised LookupError: oh (" in (
+        result.stderr
+    )
 
 
 def test_an_unknown_command_is_wrong_usage(run: Callable[..., Result]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import attrs
 import msgspec
+import pytest
 from click.testing import Result
 
 from eventtracking import Event
@@ -119,9 +120,28 @@ def test_one_without_options_or_a_docstring(run: Callable[..., Result]) -> None:
     assert "attrs" not in text
 
 
-def test_one_that_is_not_installed_is_wrong_usage(run: Callable[..., Result]) -> None:
-    """Exit status 2, with those that are."""
-    result = run("plugins", "lager")
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("sqlit", "did you mean 'sqlite'?"),
+        ("my_store", "pip install eventtracking-my-store if it is one of eventtracking's; if it is your own,"),
+        ("acme.Shop", "a plugin is called by its name, never by an import path or a class"),
+    ],
+)
+def test_one_that_is_not_installed_is_wrong_usage(run: Callable[..., Result], name: str, hint: str) -> None:
+    """Exit status 2, with those that are, and the next step in the words of a config's error."""
+    result = run("plugins", name)
     assert result.exit_code == 2
-    assert "no plugin named 'lager' is installed; there are" in result.stderr
+    assert f"no plugin named {name!r} is installed; installed plugins are " in result.stderr
     assert "logger" in result.stderr
+    assert hint in result.stderr
+
+
+def test_a_narrow_terminal_has_a_block_for_each(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of a table with broken words."""
+    monkeypatch.setenv("COLUMNS", "40")
+    with fake_distribution("acme", version="1.2", plugins={"shop": Shop}):
+        text = run("plugins", "shop").stdout
+        listed = run("plugins").stdout
+    assert "count\n  accepts: an integer, at least 1\n  default: 3\n  meaning: How many [bold].\n" in text
+    assert "\nshop\n  kind: backend\n  version: 1.2\n  distribution: acme\n  state: ok\n" in listed

@@ -66,6 +66,38 @@ def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def shell(line: str) -> tuple[int, str, str]:
+    done = subprocess.run(["bash", "-c", f"{SCRIPT} {line}"], check=False, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["graph", "--help", "replay e.jsonl --log log"])
+def test_streams_that_are_closed_or_full(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, unbuffered: str
+) -> None:
+    """Nobody listens at a closed output, which is fine; what a full disk does not take is an error. Never a traceback."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    (folder / "eventtracking.toml").write_text('[backends.log]\nplugin = "logger"\n')
+    (folder / "e.jsonl").write_text('{"name": "a"}\n')
+    full = (1, "", "Error: the output cannot be written: No space left on device\n")
+    assert shell(f"{command} >&-") == (0, "", "")
+    assert shell(f"{command} >&- 2>&- <&-") == (0, "", "")
+    assert shell(f"{command} 2>&-") == (0, shell(command)[1], "")
+    assert shell(f"{command} >/dev/full") == full
+    assert shell(f"{command} >/dev/full 2>/dev/full") == (1, "", "")
+
+
+@pytest.mark.parametrize(("command", "argument"), [("replay", "FILE.jsonl"), ("explain", "FILE.json")])
+def test_a_standard_input_that_is_closed(folder: Path, command: str, argument: str) -> None:
+    """It is wrong usage to name it, and no empty file; what does not read it does not mind."""
+    (folder / "eventtracking.toml").write_text('[backends.log]\nplugin = "logger"\n')
+    status, _, err = shell(f"{command} - <&-")
+    assert status == 2
+    assert err.endswith(f"Error: Invalid value for '{argument}': '-': the standard input is closed\n")
+    assert shell("check <&-")[0] == 0
+
+
 def test_output_that_is_not_utf8(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees and tables fall back to ASCII; a name that has none of it does not end the command in a traceback."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -20,10 +21,11 @@ from typing import Any
 
 import attrs
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 
 from eventtracking import Counts, DataError, Event, Tracker
 from eventtracking.protocols import Downstream
+from eventtracking_cli.app import app
 from eventtracking_testkit.distribution import fake_distribution
 
 CONFIG = """
@@ -104,7 +106,7 @@ def test_malformed_lines_are_reported_and_do_not_stop_the_rest(
         "line 4: not JSON: Expecting property name enclosed in double quotes at column 2",
         "line 5: an event needs a `name` that is text",
         "line 6: expected a JSON object",
-        "line 7: the event's `timestamp` must be a datetime or RFC 3339 text",
+        "line 7: the event's `timestamp` must be a datetime or RFC 3339 text, in the years 1 to 9999",
         "warning: 4 malformed lines were left out",
     ]
     assert set(stored()) == {"a", "b", "d"}
@@ -115,6 +117,7 @@ def test_malformed_lines_are_reported_and_do_not_stop_the_rest(
     ("line", "problem"),
     [
         (b'{"name": "\xff"}', "line 1: not UTF-8 at byte 11"),
+        (b'{"name": "a', "line 1: not JSON: Unterminated string starting at column 10"),
         (b"[" * 200_000, "line 1: no usable JSON (RecursionError)"),
         (b'{"name": "a", "data": {"n": ' + b"9" * 10_000 + b"}}", "line 1: no usable JSON (ValueError)"),
         (b'{"name": "a", "context": 5}', "line 1: the event's `context` must be a mapping, not int"),
@@ -262,7 +265,7 @@ def test_a_dead_destination_is_waited_for_once(run: Callable[..., Result], confi
     result = run("replay", "-", "--timeout", "2", stdin=many(20_000))
     assert result.exit_code == 1
     assert counts_in(result.stdout)["hold"] == [20_000, 0, 0, 0, 0, 20_000]
-    assert "warning: not everything was delivered within 2 s; see the column `pending`" in result.stderr
+    assert "warning: not everything was delivered within 2 s; see `pending`" in result.stderr
     assert 2 <= len(FLUSHES) <= 8  # while reading, at the end, and in close(), each with a second turn
 
 
@@ -300,6 +303,223 @@ def test_an_interrupt_ends_it_with_the_counts(config: Callable[..., Path]) -> No
     assert process.returncode == 1
     assert counts_in(out.decode())["store"] == [3, 3, 0, 0, 0, 0]
     assert re.fullmatch(r"warning: interrupted after [23] events\n", err.decode())
+
+
+class Command:
+    """`eventtracking replay` as a process of its own, which reads what the test writes."""
+
+    def __init__(self, *options: str, stderr: int = subprocess.PIPE) -> None:
+        command = [sys.executable, "-m", "eventtracking_cli", "replay", "-", "--log", "log", *options]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
+
+    def write(self, lines: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(lines)
+        self.process.stdin.flush()
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def end(self) -> tuple[int, str, str, float]:
+        """Return its exit status, what it printed, and how long it took from now."""
+        started = time.monotonic()
+        self.process.wait(60)  # before its standard input ends, which would end it too
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out.decode(), (err or b"").decode(), time.monotonic() - started
+
+
+SLOW = """
+    import time
+    from pathlib import Path
+    import attrs
+    from eventtracking import Counts, hookimpl
+
+    @attrs.define(eq=False)
+    class Slow:
+        seconds: float = 1.0
+        def send(self, events):
+            Path("sending").touch()
+            time.sleep(self.seconds)
+
+    @attrs.define(eq=False, slots=False)
+    class Stuck:
+        held: int = 0
+        def bind(self, downstream):
+            self.downstream = downstream
+        def send(self, events):
+            self.held += len(events)
+        def flush(self, timeout_s):
+            Path("flushing").touch()
+            time.sleep(timeout_s)
+            return False
+        def counts(self):
+            return {self.downstream.path: Counts(received=self.held, pending=self.held)}
+
+    @hookimpl
+    def eventtracking_register_backends(register):
+        register("slow", Slow)
+        register("stuck", Stuck)
+"""
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Install a slow backend and a router that never gets rid of anything, for processes too."""
+    points = {"slow": "slow_plugin", "stuck": "slow_plugin"}
+    with fake_distribution("slow", modules={"slow_plugin": SLOW}, entry_points=points) as site:
+        monkeypatch.setenv("PYTHONPATH", str(site))
+        yield
+
+
+STUCK = "".join(
+    f'[backends.{name}]\nplugin = "stuck"\n[backends.{name}.backends.log]\nplugin = "logger"\n'
+    for name in ("stuck", "another")
+)
+
+
+@pytest.mark.usefixtures("slow")
+def test_an_interrupt_does_not_tear_an_event(config: Callable[..., Path]) -> None:
+    """The one that is on its way arrives, and is counted as delivered; the next one is not sent."""
+    config('[backends.slow]\nplugin = "slow"\n')
+    command = Command()
+    command.write(many(3))
+    wait_until(Path("sending").exists)
+    command.interrupt()
+    status, out, err, _ = command.end()
+    assert (status, err) == (1, "warning: interrupted after 1 event\n")
+    assert counts_in(out)["slow"] == [1, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.usefixtures("slow")
+def test_an_interrupt_ends_the_wait_at_the_end(config: Callable[..., Path]) -> None:
+    """At once, with the counts: neither the wait nor the close is sat out."""
+    config(STUCK)
+    command = Command("--timeout", "60")
+    command.write(many(2))
+    assert command.process.stdin is not None
+    command.process.stdin.close()
+    wait_until(Path("flushing").exists)
+    command.process.stdin = None
+    command.interrupt()
+    status, out, err, took_s = command.end()
+    assert status == 1
+    assert counts_in(out)["stuck"] == [2, 0, 0, 0, 0, 2]
+    assert err.splitlines() == [
+        "warning: interrupted after 2 events",
+        "warning: not everything was delivered; see `pending`",
+    ]
+    assert took_s < 5
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_second_interrupt_ends_it_at_once(config: Callable[..., Path]) -> None:
+    """Even in the middle of a send, and without a last word; a terminal gets its cursor back."""
+    config('[backends.slow]\nplugin = "slow"\nseconds = 50.0\n')
+    ours, theirs = pty.openpty()
+    command = Command(stderr=theirs)
+    os.close(theirs)
+    command.write(many(1))
+    wait_until(Path("sending").exists)
+    command.interrupt()
+    time.sleep(0.5)
+    assert command.process.poll() is None
+    command.interrupt()
+    status, out, _, took_s = command.end()
+    shown = os.read(ours, 65_536)
+    os.close(ours)
+    assert (status, out) == (-signal.SIGINT, "")
+    assert took_s < 5
+    assert b"Traceback" not in shown
+    assert shown.rstrip().endswith(b"\x1b[?25h")
+
+
+def test_a_program_that_handles_interrupts_itself_has_its_handler_back(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
+    """The command runs within other programs, as in Django's manage.py; on another thread it leaves the handler alone."""
+    config(CONFIG)
+    former = signal.getsignal(signal.SIGINT)
+    statuses = [run("replay", "-", "--log", "log", stdin=many(1)).exit_code]
+    assert signal.getsignal(signal.SIGINT) is former
+    thread = threading.Thread(
+        target=lambda: statuses.append(run("replay", "-", "--log", "log", stdin=many(1)).exit_code)
+    )
+    thread.start()
+    thread.join(60)
+    assert statuses == [0, 0]
+
+
+def test_a_file_that_cannot_be_read_to_its_end(config: Callable[..., Path]) -> None:
+    """What was read is sent and counted; the rest is told of. Exit status 1."""
+    config(CONFIG)
+
+    class Torn(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            raise OSError(5, "Input/output error")
+
+        __next__ = readline
+
+    result = CliRunner().invoke(app, ["replay", "-", "--log", "log"], input=Torn())
+    assert result.exit_code == 1
+    assert result.stderr == "the file cannot be read further: Input/output error\n"
+    assert counts_in(result.stdout)["store"] == [0, 0, 0, 0, 0, 0]
+
+
+BUGGY = """
+    import attrs
+    from eventtracking import hookimpl
+
+    @attrs.define(eq=False)
+    class Buggy:
+        def send(self, events):
+            events[0].nmae
+
+    @hookimpl
+    def eventtracking_register_backends(register):
+        register("buggy", Buggy)
+"""
+LOST = "route 'buggy': 2 events failed: AttributeError (last at buggy_plugin.py:8)"
+
+
+def test_where_a_plugin_broke_is_told_once(
+    run: Callable[..., Result], config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the standard error, or in the file of --log; the reason is with the counts too. In a process as it is in life."""
+    config('[backends.buggy]\nplugin = "buggy"\n')
+    command = [sys.executable, "-m", "eventtracking_cli", "replay", "-"]
+    with fake_distribution("b", modules={"buggy_plugin": BUGGY}, entry_points={"buggy": "buggy_plugin"}) as site:
+        monkeypatch.setenv("PYTHONPATH", str(site))
+        plain = subprocess.run(command, check=False, capture_output=True, input=many(2))
+        logged = subprocess.run([*command, "--log", "log"], check=False, capture_output=True, input=many(2))
+        one = run("emit", "a")
+    assert plain.stderr.decode() == LOST + "\n"
+    assert logged.stderr == b""
+    assert Path("log").read_text() == LOST + "\n"
+    for done in (plain, logged):
+        assert done.returncode == 1
+        assert "buggy: failed: AttributeError (2)" in done.stdout.decode()
+    assert one.exit_code == 1
+    assert one.stderr == LOST.replace("2 events", "1 event") + "\n"
+
+
+@pytest.mark.parametrize("columns", [20, 40, 72])
+def test_a_narrow_terminal_has_the_counts_in_blocks(
+    run: Callable[..., Result], config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """No number is cut or folded: a block for each route, without what is nought but for what was received."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    config('[backends.log]\nplugin = "logger"\n[backends.none]\nplugin = "logger"\n' + NONE)
+    shown = run("replay", "-", "--log", "log", stdin=many(3)).stdout
+    assert "│" not in shown
+    assert all(len(line) <= columns for line in shown.splitlines() if line.startswith(" "))
+    assert [re.split(r"\s+", block.strip()) for block in re.split(r"\n(?! )", shown.strip())][:3] == [
+        ["(all)", "received", "3", "delivered", "3"],
+        ["log", "received", "3", "delivered", "3"],
+        ["none", "received", "3", "filtered", "3"],
+    ]
+
+
+NONE = 'processors = [{ plugin = "name_filter", names = ["another"] }]\n'
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:

@@ -1,27 +1,25 @@
-"""The counts of every route, as a table, and what they say of a run."""
+"""The counts of every route, as they are shown, and what they say of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from rich.table import Table
-
 from eventtracking import Counts
-from eventtracking_cli._terminal import table
+from eventtracking_cli._terminal import show_numbers
 
-__all__ = ["COLUMNS", "counts_table", "failures_since", "plain_counts", "reasons"]
+__all__ = ["COLUMNS", "failures_since", "plain_counts", "reasons", "show_counts"]
 
 COLUMNS: Final = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
 _ROOT: Final = "(all)"
 """What the root is called, whose path is empty."""
 
 
-def counts_table(stats: Mapping[str, Counts]) -> Table:
-    """Make the table of counts, one line a route."""
+def show_counts(stats: Mapping[str, Counts]) -> None:
+    """Print the counts of every route: a table, or blocks where the terminal is too narrow for it."""
     rows = [(path or _ROOT, *(getattr(counts, column) for column in COLUMNS)) for path, counts in stats.items()]
     headings = [column.replace("_", "-") for column in COLUMNS]
-    return table(("route", *headings), rows, numbers=True)
+    show_numbers(("route", *headings), rows, always=COLUMNS[0])
 
 
 def plain_counts(stats: Mapping[str, Counts]) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import attrs
 
 from eventtracking import Event
 
-__all__ = ["Line", "read_event", "read_lines"]
+__all__ = ["Line", "describe_json_error", "read_event", "read_lines"]
 
 
 @attrs.frozen(kw_only=True)
@@ -47,13 +47,18 @@ def read_event(text: str) -> Event:
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        line = f"line {error.lineno} " if "\n" in text else ""
-        raise ValueError(f"not JSON: {error.msg} at {line}column {error.colno}") from None
+        raise ValueError(f"not JSON: {describe_json_error(error)}") from None
     except (RecursionError, ValueError) as error:
         raise ValueError(f"no usable JSON ({type(error).__name__})") from None
     if not isinstance(document, dict):
         raise ValueError("expected a JSON object")
     return Event.from_dict(_in_our_form(document))
+
+
+def describe_json_error(error: json.JSONDecodeError) -> str:
+    """Say what is wrong and where, in words that hold nothing of the text."""
+    line = f"line {error.lineno} " if "\n" in error.doc else ""
+    return f"{error.msg.removesuffix(' at')} at {line}column {error.colno}"  # some of Python's messages end in it
 
 
 def _in_our_form(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from rich.text import Text
 
 from eventtracking import ConfigError, Problem, Tracker
 from eventtracking.config import RouteSpec, Spec, advice, parse
-from eventtracking_cli._terminal import describe_error, json_option, print_json, show, table
+from eventtracking_cli._terminal import describe_error, show, show_table
 from eventtracking_cli.config import config_option, load_config
+from eventtracking_cli.logs import logging_to
+from eventtracking_cli.output import json_option, print_json, printable
 
 __all__ = ["check_command"]
 
@@ -52,13 +54,14 @@ def check_command(ctx: click.Context, config_path: str, connect: bool, strict: b
 
 def _open(config: Mapping[str, Any]) -> dict[str, str]:
     """Open each backend; return the error of each route with one, or nothing."""
-    tracker = Tracker.from_config(config)
-    try:
-        errors = tracker.probe()
-        leaves = [route for route in _routes(parse(config).routes) if route.plugin is not None]
-        return {leaf.route: describe_error(errors[leaf.route]) if leaf.route in errors else "" for leaf in leaves}
-    finally:
-        tracker.close(_CLOSE_TIMEOUT_S)
+    with logging_to(None):  # routers may deliver meanwhile, to the plugin logger too
+        tracker = Tracker.from_config(config)
+        try:
+            errors = tracker.probe()
+        finally:
+            tracker.close(_CLOSE_TIMEOUT_S)
+    leaves = [route for route in _routes(parse(config).routes) if route.plugin is not None]
+    return {leaf.route: describe_error(errors[leaf.route]) if leaf.route in errors else "" for leaf in leaves}
 
 
 def _routes(routes: tuple[RouteSpec, ...]) -> Iterator[RouteSpec]:
@@ -78,11 +81,11 @@ def _report(
         print_json({"problems": _plain(problems), "warnings": _plain(warnings), "opened": opened})
         return
     if problems:
-        click.echo(f"{config_path}: {ConfigError(problems)}", err=True)
+        click.echo(printable(f"{config_path}: {ConfigError(problems)}", keep_lines=True), err=True)
     for warning in warnings:
-        click.echo(f"{config_path}: warning: {warning}", err=True)
+        click.echo(printable(f"{config_path}: warning: {warning}"), err=True)
     if opened is not None:
-        show(table(("route", "open"), [(route, error or "ok") for route, error in opened.items()]))
+        show_table(("route", "open"), [(route, error or "ok") for route, error in opened.items()])
 
 
 def _plain(problems: tuple[Problem, ...] | list[Problem]) -> list[dict[str, str | None]]:
@@ -94,11 +97,14 @@ def _plain(problems: tuple[Problem, ...] | list[Problem]) -> list[dict[str, str 
 
 def _conclude(config_path: str, spec: Spec, failed: list[str]) -> None:
     if failed:
-        click.echo(f"{config_path}: {_count(len(failed), 'backend')} cannot be used now: {', '.join(failed)}", err=True)
+        text = f"{config_path}: {_count(len(failed), 'backend')} cannot be used now: {', '.join(failed)}"
+        click.echo(printable(text), err=True)
         return
     routes = list(_routes(spec.routes))
     processors = len(spec.processors) + sum(len(route.processors) for route in routes)
-    show(Text(f"{config_path}: ok ({_count(len(routes), 'route')}, {_count(processors, 'processor')})"))
+    ok = "ok" if routes else "ok, but no event goes anywhere"
+    counts = f"{_count(len(routes), 'route')}, {_count(processors, 'processor')}"
+    show(Text(printable(f"{config_path}: {ok} ({counts})")))
 
 
 def _count(number: int, noun: str) -> str:

@@ -25,6 +25,7 @@ import click
 
 from eventtracking import ConfigError, Tracker
 from eventtracking.config import Spec, load_file, parse
+from eventtracking_cli.output import printable
 
 __all__ = [
     "DEFAULT_CONFIG",
@@ -51,7 +52,7 @@ class ConfigFailure(click.ClickException):
     """
 
     def __init__(self, error: ConfigError, config_path: str) -> None:
-        super().__init__(f"{config_path}: {error}")
+        super().__init__(printable(f"{config_path}: {error}", keep_lines=True))
         self.error = error
         self.config_path = config_path
 
@@ -59,7 +60,7 @@ class ConfigFailure(click.ClickException):
 def config_option(command: _Command) -> _Command:
     """Add `-c/--config FILE` to a command; its function is given `config_path`, text.
 
-    Without the option it is the environment variable EVENTTRACKING_CONFIG, else `eventtracking.toml`.
+    Without the option it is the environment variable EVENTTRACKING_CONFIG, else `eventtracking.toml`. An empty one is none.
     """
     option = click.option(
         "-c",
@@ -68,11 +69,17 @@ def config_option(command: _Command) -> _Command:
         metavar="FILE",
         envvar=ENVIRONMENT_VARIABLE,
         default=DEFAULT_CONFIG,
+        callback=_or_the_usual,
         show_envvar=True,
         show_default=True,
         help="The routing config, TOML or JSON.",
     )
     return option(command)
+
+
+def _or_the_usual(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Take `-c ""` for no option: it is what a shell makes of a variable that is not set."""
+    return value or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_CONFIG
 
 
 def load_config(config_path: str | os.PathLike[str]) -> dict[str, Any]:

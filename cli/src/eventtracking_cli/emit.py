@@ -9,12 +9,15 @@ from typing import Any
 import click
 
 from eventtracking import Counts, Tracker
-from eventtracking_cli._counts import counts_table, failures_since, plain_counts, reasons
-from eventtracking_cli._logs import log_option, logging_to
-from eventtracking_cli._terminal import describe_error, json_option, print_json, show, warn
+from eventtracking_cli._counts import failures_since, plain_counts, reasons, show_counts
+from eventtracking_cli._documents import describe_json_error
+from eventtracking_cli._interrupt import Interrupt, catching_interrupts, closing, drain
+from eventtracking_cli._terminal import describe_error
 from eventtracking_cli.config import config_option, load_tracker
+from eventtracking_cli.logs import log_option, logging_to
+from eventtracking_cli.output import json_option, print_json, printable, warn
 
-__all__ = ["emit_command", "open_all", "report", "timeout_option"]
+__all__ = ["emit_command", "open_all", "report", "timeout_option", "warn_of_rest"]
 
 timeout_option = click.option(
     "--timeout",
@@ -33,7 +36,7 @@ def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict
     try:
         parsed = json.loads(value)
     except (RecursionError, ValueError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        reason = describe_json_error(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
         raise click.BadParameter(f"it is not JSON: {reason}", ctx, param) from error
     if not isinstance(parsed, dict):
         raise click.BadParameter("expected a JSON object, such as '{\"user_id\": 5}'", ctx, param)
@@ -65,24 +68,40 @@ def emit_command(
     """
     if not name:
         raise click.BadParameter("the name of an event must not be empty", ctx, param_hint="NAME")
-    with logging_to(log_path), load_tracker(config_path) as tracker:
-        before = open_all(tracker)
+    with (
+        catching_interrupts() as interrupt,
+        logging_to(log_path),
+        closing(load_tracker(config_path), interrupt) as tracker,
+    ):
+        before = open_all(tracker, interrupt)
         with tracker.context(context):
             tracker.emit(name, data)
-        finished = tracker.flush(timeout_s)
+        finished = drain(tracker, timeout_s, interrupt)
         report(tracker, as_json)
         failed = failures_since(before, tracker.stats())
+    if interrupt.is_set:
+        warn("interrupted")
     if not finished:
-        warn(f"not everything was delivered within {timeout_s:g} s; see the column `pending`")
-    if failed or not finished:
+        warn_of_rest(timeout_s, interrupt)
+    if failed or not finished or interrupt.is_set:
         ctx.exit(1)
 
 
-def open_all(tracker: Tracker) -> dict[str, Counts]:
-    """Open every backend, say which cannot be, and return the counts before any event; the others are used all the same."""
-    for path, error in tracker.open().items():
+def open_all(tracker: Tracker, interrupt: Interrupt) -> dict[str, Counts]:
+    """Open every backend, say which cannot be, and return the counts before any event; the others are used all the same.
+
+    Raises:
+        KeyboardInterrupt: At Ctrl-C.
+    """
+    for path, error in interrupt.wait_for(tracker.open).items():
         warn(f"the backend at {path!r} cannot be opened: {describe_error(error)}")
     return tracker.stats()
+
+
+def warn_of_rest(timeout_s: float, interrupt: Interrupt) -> None:
+    """Say that not everything was delivered."""
+    within = "" if interrupt.is_set else f" within {timeout_s:g} s"
+    warn(f"not everything was delivered{within}; see `pending`")
 
 
 def report(tracker: Tracker, as_json: bool) -> None:
@@ -91,6 +110,6 @@ def report(tracker: Tracker, as_json: bool) -> None:
     if as_json:
         print_json(plain_counts(stats))
         return
-    show(counts_table(stats))
+    show_counts(stats)
     for line in reasons(stats):
-        click.echo(line)
+        click.echo(printable(line))

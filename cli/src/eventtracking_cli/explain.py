@@ -11,14 +11,16 @@ from rich.tree import Tree
 from eventtracking import Event, Outcome
 from eventtracking.explain import Decision
 from eventtracking_cli._documents import read_event
-from eventtracking_cli._terminal import json_option, print_json, show
+from eventtracking_cli._streams import EventFile
+from eventtracking_cli._terminal import show
 from eventtracking_cli.config import config_option, load_tracker
+from eventtracking_cli.output import json_option, print_json, printable
 
 __all__ = ["explain_command"]
 
 
 @click.command("explain", short_help="Tell which routes would take an event.")
-@click.argument("file", type=click.File("rb"), metavar="FILE.json")
+@click.argument("file", type=EventFile(), metavar="FILE.json")
 @config_option
 @json_option
 def explain_command(file: BinaryIO, config_path: str, as_json: bool) -> None:
@@ -42,6 +44,8 @@ def _read(file: BinaryIO) -> Event:
         raise click.ClickException(f"no event: not UTF-8 at byte {error.start + 1}") from error
     except ValueError as error:
         raise click.ClickException(f"no event: {error}") from error
+    except OSError as error:
+        raise click.ClickException(f"no event: it cannot be read: {error.strerror}") from error
 
 
 def _plain(decision: Decision) -> dict[str, object]:
@@ -64,9 +68,9 @@ def _tree(event: Event, decisions: list[Decision]) -> Tree:
 
 
 def _line(name: str, decision: Decision) -> Text:
-    line = Text(f"{name}: ", style="bold")
+    line = Text(printable(f"{name}: "), style="bold")
     if decision.outcome is Outcome.DELIVERED:
         return line.append("takes it", style="not bold green")
     verb = "filtered out" if decision.outcome is Outcome.FILTERED else "fails"
     line.append(verb, style="not bold yellow" if decision.outcome is Outcome.FILTERED else "not bold red")
-    return line.append(f" by {decision.processor} ({decision.reason})", style="not bold")
+    return line.append(printable(f" by {decision.processor} ({decision.reason})"), style="not bold")

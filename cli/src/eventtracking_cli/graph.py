@@ -16,6 +16,7 @@ from eventtracking.options import show as quote
 from eventtracking.plugins import Plugin
 from eventtracking_cli._terminal import show
 from eventtracking_cli.config import config_option, load_spec
+from eventtracking_cli.output import printable
 
 __all__ = ["graph_command", "mermaid", "tree"]
 
@@ -53,13 +54,13 @@ def _draw(node: Tree, processors: Sequence[ProcessorSpec], routes: Sequence[Rout
 def _line(name: str, plugin: Plugin | None, options: str, style: str, on_error: str = "drop") -> Text:
     line = Text()
     if name:
-        line.append(f"{name}: ", style="bold")
+        line.append(printable(f"{name}: "), style="bold")
     line.append(plugin.name if plugin is not None else "group", style=style)
     if plugin is not None and plugin.kind != "backend":
         line.append(f" ({plugin.kind})")
     if on_error != "drop":
         line.append(f" on_error={on_error}")
-    line.append(f" {options}" if options else "", style="dim")
+    line.append(printable(f" {options}") if options else "", style="dim")
     return line
 
 

@@ -8,9 +8,12 @@ import attrs
 import click
 from rich.text import Text
 
+from eventtracking import ConfigError
+from eventtracking.config import parse
 from eventtracking.plugins import BrokenPluginError, Declaration, Plugin, Plugins, UnknownPluginError, installed_plugins
-from eventtracking_cli._terminal import json_option, print_json, show, table
+from eventtracking_cli._terminal import show, show_table
 from eventtracking_cli.options import COLUMNS, option_rows, summary_of
+from eventtracking_cli.output import json_option, print_json, printable
 
 __all__ = ["Entry", "entries", "plugins_command"]
 
@@ -87,7 +90,7 @@ def _list(found: list[Entry], as_json: bool) -> None:
         print_json([attrs.asdict(entry) for entry in found])
         return
     rows = [(e.name, e.kind, e.version, e.distribution, f"{e.state}: {e.error}" if e.error else e.state) for e in found]
-    show(table(("name", "kind", "version", "distribution", "state"), rows))
+    show_table(("name", "kind", "version", "distribution", "state"), rows)
 
 
 def _load(plugins: Plugins, name: str) -> Plugin:
@@ -98,9 +101,19 @@ def _load(plugins: Plugins, name: str) -> Plugin:
         return plugins.load(name)
     except UnknownPluginError as error:
         installed = ", ".join(plugins.names) or "none"
-        raise click.UsageError(f"no plugin named {name!r} is installed; there are {installed}") from error
+        text = f"no plugin named {name!r} is installed; installed plugins are {installed}; {_hint(plugins, name)}"
+        raise click.UsageError(text) from error
     except BrokenPluginError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _hint(plugins: Plugins, name: str) -> str:
+    """Say what to do about a plugin that is not installed, as core says it of a config that names it."""
+    try:
+        parse({"processors": [{"plugin": name.replace("$", "$$")}]}, plugins)
+    except ConfigError as error:
+        return next(p.hint or "" for p in error.problems if p.path == "processors[0].plugin")
+    raise AssertionError(f"{name!r} is installed after all")
 
 
 def _describe(plugin: Plugin, as_json: bool) -> None:
@@ -110,6 +123,9 @@ def _describe(plugin: Plugin, as_json: bool) -> None:
         more = {"distribution": plugin.distribution, "summary": summary_of(plugin)}
         print_json({**facts, **more, "options": [attrs.asdict(row) for row in rows]})
         return
-    show(Text(f"{plugin.name}: {plugin.kind}, {plugin.distribution} {plugin.version}", style="bold"))
-    show(Text(summary_of(plugin)))
-    show(table(COLUMNS, [row.cells for row in rows]) if rows else Text("It takes no options."))
+    show(Text(printable(f"{plugin.name}: {plugin.kind}, {plugin.distribution} {plugin.version}"), style="bold"))
+    show(Text(printable(summary_of(plugin))))
+    if rows:
+        show_table(COLUMNS, [row.cells for row in rows])
+    else:
+        show(Text("It takes no options."))

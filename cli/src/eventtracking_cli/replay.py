@@ -23,11 +23,14 @@ from rich.progress import (
 
 from eventtracking import DataError, Event, Tracker
 from eventtracking_cli._counts import failures_since
-from eventtracking_cli._documents import read_lines
-from eventtracking_cli._logs import log_option, logging_to
-from eventtracking_cli._terminal import json_option, stderr_console, warn
+from eventtracking_cli._documents import Line, read_lines
+from eventtracking_cli._interrupt import Interrupt, catching_interrupts, closing, drain
+from eventtracking_cli._streams import EventFile
+from eventtracking_cli._terminal import stderr_console
 from eventtracking_cli.config import config_option, load_tracker
-from eventtracking_cli.emit import open_all, report, timeout_option
+from eventtracking_cli.emit import open_all, report, timeout_option, warn_of_rest
+from eventtracking_cli.logs import log_option, logging_to
+from eventtracking_cli.output import json_option, printable, warn
 
 __all__ = ["replay_command"]
 
@@ -38,7 +41,7 @@ _MOST_PENDING: Final = 5_000
 
 
 @click.command("replay", short_help="Send a file of events through the config.")
-@click.argument("file", type=click.File("rb"), metavar="FILE.jsonl")
+@click.argument("file", type=EventFile(), metavar="FILE.jsonl")
 @config_option
 @timeout_option
 @log_option
@@ -51,15 +54,16 @@ def replay_command(
 
     Events keep their time and id, where they have one. The older form of Open edX tracking logs (`event_type`, `time`, `event`) is
     understood. A malformed line is reported and does not stop the rest. Ends with the counts of every route; exit status 1
-    if a line was malformed or an event failed.
+    if a line was malformed or an event failed. Ctrl-C ends it after the event that is on its way, with the counts; a second one
+    ends it at once.
     """
-    with _progress(file) as (progress, task):
+    with catching_interrupts() as interrupt, _progress(file) as (progress, task):
         console = None if progress.disable else progress.console
-        with logging_to(log_path, console), load_tracker(config_path) as tracker:
-            before = open_all(tracker)
-            replay = _Replay(tracker, timeout_s, console)
+        with logging_to(log_path, console), closing(load_tracker(config_path), interrupt) as tracker:
+            before = open_all(tracker, interrupt)
+            replay = _Replay(tracker, interrupt, timeout_s, console)
             replay.run(file, partial(progress.advance, task))
-            finished = tracker.flush(timeout_s)
+            finished = drain(tracker, timeout_s, interrupt)
             progress.stop()
             report(tracker, as_json)
             failed = failures_since(before, tracker.stats())
@@ -73,29 +77,41 @@ class _Replay:
     """Sends events no faster than the routes can take them, and counts the lines that are none."""
 
     tracker: Tracker
+    interrupt: Interrupt
     timeout_s: float
     console: Console | None
     _sent: int = attrs.field(init=False, default=0)
     _malformed: int = attrs.field(init=False, default=0)
-    _is_interrupted: bool = attrs.field(init=False, default=False)
+    _is_cut: bool = attrs.field(init=False, default=False)
     _is_patient: bool = attrs.field(init=False, default=True)
 
     @property
     def is_flawed(self) -> bool:
         """Whether not every line was sent."""
-        return self._is_interrupted or self._malformed > 0
+        return self.interrupt.is_set or self._is_cut or self._malformed > 0
 
     def run(self, lines: Iterable[bytes], advance: Callable[[int], None]) -> None:
         """Send the event of each line, and tell its length in bytes; an interrupt from the keyboard is the end of the lines."""
+        reading = read_lines(lines)
         try:
-            for line in read_lines(lines):
+            while (line := self._next(reading)) is not None:
                 problem = line.problem if line.event is None else self._send(line.event)
                 if problem:
                     self._malformed += 1
                     self._complain(f"line {line.number}: {problem}")
                 advance(line.length_bytes)
         except KeyboardInterrupt:
-            self._is_interrupted = True
+            self.interrupt.is_set = True  # where the handler is not ours
+
+    def _next(self, reading: Iterator[Line]) -> Line | None:
+        """Wait for a line; None at the end, be it that the rest cannot be read."""
+        try:
+            with self.interrupt.waiting():
+                return next(reading, None)
+        except OSError as error:
+            self._is_cut = True
+            self._complain(f"the file cannot be read further: {error.strerror}")
+            return None
 
     def _send(self, event: Event) -> str:
         """Send one event; return what is wrong with it, for a strict tracker."""
@@ -104,27 +120,32 @@ class _Replay:
         except DataError as error:
             return str(error)
         self._sent += 1
-        if self._is_patient and self._sent % _LOOK_EVERY == 0 and self._is_far_behind():
-            self._is_patient = self.tracker.flush(self.timeout_s)  # a dead destination is waited for once
+        if self._is_patient and self._sent % _LOOK_EVERY == 0:
+            self._wait_if_far_behind()
         return ""
+
+    def _wait_if_far_behind(self) -> None:
+        if self._is_far_behind():
+            # a dead destination is waited for once
+            self._is_patient = self.interrupt.wait_for(lambda: self.tracker.flush(self.timeout_s))
 
     def _is_far_behind(self) -> bool:
         return any(counts.pending > _MOST_PENDING for counts in self.tracker.stats().values())
 
     def _complain(self, text: str) -> None:
         if self.console is None:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
         else:
-            self.console.print(text)
+            self.console.print(printable(text))
 
     def conclude(self, finished: bool) -> None:
         """Say, at the end, what is not as it should be."""
-        if self._is_interrupted:
-            warn(f"interrupted after {self._sent} events")
+        if self.interrupt.is_set:
+            warn(f"interrupted after {self._sent} event{'' if self._sent == 1 else 's'}")
         if self._malformed:
             warn(f"{self._malformed} malformed {'line was' if self._malformed == 1 else 'lines were'} left out")
         if not finished:
-            warn(f"not everything was delivered within {self.timeout_s:g} s; see the column `pending`")
+            warn_of_rest(self.timeout_s, self.interrupt)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import click
 
 from eventtracking.options import MISSING, Option, options_of
 from eventtracking.plugins import BrokenPluginError, Plugin, Plugins, installed_plugins
-from eventtracking_cli._terminal import print_json, warn
 from eventtracking_cli.options import summary_of
+from eventtracking_cli.output import print_json, warn
 
 __all__ = ["config_schema", "schema_command"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,60 @@ def test_letters_are_listed_without_their_payload(application: Tracker, command:
     assert [line.split("\t")[6:] for line in lines] == [[n, "1", "ConnectionError"] for n in ("a.b", "a.c", "d")]
     assert "payload" not in "".join(lines)
     assert len(command(dead_letters, "list", "--name", "a.*", "--route", "w/bad").output.splitlines()) == 2
-    assert command(dead_letters, "list", "--older-than", "1h").output == ""
+    assert command(dead_letters, "list", "--older-than", "1h").stdout == ""
     assert command(dead_letters, "list", "--newer-than", "1h").output.count("\n") == 3
-    assert command(dead_letters, "list", "--reason", "Timeout").output == ""
+    assert command(dead_letters, "list", "--reason", "Timeout").stdout == ""
     found = json.loads(command(dead_letters, "list", "--json", "--name", "d").output)
     assert [(letter["name"], letter["route"], letter["attempts"]) for letter in found] == [("d", "w/bad", 1)]
     shown = json.loads(command(dead_letters, "show", found[0]["id"]).output)
     assert shown["event"]["data"] == {"secret": "payload"}
     assert json.loads(command(dead_letters, "show", str(found[0]["number"])).output) == shown
+
+
+def test_that_there_is_none_is_said(command: Any) -> None:
+    """On the standard error, so that a script gets nothing; `--json` is an empty list. Both are a success."""
+    plain, as_json = command(dead_letters, "list"), command(dead_letters, "list", "--json")
+    assert (plain.exit_code, plain.stdout, plain.stderr) == (0, "", "no dead letters\n")
+    assert (as_json.exit_code, as_json.stdout, as_json.stderr) == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize("name", [["list"], ["replay"], ["purge", "--yes"]])
+def test_a_route_that_is_not_there_is_refused(command: Any, name: list[str]) -> None:
+    """It would mean nothing, so the message has those that mean something."""
+    result = command(dead_letters, *name, "--route", "w/bat")
+    assert result.exit_code == 2
+    assert "there is no route 'w/bat'; there are w, w/bad, w/ok; did you mean 'w/bad'?" in result.output
+    assert command(dead_letters, *name, "--route", "w").exit_code == 0
+
+
+def test_a_route_that_the_config_has_no_longer(
+    application: Tracker, command: Any, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its dead letters are there still, and so it may be named."""
+    application.close()
+    del config["backends"]["w"]["backends"]["bad"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert len(command(dead_letters, "list", "--route", "w/bad").stdout.splitlines()) == 3
+
+
+def test_a_name_cannot_add_a_column_or_obey_the_terminal(application: Tracker, command: Any, until: Until) -> None:
+    """Control characters are escaped in a line; in JSON the name is whole."""
+    name = "x\ty\x1b[31m\x9b\n"
+    application.emit(name)
+    until(lambda: application.stats()["w"].dead_lettered == 4)
+    line = command(dead_letters, "list").stdout.splitlines()[-1]
+    assert line.split("\t")[6:] == [r"x\ty\x1b[31m\x9b\n", "1", "ConnectionError"]
+    as_json = command(dead_letters, "list", "--json").stdout
+    assert json.loads(as_json)[-1]["name"] == name
+    assert "\x9b" not in as_json
+
+
+@pytest.mark.parametrize("which", ["²", "9" * 5_000, "no-such-id"])
+def test_what_is_no_number_is_an_id(command: Any, which: str) -> None:
+    """None of them is there, which is a message."""
+    result = command(dead_letters, "show", which)
+    assert result.exit_code == 1
+    assert f"there is no dead letter {which!r}" in result.output
 
 
 def test_a_replay_beside_a_running_application(application: Tracker, command: Any, until: Until) -> None:
@@ -94,6 +141,22 @@ def test_a_replay_without_an_application(application: Tracker, command: Any, con
         assert (tracker.stats()["w"].delivered, tracker.stats()["w"].dead_lettered) == (3, 0)
 
 
+def test_a_replay_to_the_logger_is_written(
+    command: Any, config: dict[str, Any], tmp_path: Path, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process has its loggers off until somebody decides; the command does, or else the events would be written nowhere."""
+    leaf: dict[str, Any] = {"plugin": "logger", "max_event_bytes": 10}
+    config["backends"]["w"]["backends"] = {"log": leaf}
+    with caplog.at_level(logging.INFO), Tracker.from_config(config) as tracker:
+        tracker.emit("a.b")
+        until(lambda: tracker.stats()["w"].dead_lettered == 1)
+    del leaf["max_event_bytes"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    result = command(dead_letters, "replay")
+    assert result.stdout == "1 replayed: 1 arrived, 0 are still dead letters\n"
+    assert json.loads(result.stderr.splitlines()[0])["name"] == "a.b"
+
+
 def test_a_purge(application: Tracker, command: Any, until: Until) -> None:
     """It asks first, and counts them as failed."""
     assert command(dead_letters, "purge", "--name", "d").exit_code == 1
@@ -117,10 +180,25 @@ def test_status(application: Tracker, command: Any, until: Until) -> None:
 def test_status_of_a_buffer_that_was_never_used(command: Any) -> None:
     """It is told, and nothing is made."""
     assert "w: never used" in command(buffer, "status").output
-    assert command(dead_letters, "list").output == ""
+    assert command(dead_letters, "list").stdout == ""
     wrong = command(dead_letters, "show", "1")
     assert wrong.exit_code == 1
     assert "there is no dead letter '1'" in wrong.output
+
+
+def test_the_size_of_events_that_were_tried_is_not_told(
+    command: Any, config: dict[str, Any], tmp_path: Path, until: Until
+) -> None:
+    """What no leaf has had is measured in bytes; where all of it was tried, a nought would be wrong, so there is none."""
+    del config["backends"]["w"]["max_attempts"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    FailingBackend.actions[""] = down
+    with Tracker.from_config(config) as tracker:
+        tracker.emit("a")
+        until(lambda: "failing: w/bad" in command(buffer, "status", "--interval", "0").output)
+        tracker.close(0.1)
+    first = command(buffer, "status", "--interval", "0").stdout.splitlines()[0]
+    assert first == "w: 1 pending"
 
 
 def test_an_age_that_is_none(command: Any) -> None:

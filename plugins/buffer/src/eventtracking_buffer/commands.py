@@ -5,17 +5,20 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import attrs
 import click
-import msgspec
 
+from eventtracking import Tracker
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 from eventtracking_buffer.inspection import BufferOnDisk, Status, buffers_in
-from eventtracking_buffer.selecting import json_option, selecting
+from eventtracking_buffer.listing import Row, check_route, print_list, print_whole, row_of, selection_of
+from eventtracking_buffer.selecting import selecting
 from eventtracking_cli.config import config_option, load_spec, load_tracker
+from eventtracking_cli.logs import logging_to
+from eventtracking_cli.output import json_option, print_json, printable
 
 __all__ = ["buffer", "dead_letters"]
 
@@ -32,12 +35,7 @@ def dead_letters() -> None:
 @json_option
 def list_letters(config_path: str, as_json: bool, **filters: Any) -> None:
     """Print a line for each: buffer and number, when, where, event id, name, attempts, reason."""
-    found = [(one, letter) for one in _on_disk(config_path) for letter in _letters(one, Selection(**filters))]
-    if as_json:
-        _print_json([_summary(one, letter) for one, letter in found])
-        return
-    for one, letter in found:
-        click.echo("\t".join(str(value) for value in _summary(one, letter).values()))
+    print_list([one for one, _ in _found(_on_disk(config_path, filters["route"]), Selection(**filters))], as_json)
 
 
 @dead_letters.command("show")
@@ -45,12 +43,7 @@ def list_letters(config_path: str, as_json: bool, **filters: Any) -> None:
 @click.argument("which", metavar="NUMBER|EVENT_ID")
 def show(config_path: str, which: str) -> None:
     """Print a dead letter whole, with its event, as JSON. It may hold personal data."""
-    chosen = Selection(numbers=frozenset([int(which)])) if which.isdigit() else Selection(event_id=which)
-    found = [(one, letter) for one in _on_disk(config_path) for letter in _letters(one, chosen)]
-    if not found:
-        raise click.ClickException(f"there is no dead letter {which!r}; `eventtracking dead-letters list` shows them")
-    for one, letter in found:
-        _print_json({**_summary(one, letter), "event": msgspec.json.decode(letter.event.to_json())})
+    print_whole(_found(_on_disk(config_path), selection_of(which)), which, "dead-letters")
 
 
 @dead_letters.command("replay")
@@ -62,7 +55,7 @@ def show(config_path: str, which: str) -> None:
 def replay(config_path: str, numbers: tuple[int, ...], timeout_s: float, **filters: Any) -> None:
     """Deliver dead letters once more. Each stays one until it has arrived."""
     selection = Selection(**filters, numbers=frozenset(numbers) or None)
-    meant = {one: _letters(one, selection) for one in _on_disk(config_path)}
+    meant = {one: _letters(one, selection) for one in _on_disk(config_path, filters["route"])}
     for one in meant:
         with _readable(one):
             one.request(selection, "replay")
@@ -85,7 +78,7 @@ def purge(config_path: str, **filters: Any) -> None:
     """Delete dead letters for good; they count as failed."""
     selection = Selection(**filters)
     count = 0
-    buffers = _on_disk(config_path)
+    buffers = _on_disk(config_path, filters["route"])
     for one in buffers:
         with _readable(one):
             count += one.request(selection, "purge")
@@ -97,14 +90,22 @@ def _have_served(config_path: str, buffers: Sequence[BufferOnDisk], timeout_s: f
     """Wait until the process that delivers has done what was asked; where there is none, be that process meanwhile."""
     deadline = time.monotonic() + timeout_s
     tracker = None
-    try:
+    with ExitStack() as opened:
         while any(one.unserved() for one in buffers) and time.monotonic() < deadline:
             if tracker is None and any(one.deliverer() is None for one in buffers):
-                tracker = load_tracker(config_path)
-                tracker.open()
+                tracker = opened.enter_context(_deliverer(config_path, deadline))
             time.sleep(_POLL_S)
-    finally:
-        if tracker is not None:
+
+
+@contextmanager
+def _deliverer(config_path: str, deadline: float) -> Iterator[Tracker]:
+    """Be a process that delivers, until the end of the block; what it logs is shown, as the plugin logger delivers so."""
+    with logging_to(None):
+        tracker = load_tracker(config_path)
+        try:
+            tracker.open()
+            yield tracker
+        finally:
             tracker.close(max(deadline - time.monotonic(), 0.0))
 
 
@@ -131,12 +132,12 @@ def status(config_path: str, as_json: bool, interval_s: float) -> None:
     time.sleep(interval_s if any(before.values()) else 0.0)
     found = [(one, before[one.route], _status(one)) for one in on_disk]
     if as_json:
-        _print_json([_status_row(one, old, new, interval_s) for one, old, new in found])
+        print_json([_status_row(one, old, new, interval_s) for one, old, new in found])
         return
     for one, old, new in found:
-        click.echo(_in_words(one, _status_row(one, old, new, interval_s)))
+        click.echo(printable(_in_words(one, _status_row(one, old, new, interval_s)), keep_lines=True))
     for route in in_memory:
-        click.echo(f"{route}: in memory; only the process that has it can tell (Tracker.stats)")
+        click.echo(printable(f"{route}: in memory; only the process that has it can tell (Tracker.stats)"))
     if not on_disk and not in_memory:
         click.echo("the config names no buffer")
 
@@ -174,9 +175,9 @@ def _in_words(one: BufferOnDisk, row: dict[str, Any]) -> str:
         if deliverer is None
         else f"process {deliverer.get('pid', '?')} on {deliverer.get('host', '?')}"
     )
-    oldest = "" if row["oldest_s"] is None else f", the oldest for {row['oldest_s']} s"
+    rate = "" if row["events_per_second"] is None else f", {row['events_per_second']} events/s"
     lines = [
-        f"{one.route}: {row['pending']} pending ({row['pending_bytes']} bytes{oldest}), {row['events_per_second']} events/s",
+        f"{one.route}: {row['pending']} pending{_how_much(row)}{rate}",
         (
             f"  received {row['received']}, delivered {row['delivered']}, filtered {row['filtered']},"
             f" failed {row['failed']}, dead letters {row['letters']}"
@@ -192,12 +193,27 @@ def _in_words(one: BufferOnDisk, row: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _on_disk(config_path: str) -> list[BufferOnDisk]:
+def _how_much(row: dict[str, Any]) -> str:
+    """Tell the bytes and the age of what waits; not the bytes where all of it was tried, for only what no leaf has read is measured."""
+    size = [f"{row['pending_bytes']} bytes"] if row["pending_bytes"] or not row["pending"] else []
+    age = [] if row["oldest_s"] is None else [f"the oldest for {row['oldest_s']} s"]
+    return f" ({', '.join(size + age)})" if size or age else ""
+
+
+def _on_disk(config_path: str, route: str | None = None) -> list[BufferOnDisk]:
+    """Return the buffers on disk; refuse a route that is not below one of them, unless a dead letter remembers it."""
     found, in_memory = buffers_in(load_spec(config_path))
     if not found:
         where = "; those in memory end with their process" if in_memory else ""
         raise click.ClickException(f'{config_path} names no buffer with storage = "disk"{where}')
+    if route is not None:
+        letters = (letter.route for one in found for letter in _letters(one, Selection(route=route)))
+        check_route(route, [*(leaf for one in found for leaf in one.leaves), *letters])
     return found
+
+
+def _found(buffers: Sequence[BufferOnDisk], selection: Selection) -> list[tuple[Row, DeadLetter]]:
+    return [(row_of(letter, buffer=one.route), letter) for one in buffers for letter in _letters(one, selection)]
 
 
 def _letters(one: BufferOnDisk, selection: Selection) -> list[DeadLetter]:
@@ -211,21 +227,3 @@ def _readable(one: BufferOnDisk) -> Iterator[None]:
         yield
     except (OSError, sqlite3.Error) as error:
         raise click.ClickException(f"the buffer {one.route!r} in {one.folder} cannot be read: {error}") from error
-
-
-def _summary(one: BufferOnDisk, letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "buffer": one.route,
-        "number": letter.number,
-        "last_failed": letter.last_failed.isoformat(timespec="seconds"),
-        "first_failed": letter.first_failed.isoformat(timespec="seconds"),
-        "route": letter.route,
-        "id": letter.event.id,
-        "name": letter.event.name,
-        "attempts": letter.attempts,
-        "reason": letter.reason,
-    }
-
-
-def _print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())

@@ -8,13 +8,12 @@ from typing import Any, Final, TypeVar
 import click
 
 from eventtracking_cli.config import config_option
+from eventtracking_cli.output import json_option
 
 __all__ = ["json_option", "selecting"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
 def _read_age(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:

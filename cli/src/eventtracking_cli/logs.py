@@ -1,4 +1,7 @@
-"""Where the lines of standard-library loggers go while a command sends events: an application would decide, here we must."""
+"""Where the lines of standard-library loggers go while a command sends events: an application would decide, here we must.
+
+For the commands of plugins too: without it, the events that such a command sends to the plugin logger would be written nowhere.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Any
 
 import click
 from rich.console import Console
+
+from eventtracking_cli.output import printable
 
 __all__ = ["log_option", "logging_to"]
 
@@ -24,6 +29,14 @@ def log_option(command: Any) -> Any:
         help="Append what is logged (such as by the plugin logger) to FILE, instead of the standard error.",
     )
     return option(command)
+
+
+class _ForTerminal(logging.Formatter):
+    """Escapes what a terminal would obey: a reason, or a logged event, holds whatever was emitted."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Make the text of one record."""
+        return printable(super().format(record), keep_lines=True)
 
 
 class _ConsoleHandler(logging.Handler):
@@ -62,7 +75,10 @@ def logging_to(log_path: str | None, console: Console | None = None) -> Iterator
 def _handler(log_path: str | None, console: Console | None) -> logging.Handler:
     if log_path is not None:
         return _file_handler(log_path)
-    return logging.StreamHandler(sys.stderr) if console is None else _ConsoleHandler(console)
+    handler = logging.StreamHandler(sys.stderr) if console is None else _ConsoleHandler(console)
+    if sys.stderr.isatty():
+        handler.setFormatter(_ForTerminal())
+    return handler
 
 
 def _file_handler(log_path: str) -> logging.Handler:
