@@ -87,6 +87,35 @@ def test_a_silent_broker_costs_the_caller_nothing(
     assert tracker.stats()["w"] == Counts(received=2000, delivered=2000)
 
 
+@pytest.mark.soak
+def test_a_worker_leaves_a_silent_connection(on_redis: Scene, new_tcp_proxy: Callable[[int], TcpProxy]) -> None:
+    """Its connections to Redis go silent, as behind a firewall that has forgotten them: it is back within a minute."""
+    proxy = new_tcp_proxy(urlsplit(on_redis.broker_url).port or 0)
+    url = through(proxy, on_redis.broker_url)
+    config = {"backends": {"w": on_redis.router({"store": on_redis.record()}, broker_url=url)}}
+    tracker = on_redis.tracker(config)
+    on_redis.worker(on_redis.write(config))
+    tracker.emit("before")
+    wait_for(on_redis.stored)
+    proxy.hang()
+    tracker.emit("after")
+    wait_for(lambda: "after" in on_redis.ids(), 60)
+
+
+def test_a_probe_tells_whether_the_broker_is_there(scene: Scene, new_tcp_proxy: Callable[[int], TcpProxy]) -> None:
+    """With the broker up it is content, and with the broker down it raises an error that names it."""
+    proxy = new_tcp_proxy(urlsplit(scene.broker_url).port or 0)
+    url = through(proxy, scene.broker_url)
+    tracker = scene.tracker({"backends": {"w": scene.router({"store": scene.record()}, broker_url=url)}})
+    router = _router_of(tracker)
+    router.probe()
+    proxy.refuse()
+    with pytest.raises(PublishError, match=rf"127\.0\.0\.1:{proxy.port} cannot be reached: "):
+        router.probe()
+    proxy.let_pass()
+    router.probe()
+
+
 @pytest.mark.parametrize("trouble", ["black_hole", "hang", "refuse"])
 def test_publishing_ends_within_its_time(scene: Scene, new_tcp_proxy: Callable[[int], TcpProxy], trouble: str) -> None:
     """A broker that is silent or refuses makes `send` raise an error that names it, without the password, in time."""

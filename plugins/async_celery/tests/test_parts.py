@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 from celery_scenes import SITE
 
 from eventtracking import ConfigError, Counts, Event, Outcome, Rejected, Tracker
+from eventtracking.errors import DeliveryError
 from eventtracking.options import options_of
+from eventtracking_async_celery.apps import own_app
 from eventtracking_async_celery.backoff import Backoff
-from eventtracking_async_celery.batch import Batch, BatchFormatError
+from eventtracking_async_celery.batch import Batch, BatchFormatError, tried
 from eventtracking_async_celery.memory import MemoryBuffer
-from eventtracking_async_celery.publisher import PublishError
+from eventtracking_async_celery.options import url_problem
+from eventtracking_async_celery.publisher import PublishError, publisher_for
 from eventtracking_async_celery.registry import owners_in
 from eventtracking_async_celery.router import AsyncCeleryRouter
 from eventtracking_async_celery.startup import choose_app
@@ -42,6 +46,7 @@ def test_a_batch_comes_back_from_json(compression: Any) -> None:
         path="a/b",
         events=[EVENT],
         attempt=3,
+        lost=2,
         first_at=12.5,
         progress={EVENT.id: {"a/b/x": Outcome.PENDING, "a/b/y": Outcome.DELIVERED}},
         dead={EVENT.id: "bad"},
@@ -49,10 +54,29 @@ def test_a_batch_comes_back_from_json(compression: Any) -> None:
         died_at=13.5,
     )
     back = Batch.unpack(json.loads(json.dumps(batch.pack(compression))))
-    for name in ("tracker", "path", "attempt", "first_at", "progress", "dead", "leaf", "died_at"):
+    for name in ("tracker", "path", "attempt", "lost", "first_at", "progress", "dead", "leaf", "died_at"):
         assert getattr(back, name) == getattr(batch, name), name
     assert list(back.events) == [EVENT]
     assert back.pending_leaves() == {"a/b/x"}
+    assert back.tries == 5
+
+
+def test_a_batch_for_one_leaf_is_over_at_the_others() -> None:
+    """What is set apart for a leaf, or replayed there, is pending at it and the groups over it, and nowhere else."""
+    progress = {EVENT.id: {"w/g": Outcome.PENDING, "w/g/x": Outcome.PENDING, "w/g/y": Outcome.PENDING}}
+    batch = Batch(tracker="default", path="w", events=[EVENT], attempt=3, progress=progress).only_at("w/g/x", [EVENT])
+    assert (batch.leaf, batch.attempt) == ("w/g/x", 3)
+    assert batch.progress == {EVENT.id: {"w/g": Outcome.PENDING, "w/g/x": Outcome.PENDING, "w/g/y": Outcome.FILTERED}}
+
+
+def test_a_message_counts_attempts_without_being_read() -> None:
+    """A worker may have died of its events, so that the count grows beside them; one of before has none."""
+    message = Batch(tracker="default", path="w", events=[EVENT], attempt=1).pack("none")
+    del message["lost"]
+    later = tried(tried(message, lost=2), attempts=1)
+    assert (later["attempt"], later["lost"]) == (2, 2)
+    assert later["first_at"] > 0
+    assert later["body"] == message["body"]
 
 
 def test_a_batch_of_similar_events_is_small() -> None:
@@ -133,6 +157,60 @@ def test_wrong_options_are_named_without_the_url() -> None:
     assert "s3cret" not in problems_of({"broker_url": ["s3cret"]})
     text = problems_of({"visibility_timeout_s": 5})
     assert "backends.w.visibility_timeout_s: it belongs to `broker_url`" in text
+
+
+def test_no_queue_has_a_name_that_brokers_refuse() -> None:
+    """AMQP allows 255 bytes, and `.dead` is added."""
+    text = problems_of({"broker_url": "redis://h:1/1", "queue": "ü" * 126})
+    assert "backends.w.queue: found 252 bytes of UTF-8; expected at most 250, because '.dead' is added" in text
+    assert "backends.w.queue: expected text without lone surrogates" in problems_of({"queue": "\ud800"})
+
+
+def test_an_empty_url_is_none() -> None:
+    """It is what a shell makes of a variable that is not set; it does not mean a broker on this machine."""
+    text = problems_of({"broker_url": ""})
+    assert (
+        "backends.w.broker_url: it is empty; expected the URL of a broker, such as redis://host:6379/0 or amqp" in text
+    )
+    assert text.endswith("or leave it out to use the application's Celery app")
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "text"),
+    [
+        ("redis://h/0", "redis", "the driver is missing; pip install 'eventtracking-async-celery[redis]'"),
+        ("rediss://h/0", "redis", "the driver is missing; pip install 'eventtracking-async-celery[redis]'"),
+        (
+            "zookeeper://h",
+            "kazoo",
+            "The kazoo library is not installed; install what kombu needs for this transport",
+        ),
+    ],
+)
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch, url: str, module: str, text: str) -> None:
+    """The error says what to install; that is redis for Redis alone."""
+    monkeypatch.setitem(sys.modules, module, None)  # as where it is not installed
+    assert url_problem(url) == text
+
+
+def test_a_worker_gives_up_a_silent_redis() -> None:
+    """Every wait of a worker for Redis ends: longer than Redis itself waits, shorter than anybody would."""
+    options = own_app("redis://h:1/9", 300.0).conf.broker_transport_options
+    assert 5 < options["socket_timeout"] < 60
+    assert 5 < options["socket_connect_timeout"] < 60
+    assert 0 < options["health_check_interval"] < 25
+
+
+def test_what_workers_would_drop_is_not_published() -> None:
+    """An app that does not accept JSON is named, with its setting, and what to do."""
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    app.conf.accept_content = ["application/x-msgpack"]
+    with pytest.raises(DeliveryError) as caught:
+        publisher_for(app).send_task("q", {"format": 1})
+    assert str(caught.value) == (
+        "the Celery app 'shop' has accept_content = ['application/x-msgpack'], and batches are JSON, which its workers would drop: "
+        "add 'json' to its accept_content"
+    )
 
 
 def test_a_tracker_without_such_a_router_has_no_worker() -> None:
@@ -232,6 +310,35 @@ def test_eager_tasks_need_no_broker(tmp_path: Path) -> None:
         command, check=True, capture_output=True, text=True, timeout=60, cwd=tmp_path, env={"PYTHONPATH": str(SITE)}
     )
     assert done.stdout == "1 1 1\n"
+
+
+BROKEN = EAGER.replace(
+    "import eventtracking\n",
+    """
+import eventtracking
+from eventtracking_async_celery.delivery import Delivery
+
+run, left = Delivery.run, [2]
+
+def broken(self):
+    left[0] -= 1
+    if left[0] >= 0:
+        raise RuntimeError
+    run(self)
+
+Delivery.run = broken
+""",
+)
+
+
+def test_what_nobody_thought_of_costs_an_attempt(tmp_path: Path) -> None:
+    """An error of the worker itself does not bring the same batch back at once, for ever: it is tried later, as a failed one is."""
+    command = [sys.executable, "-W", "error", "-c", BROKEN]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=60, cwd=tmp_path, env={"PYTHONPATH": str(SITE)}
+    )
+    assert done.stdout == "1 1 1\n"
+    assert done.stderr.count("and is tried again later") == 2
 
 
 OTHER_BROKER = """

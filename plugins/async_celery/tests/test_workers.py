@@ -6,29 +6,58 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from celery_scenes import SITE, Scene, wait_for
 from click.testing import CliRunner
+from kombu import Connection, Queue
 
-from eventtracking_async_celery.commands import dead_letters
+from eventtracking import Event
+from eventtracking.tracker import register_tracker
+from eventtracking_async_celery.batch import Batch
+from eventtracking_async_celery.commands import dead_letters, worker
+from eventtracking_async_celery.registry import owners_in
+from eventtracking_async_celery.router import AsyncCeleryRouter
 
+EVENT = Event(name="e", timestamp=datetime(2024, 1, 2, tzinfo=timezone.utc), context={}, data={})
 PASSWORD = "s3cretPassw0rd"
 
 
 def test_the_command_line_starts_a_worker(scene: Scene) -> None:
-    """`eventtracking worker -c CONFIG` reads the queues of the config's routers."""
-    config = {"backends": {"w": scene.router({"store": scene.record()})}}
-    file = scene.write(config)
-    tracker = scene.tracker(config)
+    """`eventtracking worker -c CONFIG` reads the queues of the config's routers on its broker; Celery's short options stay Celery's."""
+    router = scene.router({"store": scene.record()})
+    of_the_application = {"plugin": "async_celery", "backends": {"store": scene.record()}}
+    file = scene.write({"backends": {"w": router, "x": of_the_application}})
+    tracker = scene.tracker({"backends": {"w": router}})
     tracker.emit("e1")
     assert tracker.flush(10)
     command = [sys.executable, "-m", "eventtracking_cli", "worker", "-c", str(file)]
-    scene.start([*command, "--concurrency", "1", "--loglevel", "INFO", "--without-mingle"], None)
+    scene.start([*command, "--concurrency", "1", "-lcritical", "--without-mingle"], None, wait=False)
     wait_for(scene.stored)
     assert scene.ids() == ["e1"]
+
+
+def application(scene: Scene, **changes: Any) -> Path:
+    """Write the settings of an application whose trackers have a route each, without `broker_url`."""
+    queues = [scene.queue, f"{scene.queue}b"]
+    node = {"plugin": "async_celery", "publish_timeout_s": 2.0}
+    stores = {"one": scene.record("one"), "two": scene.record("two")}
+    trackers = {
+        name: {"backends": {"w": {**node, "queue": queue, "backends": {"store": store}}}}
+        for name, queue, store in zip(("default", "second"), queues, stores.values(), strict=True)
+    }
+    options = {"visibility_timeout": 5} if scene.is_redis else {}
+    settings = {"broker_url": scene.broker_url, "transport_options": options, **trackers}
+    return scene.write({**settings, **changes})
+
+
+def run_in_application(script: str, file: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(SITE), "EVENTTRACKING_CONFIG": str(file)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=env, timeout=60)
 
 
 EMIT = """
@@ -44,24 +73,77 @@ assert application.second.flush(10)
 
 def test_an_application_with_its_own_app_and_two_trackers(scene: Scene) -> None:
     """Without `broker_url` the application's app is used; each tracker's events arrive at its own tree, those of tasks too."""
-    queues = [scene.queue, f"{scene.queue}b"]
-    node = {"plugin": "async_celery", "publish_timeout_s": 2.0}
-    default = {"backends": {"w": {**node, "queue": queues[0], "backends": {"store": scene.record("one")}}}}
-    second = {"backends": {"w": {**node, "queue": queues[1], "backends": {"store": scene.record("two")}}}}
-    settings = {
-        "broker_url": scene.broker_url,
-        "transport_options": {"visibility_timeout": 5} if scene.is_redis else {},
-        "default": default,
-        "second": second,
-    }
-    file = scene.write(settings)
-    env = {**os.environ, "PYTHONPATH": str(SITE), "EVENTTRACKING_CONFIG": str(file)}
-    subprocess.run([sys.executable, "-c", EMIT], check=True, env=env, timeout=60)
-    scene.worker(file, "-Q", ",".join([*queues, "celery"]), app="celery_application")
+    file = application(scene)
+    run_in_application(EMIT, file)
+    scene.worker(file, "-Q", f"{scene.queue},{scene.queue}b,celery", app="celery_application")
     wait_for(lambda: len(scene.stored("one")) == 2 and scene.stored("two"))
     assert scene.ids("one") == ["first", "from a task"]
     assert scene.ids("two") == ["second"]
     assert {"task": "'from a task'"} in [event["context"] for event in scene.stored("one")]
+
+
+EMIT_AND_KEEP = """
+import celery_application
+import eventtracking
+from eventtracking_async_celery.registry import owners_in
+
+tracker = eventtracking.tracker.get_tracker()
+eventtracking.tracker.emit("first")
+assert tracker.flush(10)
+owners_in(tracker)[0].post().send_again({"format": 99}, 0.0)
+"""
+
+
+def test_an_applications_routes_lead_no_batch_astray(scene: Scene) -> None:
+    """A queue with a topic exchange and a routing key of its own, routes for all tasks, transient messages: a batch comes and stays where it belongs."""
+    celery = {"queue": "celery", "exchange": "celery", "routing_key": "celery"}
+    conf = {"task_routes": {"*": celery}, "task_default_delivery_mode": "transient"}
+    file = application(scene, conf=conf, topic_queues=[scene.queue])
+    run_in_application(EMIT_AND_KEEP, file)
+    with Connection(scene.broker_url) as connection:
+        queue = Queue(scene.queue)(connection)
+        message = queue.get()
+        assert message.properties["delivery_mode"] == 2
+        message.requeue()
+        worker = scene.worker(file, "-Q", scene.queue, app="celery_application")
+        wait_for(lambda: scene.ids("one") == ["first"] and worker.output().count("succeeded") >= 2)
+        assert "stays on the broker: the batch has format 99" in worker.output()
+        worker.stop()
+        assert queue.queue_declare(passive=True).message_count == 1
+        if scene.is_redis:
+            assert connection.default_channel.client.hlen(f"eventtracking.{scene.queue}.copies") == 1
+
+
+def test_an_application_that_refuses_json_is_told_so(on_redis: Scene) -> None:
+    """Its workers would drop every batch, and print it: so events wait, with the reason, and a worker says it, too."""
+    file = application(on_redis, conf={"accept_content": ["application/x-msgpack"]})
+    refused = (
+        "the Celery app 'application' has accept_content = ['application/x-msgpack'], and batches are JSON, which its workers would "
+        "drop: add 'json' to its accept_content"
+    )
+    run_in_application(EMIT_REFUSED, file)
+    worker = on_redis.worker(file, "-Q", on_redis.queue, app="celery_application")
+    wait_for(lambda: f"this worker delivers no events: {refused}" in worker.output())
+
+
+EMIT_REFUSED = """
+import celery_application
+import eventtracking
+from eventtracking.errors import DeliveryError
+from eventtracking_async_celery.registry import owners_in
+
+tracker = eventtracking.tracker.get_tracker()
+eventtracking.tracker.emit("first")
+assert not tracker.flush(0.2)
+assert tracker.stats()["w"].pending == 1
+try:
+    owners_in(tracker)[0].post().send_again({"format": 99}, 0.0)
+except DeliveryError as error:
+    assert "add 'json' to its accept_content" in str(error)
+else:
+    raise AssertionError
+tracker.close(0.1)
+"""
 
 
 def test_routers_below_routers(on_redis: Scene) -> None:
@@ -98,9 +180,8 @@ def test_no_secret_leaves_the_config(new_scene: Any, new_redis_server: Any) -> N
         wait_for(scene.stored)
         wait_for(lambda: client.llen(f"{scene.queue}.dead"))
         seen += [client.lrange(f"{scene.queue}.dead", 0, -1), worker.output(), repr(tracker.stats())]
-    from eventtracking_async_celery.registry import owners_in
-
     (router,) = owners_in(tracker)
+    assert isinstance(router, AsyncCeleryRouter)
     seen += [repr(router), repr(router.app.conf.broker_transport_options), repr(router.post())]
     server.stop()
     with pytest.raises(Exception, match="did not confirm") as caught:
@@ -124,6 +205,35 @@ def test_no_event_stands_in_the_workers_log(on_redis: Scene) -> None:
     worker = on_redis.worker(on_redis.write(config), "--loglevel=DEBUG")
     wait_for(lambda: "became dead letters at 'w/store': given up after 2 attempts: OSError" in worker.output())
     assert "Curie" not in worker.output()
+
+
+def test_a_worker_does_not_detach() -> None:
+    """Celery would start another worker, which has lost the config: the command says so, and what to do."""
+    done = CliRunner().invoke(worker, ["-lcritical", "--detach"])
+    assert done.exit_code == 2
+    assert (
+        "a worker cannot detach itself: Celery would start it anew without the config; leave --detach out"
+        in done.output
+    )
+
+
+def test_each_tracker_has_its_own_dead_letters(on_redis: Scene) -> None:
+    """Two trackers with the same path and queue neither list, replay nor purge each other's."""
+    config = {"backends": {"w": on_redis.router({"store": on_redis.record()})}}
+    first, second = on_redis.tracker(config), on_redis.tracker(config)
+    register_tracker(second, f"second{on_redis.queue}")
+    (router,), (other,) = owners_in(first), owners_in(second)
+    assert isinstance(router, AsyncCeleryRouter)
+    assert isinstance(other, AsyncCeleryRouter)
+    name = f"second{on_redis.queue}"
+    letter = Batch(tracker=name, path="w", events=[EVENT], dead={EVENT.id: "bad"}, leaf="w/store", died_at=1.0)
+    other.post().bury(letter)
+    assert (router.dead_letters(), router.replay(), router.purge()) == ([], 0, 0)
+    assert [each.reason for each in other.dead_letters()] == ["bad"]
+    listed = ["list", "-c", str(on_redis.write(config))]
+    assert CliRunner().invoke(dead_letters, listed).output == ""
+    assert CliRunner().invoke(dead_letters, [*listed, "--tracker", name]).output.endswith("bad\n")
+    assert other.purge() == 1
 
 
 def test_dead_letters_by_the_command_line(on_redis: Scene) -> None:

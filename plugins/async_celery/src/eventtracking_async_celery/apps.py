@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from celery import Celery, _state
+from celery.bootsteps import StartStopStep
 from kombu import Connection
 
 from eventtracking.errors import DeliveryError
@@ -15,7 +16,41 @@ CELERY_DEFAULT_VISIBILITY_S: Final = 3600.0
 _MIN_SWEEP_S: Final = 1.0
 _MAX_SWEEP_S: Final = 10.0
 
+_SOCKET_TIMEOUT_S: Final = 15.0
+"""How long Redis may take to answer a worker. It waits a second itself for the next message, and a big save may stop it for some."""
+_CONNECT_TIMEOUT_S: Final = 10.0
+_HEALTH_CHECK_S: Final = 10
+"""How often kombu looks whether the connection on which a worker waits for messages still answers."""
+_PULSE_S: Final = 0.2
+
 _own: dict[str, OwnApp] = {}
+
+
+class Pulse(StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """A step of a worker that wakes its event loop now and then.
+
+    A worker raises its prefetch count by one for each batch that waits in it. Celery tells RabbitMQ so at the next turn of the loop; but
+    where the broker's answer to the last change came together with a further waiting batch (seen with Celery 5.7), the loop sleeps
+    until something else happens, with no room for new batches meanwhile.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    _entry: Any = None
+
+    def start(self, parent: Any) -> None:
+        """Start anew with each connection; Celery clears the timers of a lost one."""
+        self.stop(parent)
+        self._entry = parent.timer.call_repeatedly(_PULSE_S, _nothing)
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery gives it
+        """End it."""
+        if self._entry is not None:
+            self._entry.cancel()
+
+
+def _nothing() -> None:
+    """Do what a turn of the event loop does by itself."""
 
 
 class OwnApp(Celery):  # type: ignore[misc]  # Celery has no types
@@ -29,6 +64,7 @@ class OwnApp(Celery):  # type: ignore[misc]  # Celery has no types
         self._own_broker_url = broker_url
         super().__init__("eventtracking", broker=broker_url, set_as_current=False)
         self.conf.update(_SETTINGS)
+        self.steps["consumer"].add(Pulse)
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Connection:  # noqa: ARG002 - there is but one
         """Return a connection to its broker."""
@@ -104,8 +140,13 @@ _SETTINGS: Final[dict[str, Any]] = {
     "task_reject_on_worker_lost": True,
     "task_serializer": "json",
     "worker_cancel_long_running_tasks_on_connection_loss": False,
-    "worker_eta_task_limit": 1_000,  # batches that wait to be tried again do so in the memory of a worker
-    "worker_prefetch_multiplier": 1,  # a batch that waits in one worker could be delivered by another
+    # Batches that wait to be tried again do so in the memory of a worker. With so many it takes nothing new before one is due. A
+    # batch of 500 events is a text of 10 to 70 kB, so that this is 350 MB at most.
+    "worker_eta_task_limit": 5_000,
+    # With 1, a waiting batch takes the only free place until RabbitMQ has heard of it, and new batches wait behind: behind
+    # 200 for half a minute and more; with 8, behind 1,000 for two seconds, and no less with 16. More would be unfair: a batch that is held by one
+    # worker, behind seven others, could be delivered by another one.
+    "worker_prefetch_multiplier": 8,
     "worker_send_task_events": False,
 }
 
@@ -127,4 +168,8 @@ def _transport_options(driver: str, visibility_timeout_s: float) -> dict[str, An
         "unacked_restore_interval": min(max(visibility_timeout_s / 4, _MIN_SWEEP_S), _MAX_SWEEP_S),
         "unacked_restore_throttle": 1,
         "socket_keepalive": True,
+        # Without these, a worker whose connection has gone silent waits for ever.
+        "socket_timeout": _SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "health_check_interval": _HEALTH_CHECK_S,
     }

@@ -8,6 +8,7 @@ is pickled, and there is no place for a config or a credential.
 from __future__ import annotations
 
 import base64
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
@@ -21,7 +22,7 @@ from eventtracking.errors import EventTrackingError
 from eventtracking.protocols import Progress
 from eventtracking_buffer import codec
 
-__all__ = ["FORMAT", "Batch", "BatchFormatError", "Compression", "Verdicts"]
+__all__ = ["FORMAT", "Batch", "BatchFormatError", "Compression", "Verdicts", "is_readable", "tried"]
 
 FORMAT: Final = 1
 """Grows when an older worker could not read the rest."""
@@ -64,6 +65,8 @@ class Batch:
     events: Sequence[Event]
     attempt: int = 0
     """How often it was tried before."""
+    lost: int = 0
+    """How often, besides, a worker began it and was gone before it came to an end."""
     first_at: float = 0.0
     """When it was tried first, in seconds since 1970; 0 if it never was."""
     progress: Progress = attrs.field(factory=dict)
@@ -75,6 +78,11 @@ class Batch:
     died_at: float = 0.0
     """For dead letters: when, in seconds since 1970."""
 
+    @property
+    def tries(self) -> int:
+        """How often it was begun before."""
+        return self.attempt + self.lost
+
     def pending_leaves(self) -> set[str]:
         """Where some of its events have been tried without success."""
         known = {path for outcomes in self.progress.values() for path, o in outcomes.items() if o is Outcome.PENDING}
@@ -84,6 +92,15 @@ class Batch:
     def _groups(paths: set[str]) -> set[str]:
         """Those of some paths that others lie below: a group stands in the progress too."""
         return {path for path in paths if any(other.startswith(f"{path}/") for other in paths)}
+
+    def only_at(self, leaf: str, events: Sequence[Event]) -> Batch:
+        """Return some of its events as a batch that is pending at one leaf, and over at the others, which it reached or not on its own."""
+        return attrs.evolve(
+            self,
+            events=events,
+            progress={event.id: _only_at(leaf, self.progress.get(event.id, {})) for event in events},
+            leaf=leaf,
+        )
 
     def pack(self, compression: Compression) -> dict[str, Any]:
         """Turn it into a message."""
@@ -97,6 +114,7 @@ class Batch:
             "path": self.path,
             "count": len(self.events),
             "attempt": self.attempt,
+            "lost": self.lost,
             "first_at": self.first_at,
             "leaf": self.leaf,
             "died_at": self.died_at,
@@ -111,7 +129,7 @@ class Batch:
         Raises:
             BatchFormatError: If it, or an event in it, has another format, or is damaged.
         """
-        if not isinstance(message, Mapping) or message.get("format") != FORMAT:
+        if not is_readable(message):
             raise BatchFormatError(_shown(message))
         try:
             return cls._read(message)
@@ -131,12 +149,34 @@ class Batch:
             path=message["path"],
             events=[codec.decode(event) for event in events],
             attempt=message["attempt"],
+            lost=message.get("lost", 0),
             first_at=message["first_at"],
             progress={key: {path: Outcome(o) for path, o in known.items()} for key, known in progress.items()},
             dead=dead,
             leaf=message["leaf"],
             died_at=message["died_at"],
         )
+
+
+def _only_at(leaf: str, known: Mapping[str, Outcome]) -> dict[str, Outcome]:
+    over = {path: Outcome.FILTERED if outcome is Outcome.PENDING else outcome for path, outcome in known.items()}
+    groups = {path: Outcome.PENDING for path in over if leaf.startswith(f"{path}/")}
+    return {**over, **groups, leaf: Outcome.PENDING}
+
+
+def is_readable(message: Any) -> bool:
+    """Whether a message says that it has the format of this version."""
+    return isinstance(message, Mapping) and message.get("format") == FORMAT
+
+
+def tried(message: Mapping[str, Any], attempts: int = 0, lost: int = 0) -> dict[str, Any]:
+    """Return a message as it is after further attempts, without a look at its events, on which a worker may have died."""
+    return {
+        **message,
+        "attempt": message.get("attempt", 0) + attempts,
+        "lost": message.get("lost", 0) + lost,
+        "first_at": message.get("first_at") or time.time(),
+    }
 
 
 def _shown(message: Any) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 
 from eventtracking.errors import ConfigError, DeliveryError
+from eventtracking.tracker import DEFAULT_NAME, register_tracker
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 from eventtracking_buffer.selecting import json_option, selecting
 from eventtracking_cli.config import ConfigFailure, config_option, load_config, load_tracker
@@ -18,7 +19,25 @@ from eventtracking_cli.config import ConfigFailure, config_option, load_config, 
 __all__ = ["dead_letters", "worker"]
 
 
-@click.command("worker", context_settings={"ignore_unknown_options": True})
+_SHIELD: Final = "\0"
+"""Before an option that is Celery's: no argument of a command begins with it."""
+_DETACHING: Final = frozenset({"-D", "--detach"})
+
+
+class _WorkerCommand(click.Command):
+    """Keeps click from finding an option of ours, `-c` or `-q`, within one of Celery's, such as `-lcritical`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the options apart."""
+        own = {option[:2] for parameter in self.params for option in parameter.opts}
+        return super().parse_args(ctx, [arg if arg[:2] in own else _shielded(arg) for arg in args])
+
+
+def _shielded(arg: str) -> str:
+    return f"{_SHIELD}{arg}" if len(arg) > 2 and arg.startswith("-") else arg
+
+
+@click.command("worker", cls=_WorkerCommand, context_settings={"ignore_unknown_options": True})
 @config_option
 @click.option("--route", metavar="PATH", help="The async_celery router to work for, if they have several brokers.")
 @click.option("-q", "--queue", "queues", metavar="NAME", multiple=True, help="Read only this queue; may be repeated.")
@@ -28,12 +47,18 @@ def worker(config_path: str, route: str | None, queues: tuple[str, ...], celery_
 
     Further options go to `celery worker`: --concurrency 4 --pool prefork --loglevel info.
     """
+    passed_on = [option.removeprefix(_SHIELD) for option in celery_options]
+    if not _DETACHING.isdisjoint(passed_on):
+        raise click.UsageError(
+            "a worker cannot detach itself: Celery would start it anew without the config; leave --detach out, and let "
+            "the init system, or `nohup ... &`, keep it in the background"
+        )
     load_config(config_path)
     app = _load_app(config_path, route)
     chosen = ["--queues", ",".join(queues)] if queues else []
     # Two workers of one name, on one broker, shut each other out; Celery's own default is the same for all of a machine.
     name = ["--hostname", f"eventtracking-{os.getpid()}@%h"]
-    sys.exit(app.worker_main(["worker", *name, *chosen, *celery_options]) or 0)
+    sys.exit(app.worker_main(["worker", *name, *chosen, *passed_on]) or 0)
 
 
 def _load_app(config_path: str, route: str | None) -> Any:
@@ -65,12 +90,22 @@ def dead_letters() -> None:
     """List, show, replay or purge what workers could not deliver."""
 
 
+_tracker_option = click.option(
+    "--tracker",
+    metavar="NAME",
+    default=DEFAULT_NAME,
+    show_default=True,
+    help="Under which name the application registers the tracker of this config.",
+)
+
+
 @dead_letters.command("list")
 @selecting
+@_tracker_option
 @json_option
-def list_letters(config_path: str, as_json: bool, **filters: Any) -> None:
+def list_letters(config_path: str, tracker: str, as_json: bool, **filters: Any) -> None:
     """Print a line for each: number, when, where, event id, name, attempts, reason."""
-    found = [_summary(letter) for letter in _letters(config_path, Selection(**filters))]
+    found = [_summary(letter) for letter in _letters(config_path, tracker, Selection(**filters))]
     if as_json:
         _print_json(found)
         return
@@ -80,11 +115,12 @@ def list_letters(config_path: str, as_json: bool, **filters: Any) -> None:
 
 @dead_letters.command("show")
 @config_option
+@_tracker_option
 @click.argument("which", metavar="NUMBER|EVENT_ID")
-def show(config_path: str, which: str) -> None:
+def show(config_path: str, tracker: str, which: str) -> None:
     """Print a dead letter whole, with its event, as JSON. It may hold personal data."""
     chosen = Selection(numbers=frozenset([int(which)])) if which.isdigit() else Selection(event_id=which)
-    found = _letters(config_path, chosen)
+    found = _letters(config_path, tracker, chosen)
     if not found:
         raise click.ClickException(
             f"there is no dead letter {which!r}; `eventtracking celery-dead-letters list` shows them"
@@ -93,8 +129,8 @@ def show(config_path: str, which: str) -> None:
         _print_json({**_summary(letter), "event": msgspec.json.decode(letter.event.to_json())})
 
 
-def _letters(config_path: str, selection: Selection) -> list[DeadLetter]:
-    return [letter for router in _routers(config_path) for letter in router.dead_letters(selection)]
+def _letters(config_path: str, tracker: str, selection: Selection) -> list[DeadLetter]:
+    return [letter for router in _routers(config_path, tracker) for letter in router.dead_letters(selection)]
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:
@@ -116,26 +152,35 @@ def _print_json(value: Any) -> None:
 
 @dead_letters.command("replay")
 @selecting
-def replay(config_path: str, **filters: Any) -> None:
+@_tracker_option
+def replay(config_path: str, tracker: str, **filters: Any) -> None:
     """Send dead letters to the workers again."""
-    count = sum(router.replay(Selection(**filters)) for router in _routers(config_path))
+    count = sum(router.replay(Selection(**filters)) for router in _routers(config_path, tracker))
     click.echo(f"{count} events go to the workers again")
 
 
 @dead_letters.command("purge")
 @selecting
+@_tracker_option
 @click.confirmation_option(prompt="Delete them for good?")
-def purge(config_path: str, **filters: Any) -> None:
+def purge(config_path: str, tracker: str, **filters: Any) -> None:
     """Delete dead letters for good."""
-    count = sum(router.purge(Selection(**filters)) for router in _routers(config_path))
+    count = sum(router.purge(Selection(**filters)) for router in _routers(config_path, tracker))
     click.echo(f"{count} dead letters are deleted")
 
 
-def _routers(config_path: str) -> Iterator[Any]:
-    """The routers of a config, one after the other; what the broker refuses ends the command."""
+def _routers(config_path: str, name: str) -> Iterator[Any]:
+    """The routers of a config, one after the other; what the broker refuses ends the command.
+
+    Args:
+        config_path: The file.
+        name: That of the tracker, in the application, whose dead letters are meant.
+    """
     from eventtracking_async_celery.registry import owners_in
 
     with load_tracker(config_path) as tracker:
+        if name != DEFAULT_NAME:
+            register_tracker(tracker, name)
         found = owners_in(tracker)
         if not found:
             raise click.ClickException(f"{config_path} names no async_celery router")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -11,7 +11,6 @@ import attrs
 from kombu import Exchange, Message, Queue
 
 from eventtracking import Event
-from eventtracking.counts import Outcome
 from eventtracking_async_celery.batch import Batch, BatchFormatError
 from eventtracking_async_celery.post import DEAD_SUFFIX, Post
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
@@ -31,10 +30,12 @@ class DeadLetters:
 
     Args:
         post: The way to the queue.
-        path: The path of the router; letters of other routers on the same queue stay as they are.
+        tracker: The name of the tracker.
+        path: The path of the router; letters of other trackers and routers on the same queue stay as they are.
     """
 
     post: Post
+    tracker: str
     path: str
 
     def select(self, selection: Selection) -> list[DeadLetter]:
@@ -102,7 +103,7 @@ class DeadLetters:
                 batch = Batch.unpack(message.payload)
             except BatchFormatError:  # a later version's: it stays
                 continue
-            if batch.path == self.path:
+            if (batch.tracker, batch.path) == (self.tracker, self.path):
                 held[message] = batch
 
 
@@ -113,7 +114,7 @@ def _letters(batch: Batch) -> Iterator[DeadLetter]:
             route=batch.leaf,
             event=event,
             reason=batch.dead.get(event.id, "unknown"),
-            attempts=batch.attempt,
+            attempts=batch.tries,
             first_at=batch.first_at,
             last_at=batch.died_at,
         )
@@ -130,12 +131,5 @@ def _part(batch: Batch, events: list[Event]) -> Batch:
 
 
 def _revived(batch: Batch) -> Batch:
-    """A batch that is pending at the leaf where it died, and over at the others, which it has reached or not on its own."""
-    progress = {event.id: _progress(batch.progress.get(event.id, {}), batch.leaf) for event in batch.events}
-    return attrs.evolve(batch, attempt=0, first_at=0.0, progress=progress, dead={}, died_at=0.0)
-
-
-def _progress(known: Mapping[str, Outcome], leaf: str) -> dict[str, Outcome]:
-    over = {path: Outcome.FILTERED if outcome is Outcome.PENDING else outcome for path, outcome in known.items()}
-    groups = {path: Outcome.PENDING for path in over if leaf.startswith(f"{path}/")}
-    return {**over, **groups, leaf: Outcome.PENDING}
+    """A batch for the leaf where it died, as if it had never been tried."""
+    return attrs.evolve(batch.only_at(batch.leaf, batch.events), attempt=0, lost=0, first_at=0.0, dead={}, died_at=0.0)

@@ -14,6 +14,7 @@ from celery import Celery
 from kombu import Connection, Exchange, Producer, Queue
 
 from eventtracking.errors import DeliveryError
+from eventtracking_async_celery.content import check_content
 from eventtracking_async_celery.spares import Spares, spare_time_s
 
 __all__ = ["TASK_NAME", "PublishError", "Publisher", "publisher_for"]
@@ -21,6 +22,8 @@ __all__ = ["TASK_NAME", "PublishError", "Publisher", "publisher_for"]
 TASK_NAME: Final = "eventtracking.deliver"
 
 _DEFAULT_TIMEOUT_S: Final = 5.0
+_PERSISTENT: Final = 2
+"""Said each time, because an application's task_default_delivery_mode may say otherwise."""
 
 _inherited: list[Any] = []
 """What a parent process opened: never used here, never closed, and kept from the garbage collector, which would close it."""
@@ -90,6 +93,9 @@ class Publisher:
     ) -> None:
         """Publish a batch as a task.
 
+        It goes straight to the queue, and says its name: the application's routes could lead elsewhere, and a routing key of its
+        own tells a worker nothing. The queue is declared as the application's settings say.
+
         Args:
             queue: The name of the queue.
             message: What `Batch.pack` made.
@@ -99,7 +105,9 @@ class Publisher:
 
         Raises:
             PublishError: If the broker did not confirm it.
+            DeliveryError: If the app's workers would drop it.
         """
+        check_content(self.app)
         if self.app.conf.task_always_eager:
             self._run_here(queue, message)
             return
@@ -111,11 +119,14 @@ class Publisher:
                 Spares(queue).keep(producer.channel.client, name, message, within_s)
             self.app.send_task(
                 TASK_NAME,
-                kwargs={"batch": message},
+                kwargs={"batch": message, "queue": queue},
                 kwargsrepr=f"<{message.get('count', '?')} events>",  # shown in logs and headers, where no event belongs
                 argsrepr="",
                 task_id=name,
                 queue=queue,
+                exchange="",
+                routing_key=queue,
+                delivery_mode=_PERSISTENT,
                 countdown=delay_s or None,
                 producer=producer,
                 serializer="json",
@@ -130,15 +141,33 @@ class Publisher:
 
     def _run_here(self, queue: str, message: dict[str, Any]) -> None:
         """Do the task at once, as the application's tests want it."""
-        result = self.app.tasks[TASK_NAME].apply(kwargs={"batch": message}, routing_key=queue)
+        result = self.app.tasks[TASK_NAME].apply(kwargs={"batch": message, "queue": queue})
         if result.state != "SUCCESS":
             raise PublishError("of an app with task_always_eager", queue, result.state)
 
-    def begin(self, queue: str, task_id: str) -> None:
-        """Note that a worker has a task now, so that its spare copy is not sent again; if the broker is there."""
+    def begin(self, queue: str, task_id: str, redelivered: bool) -> int:
+        """Note that a worker has a task now, so that its spare copy is not sent again; if the broker is there.
+
+        Args:
+            queue: The name of the queue.
+            task_id: The task's id.
+            redelivered: Whether the broker says that a worker had it before.
+
+        Returns:
+            How often a worker has begun it and never come to an end. Redis counts that. Of other brokers only `redelivered` is known,
+            which is true as well for what a worker had fetched and not begun.
+        """
+        if not self.keeps_spares:
+            return int(redelivered)
+        with suppress(PublishError), self.channel() as channel:
+            return Spares(queue).begin(channel.client, task_id, spare_time_s(self.app)) - 1
+        return 0
+
+    def give_back(self, queue: str, task_id: str) -> None:
+        """Note that a worker gives a task back in order, so that it does not count as lost; if the broker is there."""
         if self.keeps_spares:
             with suppress(PublishError), self.channel() as channel:
-                Spares(queue).put_off(channel.client, task_id, spare_time_s(self.app))
+                Spares(queue).give_back(channel.client, task_id)
 
     def finish(self, queue: str, task_id: str) -> None:
         """Drop the spare copy of a task that is done; if the broker is away, the batch comes a second time."""
@@ -162,7 +191,7 @@ class Publisher:
                 declare=[declared],
                 serializer="json",
                 retry=False,
-                delivery_mode=2,
+                delivery_mode=_PERSISTENT,
                 **self._delivery_options(),
             )
 
@@ -224,6 +253,21 @@ class Publisher:
             with self._kept_if_sound(connection):
                 yield connection.default_channel
         except connection.connection_errors + connection.channel_errors as error:
+            raise self._failure("", error) from error
+
+    def probe(self) -> None:
+        """See that a new connection can be made, and that what is published would be taken.
+
+        Raises:
+            PublishError: If the broker cannot be reached.
+            DeliveryError: If the app's workers would drop batches.
+        """
+        check_content(self.app)
+        try:
+            connection = self._connect()
+            with self._kept_if_sound(connection):
+                connection.default_channel  # noqa: B018 - Redis is connected by the first channel
+        except Exception as error:
             raise self._failure("", error) from error
 
     def _connect(self) -> Connection:

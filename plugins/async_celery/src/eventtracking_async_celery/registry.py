@@ -7,12 +7,13 @@ from typing import Any, Protocol
 
 from celery import Celery
 
+from eventtracking.errors import DeliveryError
 from eventtracking.protocols import Downstream
 from eventtracking.tracker import Tracker
 from eventtracking_async_celery.backoff import Backoff
 from eventtracking_async_celery.post import Post
 
-__all__ = ["Owner", "add", "owner_of", "owners", "owners_in"]
+__all__ = ["Owner", "add", "is_of", "owner_of", "owners", "owners_in", "owners_of"]
 
 _owners: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -63,6 +64,19 @@ def owners() -> list[Owner]:
 def owners_in(tracker: Tracker) -> list[Owner]:
     """Return the routers of this plugin in one tracker's tree, by their paths."""
     return sorted((owner for owner in owners() if _is_in(tracker, owner)), key=lambda owner: owner.path)
+
+
+def is_of(owner: Owner, app: Celery) -> bool:
+    """Whether a router publishes by an app. One that means the application's app has none in a worker without the application."""
+    try:
+        return owner.app is app
+    except DeliveryError:
+        return False
+
+
+def owners_of(app: Celery) -> list[Owner]:
+    """Return the routers of this plugin that publish by an app."""
+    return [owner for owner in owners() if is_of(owner, app)]
 
 
 def _is_in(tracker: Tracker, owner: Owner) -> bool:

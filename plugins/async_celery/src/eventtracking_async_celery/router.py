@@ -15,15 +15,17 @@ from eventtracking.counts import Counts
 from eventtracking.errors import DeliveryError, OptionsError
 from eventtracking.protocols import Downstream
 from eventtracking.tracker import DEFAULT_NAME, registered_trackers
+from eventtracking_async_celery import readiness as _readiness  # noqa: F401 - speaks in workers, by a signal of Celery's
 from eventtracking_async_celery import registry
 from eventtracking_async_celery import shutdown as _shutdown  # noqa: F401 - works in pools, by a signal of Celery's
 from eventtracking_async_celery import sweeper as _sweeper  # noqa: F401 - starts in workers, by a signal of Celery's
 from eventtracking_async_celery import task as _task  # noqa: F401 - registers the task with every app of the process
-from eventtracking_async_celery.apps import application_app, driver_of, own_app, visibility_timeout_of
+from eventtracking_async_celery.apps import application_app, own_app, visibility_timeout_of
 from eventtracking_async_celery.backoff import Backoff
 from eventtracking_async_celery.batch import Batch, Compression
 from eventtracking_async_celery.dead_letters import DeadLetters
 from eventtracking_async_celery.memory import MemoryBuffer
+from eventtracking_async_celery.options import queue_problem, url_problem
 from eventtracking_async_celery.post import Post
 from eventtracking_async_celery.publisher import publisher_for
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
@@ -110,23 +112,18 @@ class AsyncCeleryRouter:
     _tracker_name: str | None = attrs.field(init=False, repr=False, default=None)
 
     def __attrs_post_init__(self) -> None:
+        problems = self._problems()
+        if problems:
+            raise OptionsError(problems)
+
+    def _problems(self) -> dict[str, str]:
+        found = {"queue": queue_problem(self.queue)}
         if self.broker_url is not None:
-            self._check_broker_url(self.broker_url)
+            found["broker_url"] = url_problem(self.broker_url)
         elif self.visibility_timeout_s is not None:
             text = "it belongs to `broker_url`; the application's app has its own, in `broker_transport_options`"
-            raise OptionsError({"visibility_timeout_s": text})
-
-    def _check_broker_url(self, broker_url: str) -> None:
-        try:
-            driver_of(broker_url)
-        except ImportError as error:
-            text = (
-                f"{error.args[0] if error.args else error}; pip install 'eventtracking-async-celery[redis]' for Redis"
-            )
-            raise OptionsError({"broker_url": text}) from None
-        except Exception:  # noqa: BLE001 - whatever kombu raises quotes the URL, which may hold a password
-            text = "expected the URL of a broker, such as redis://host:6379/0 or amqp://user:password@host:5672//"
-            raise OptionsError({"broker_url": text}) from None
+            found["visibility_timeout_s"] = text
+        return {option: text for option, text in found.items() if text}
 
     def bind(self, downstream: Downstream) -> None:
         """Take the routes below, and decide whether events wait in memory for the broker."""
@@ -142,13 +139,12 @@ class AsyncCeleryRouter:
             self._buffer.open()
 
     def probe(self) -> None:
-        """See that the broker can be reached.
+        """See that the broker can be reached, and that the workers take what is published.
 
         Raises:
             DeliveryError: If not, or if the application has no Celery app.
         """
-        with self.post().publisher.channel():
-            pass
+        self.post().publisher.probe()
 
     def send(self, events: Sequence[Event]) -> None:
         """Take the events over: into memory, or, below a buffer or a worker, to the broker.
@@ -196,7 +192,7 @@ class AsyncCeleryRouter:
         return self._graveyard().purge(selection)
 
     def _graveyard(self) -> DeadLetters:
-        return DeadLetters(self.post(), self.path)
+        return DeadLetters(self.post(), self._name_of_tracker(), self.path)
 
     # Publishing
 

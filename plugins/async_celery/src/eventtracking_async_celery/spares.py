@@ -48,6 +48,10 @@ class Spares:
     def _due(self) -> str:
         return f"eventtracking.{self.queue}.due"
 
+    @property
+    def _begun(self) -> str:
+        return f"eventtracking.{self.queue}.begun"
+
     def keep(self, client: Any, task_id: str, message: Mapping[str, Any], within_s: float) -> None:
         """Keep a copy, which is overdue after so many seconds."""
         with client.pipeline() as pipe:
@@ -55,15 +59,26 @@ class Spares:
             pipe.zadd(self._due, {task_id: time.time() + within_s})
             pipe.execute()
 
-    def put_off(self, client: Any, task_id: str, within_s: float) -> None:
-        """Say that a worker has the batch now."""
-        client.zadd(self._due, {task_id: time.time() + within_s}, xx=True)
+    def begin(self, client: Any, task_id: str, within_s: float) -> int:
+        """Say that a worker has the batch now; tell how often one has had it, this time included."""
+        with client.pipeline() as pipe:
+            pipe.zadd(self._due, {task_id: time.time() + within_s}, xx=True)
+            pipe.zadd(
+                self._begun, {task_id: 1}, incr=True
+            )  # a score, because kombu knows how to prefix the keys of these commands
+            _, times = pipe.execute()
+        return int(times)
+
+    def give_back(self, client: Any, task_id: str) -> None:
+        """Take back what `begin` counted."""
+        client.zadd(self._begun, {task_id: -1}, incr=True)
 
     def drop(self, client: Any, task_id: str) -> None:
         """Drop the copy of a batch that is done."""
         with client.pipeline() as pipe:
             pipe.hdel(self._copies, task_id)
             pipe.zrem(self._due, task_id)
+            pipe.zrem(self._begun, task_id)
             pipe.execute()
 
     def claim(self, client: Any, for_s: float) -> bool:

@@ -55,7 +55,7 @@ def choose_app(tracker: Tracker, route: str | None = None) -> Celery:
         paths = ", ".join(owner.path for owner in found)
         raise _unusable("a worker serves one broker, and the config names several", paths, "name one with --route")
     (app,) = apps.values()
-    return _ready(app, [owner.queue for owner in registry.owners_in(tracker) if owner.app is app])
+    return _ready(app, [owner.queue for owner in registry.owners_in(tracker) if registry.is_of(owner, app)])
 
 
 def _unusable(message: str, found: str, hint: str | None = None) -> ConfigError:

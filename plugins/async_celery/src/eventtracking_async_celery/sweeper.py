@@ -76,7 +76,7 @@ _running: list[Sweeper] = []
 def _start(sender: Any, **_: Any) -> None:
     """Sweep for every router whose broker this worker has."""
     app = sender.app
-    posts = {owner.queue: owner.post() for owner in registry.owners() if owner.app is app}
+    posts = {owner.queue: owner.post() for owner in registry.owners_of(app)}
     for queue, post in posts.items():
         if post.publisher.keeps_spares and post.keeps_spares:
             _running.append(Sweeper(post.publisher, queue, sweep_interval_s(app)))

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from celery import Celery
+from kombu import Exchange, Queue
 
 import eventtracking
 from eventtracking import Tracker
@@ -16,6 +17,11 @@ settings = json.loads(Path(os.environ["EVENTTRACKING_CONFIG"]).read_text())
 
 app = Celery("application", broker=settings["broker_url"])
 app.conf.broker_transport_options = settings["transport_options"]
+app.conf.update(settings.get("conf", {}))
+if "topic_queues" in settings:
+    app.conf.task_queues = [
+        Queue(name, Exchange(f"x{name}", type="topic"), routing_key="events.#") for name in settings["topic_queues"]
+    ]
 
 
 @app.task(name="application.work")  # type: ignore[untyped-decorator]  # Celery has no types

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,14 @@ from celery import signals
 from eventtracking import DropEvent, Event, Rejected, hookimpl
 from eventtracking.tracker import registered_trackers
 
+ODD_REASONS: dict[str, Any] = {
+    "surrogate": "bad \ud800",
+    "error": ValueError("a value"),
+    "none": None,
+    "bytes": b"\xff",
+    "long": "x" * 3_000_000,
+}
+
 
 @attrs.define(eq=False)
 class Record:
@@ -27,6 +36,12 @@ class Record:
     fail_while: str = ""
     """Fail as long as this file exists."""
     hang_while: str = ""
+    die_while: str = ""
+    """End the process at once, as a crash does, as long as this file exists."""
+    exit_while: str = ""
+    """Call sys.exit as long as this file exists."""
+    odd_reasons: bool = False
+    """Reject everything, for reasons that are no texts, or cannot be sent."""
     reject_name: str = ""
     delay_s: float = 0.0
     password: str = attrs.field(default="", repr=False)
@@ -36,6 +51,12 @@ class Record:
         while self.hang_while and Path(self.hang_while).exists():
             time.sleep(0.05)
         time.sleep(self.delay_s)
+        if self.die_while and Path(self.die_while).exists():
+            os._exit(9)
+        if self.exit_while and Path(self.exit_while).exists():
+            sys.exit(3)
+        if self.odd_reasons:
+            raise Rejected({event.id: ODD_REASONS[event.name] for event in events})
         if self.fail_while and Path(self.fail_while).exists():
             raise OSError("down")
         rejected = {event.id: "a bad name" for event in events if event.name == self.reject_name}
