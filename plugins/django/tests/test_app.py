@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.test import override_settings
+from django.test import SimpleTestCase, override_settings
 
 from eventtracking import EventLossWarning, tracker
 from eventtracking_django.checks import check_settings
@@ -71,7 +71,7 @@ def test_every_problem_is_a_system_check(caplog: pytest.LogCaptureFixture) -> No
         "backends.a.plugin",
         "backends.b.levle",
     ]
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "eventtracking.django"] == [
         "events are not captured: the config has 3 problems; see `manage.py check`"
     ]
 
@@ -80,6 +80,36 @@ def test_a_missing_setting_is_a_problem() -> None:
     """Without `EVENT_TRACKING` the checks say what to set."""
     with override_settings(EVENT_TRACKING=None):
         assert "the setting is missing" in messages()["eventtracking.E001"][0]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (5, "a value of type int"),
+        (["secret"], "a value of type list"),
+        (b"secret", "a value of type bytes"),
+        ("", "an empty text"),
+        (Path(), None),
+    ],
+)
+def test_a_setting_that_is_no_config(value: Any, found: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    """What is neither a dict nor the path of a file is a system check, and not an error of every command."""
+    with override_settings(EVENT_TRACKING=value):
+        (text,) = messages()["eventtracking.E001"]
+        with pytest.raises(CommandError, match="EVENT_TRACKING: "):
+            call_command("eventtracking", "check")
+    expected = "EVENT_TRACKING: .: cannot be read: Is a directory"
+    assert text == (f"EVENT_TRACKING: expected a dict, or the path of a file; found {found}" if found else expected)
+    assert "events are not captured: the config has 1 problem; see" in caplog.text
+
+
+def test_a_file_that_is_not_there() -> None:
+    """A path that leads nowhere is told with the setting that names it, by the checks and by the command."""
+    text = "EVENT_TRACKING: /nope.toml: cannot be read: No such file or directory"
+    with override_settings(EVENT_TRACKING="/nope.toml"):
+        assert messages() == {"eventtracking.E001": [text]}
+        with pytest.raises(CommandError, match=text):
+            call_command("eventtracking", "check")
 
 
 def test_a_destination_that_is_down_does_not_stop_the_start(tmp_path: Path) -> None:
@@ -99,6 +129,7 @@ def test_a_destination_that_is_down_does_not_stop_the_start(tmp_path: Path) -> N
         ({"EVENT_TRACKING_CONTEXT": 3}, "eventtracking.E003", "expected a callable, or its dotted path"),
         ({"EVENT_TRACKING_TRUSTED_PROXIES": "10.0.0.1"}, "eventtracking.E004", "expected a number, or a list"),
         ({"EVENT_TRACKING_TRUSTED_PROXIES": ["x"]}, "eventtracking.E004", "'x' does not appear to be an IPv4 or IPv6"),
+        ({"EVENT_TRACKING_TRUSTED_PROXIES": -1}, "eventtracking.E004", "0 or more; found -1"),
         ({"EVENT_TRACKING_BACKENDS": {}}, "eventtracking.W002", "EVENT_TRACKING_BACKENDS is not read"),
     ],
 )
@@ -111,11 +142,15 @@ def test_other_settings_are_checked(settings: dict[str, Any], identifier: str, t
 
 
 def test_the_order_of_the_middleware_is_checked() -> None:
-    """Before the authentication, no event would know its user."""
+    """Before the authentication, no event would know its user; before the sessions, none its session."""
     from django.conf import settings
 
-    with override_settings(MIDDLEWARE=list(reversed(settings.MIDDLEWARE))):
-        assert list(messages()) == ["eventtracking.W003"]
+    sessions, users, ours = settings.MIDDLEWARE
+    with override_settings(MIDDLEWARE=[sessions, ours, users]):
+        assert messages() == {"eventtracking.W003": [f"{ours} stands before {users}, so that no event knows the user"]}
+    with override_settings(MIDDLEWARE=[ours, sessions]):
+        (text,) = messages()["eventtracking.W003"]
+    assert text == f"{ours} stands before {sessions}, so that no event knows the session"
 
 
 def test_old_settings_are_read(caplog: pytest.LogCaptureFixture) -> None:
@@ -143,6 +178,43 @@ class TestHelper(CaptureEventsMixin, unittest.TestCase):
     def test_it_begins_anew(self) -> None:
         """What other tests emitted is not."""
         assert list(self.events) == []
+
+
+class TestOverridden(CaptureEventsMixin, SimpleTestCase):
+    """The mixin beside Django's settings for one test."""
+
+    @override_settings(EVENT_TRACKING={"backends": {"log": {**LOG, "name": "tests.overridden"}}})
+    def test_it_goes_on_capturing(self) -> None:
+        """With the config overridden for a test method, its events are captured, and reach no destination."""
+        with self.assertNoLogs("tests.overridden"):
+            tracker.emit("a")
+        assert [event.name for event in self.events] == ["a"]
+
+
+def test_disabled_during_a_capture() -> None:
+    """Where a test disables tracking, nothing is captured; where the settings have it disabled, a test still has its events."""
+    disabled = override_settings(EVENT_TRACKING_ENABLED=False)
+    with capture_events() as events, disabled:
+        tracker.emit("disabled")
+    assert list(events) == []
+    with disabled, capture_events() as events:
+        tracker.emit("wanted")
+    assert [event.name for event in events] == ["wanted"]
+
+
+def test_settings_that_change_during_a_capture_hold_after_it(caplog: pytest.LogCaptureFixture) -> None:
+    """A config that is set while events are captured, however deep, is that of the default tracker afterwards."""
+    logs = "tests.tracking", "tests.overridden"
+    with caplog.at_level(logging.INFO, logs[0]), caplog.at_level(logging.INFO, logs[1]):
+        with capture_events() as outer, capture_events() as inner:
+            changed = override_settings(EVENT_TRACKING={"backends": {"log": {**LOG, "name": "tests.overridden"}}})
+            changed.enable()
+            tracker.emit("captured")
+        tracker.emit("delivered")
+        changed.disable()
+        tracker.emit("as before")
+    assert ([event.name for event in inner], list(outer)) == (["captured"], [])
+    assert [record.name for record in caplog.records] == ["tests.overridden", "tests.tracking"]
 
 
 def test_the_capture_delivers_nothing(caplog: pytest.LogCaptureFixture) -> None:

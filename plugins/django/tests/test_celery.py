@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +56,43 @@ def test_a_failing_task_leaves_the_context(app: Celery) -> None:
         task.delay(fails=True).get(timeout=30)
     with capture_events():
         assert task.delay().get(timeout=30) == {}
+
+
+LATE = """
+import sys
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["eventtracking_django"], EVENT_TRACKING={"backends": {}}, MORE)
+assert "celery" not in sys.modules
+django.setup()
+from celery import signals
+from eventtracking import tracker
+headers = {}
+with tracker.context({"user_id": 7}):
+    signals.before_task_publish.send(sender="task", headers=headers)
+print(headers)
+"""
+
+
+def run(more: str, path: Path) -> tuple[str, str]:
+    """Start a project that imports Celery after its apps are loaded; return what it prints."""
+    code = LATE.replace("MORE", more)
+    env = {**os.environ, "PYTHONPATH": str(path)}
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=env)
+    return done.stdout, done.stderr
+
+
+def test_celery_may_be_imported_late(tmp_path: Path) -> None:
+    """A project that imports Celery after all apps are loaded has the context in its tasks, unless it does not want it."""
+    assert run("", tmp_path) == ("{'eventtracking_context': '{\"user_id\": 7}'}\n", "")
+    assert run("EVENT_TRACKING_CELERY_CONTEXT=False", tmp_path) == ("{}\n", "")
+
+
+def test_a_broken_celery_does_not_stop_the_start(tmp_path: Path) -> None:
+    """Where Celery is installed and cannot be imported, the project starts, and the log says what is missing."""
+    (tmp_path / "celery.py").write_text("raise RuntimeError\n", encoding="utf-8")
+    _, told = run("", tmp_path)
+    assert told.startswith("Celery tasks do not have the context of their sender: RuntimeError\n")
 
 
 def test_a_thread_started_with_a_copy_of_the_context() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.db import transaction
-from django.test import AsyncClient, override_settings
+from django.test import AsyncClient, TestCase, override_settings
 
-from eventtracking import Counts, tracker
+from eventtracking import Counts, DataError, EventLossWarning, tracker
 from eventtracking_django.testing import capture_events
 from eventtracking_django.tracker import DjangoTracker, emit
 
@@ -128,6 +129,106 @@ def test_a_database_that_is_not_there(counts: Any) -> None:
         found = counts()
     assert found.delivered == 1
     assert found.reasons == {"mended: the event does not wait: no database 'nowhere' (ConnectionDoesNotExist)": 1}
+
+
+def fail() -> None:
+    """A hook of somebody else's."""
+    raise RollbackError
+
+
+@transaction.atomic
+def commit_with_a_hook_that_fails() -> None:
+    """Commit three events, and a hook that raises behind the first."""
+    emit("a", on_commit=True)
+    transaction.on_commit(fail)
+    emit("b", on_commit=True)
+    emit("c", on_commit=True)
+
+
+def test_what_is_committed_is_sent_whatever_other_hooks_do(counts: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A hook that raises keeps none of our events from being sent, in their order and once, and goes on to the caller."""
+    for _ in range(2):
+        with caplog.at_level(logging.INFO, "tests.commit"), pytest.raises(RollbackError):
+            commit_with_a_hook_that_fails()
+    found = counts()
+    assert (found.received, found.delivered, found.reasons) == (6, 6, {})
+    assert [json.loads(record.getMessage())["name"] for record in caplog.records] == ["a", "b", "c"] * 2
+
+
+def test_an_event_of_a_hook_is_sent(counts: Any) -> None:
+    """A hook that emits when the transaction is over has its event sent at once."""
+    with transaction.atomic():
+        transaction.on_commit(lambda: emit("late", on_commit=True))
+        emit("a", on_commit=True)
+    assert counts().delivered == 2
+
+
+def test_djangos_test_case_runs_what_waits(counts: Any) -> None:
+    """`captureOnCommitCallbacks` finds the waiting events, and sends them when it is told to."""
+    with transaction.atomic():
+        with TestCase.captureOnCommitCallbacks(execute=True) as callbacks:
+            emit("a", on_commit=True)
+            emit("b", on_commit=True)
+            assert counts().received == 0
+        assert (len(callbacks), counts().delivered) == (2, 2)
+        transaction.set_rollback(True)
+    assert counts().received == 2
+
+
+def test_without_autocommit_it_cannot_wait(counts: Any) -> None:
+    """Outside of `atomic`, with autocommit off, Django tells of no commit: the event is sent at once, and that is told."""
+    transaction.set_autocommit(False)
+    try:
+        emit("a", on_commit=True)
+        found = counts()
+        transaction.rollback()
+    finally:
+        transaction.set_autocommit(True)
+    reason = "mended: the event does not wait: autocommit is off, and outside of `atomic` Django tells of no commit"
+    assert (found.delivered, found.reasons) == (1, {reason: 1})
+
+
+class Hostile(str):
+    """Text that cannot be used."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        raise ZeroDivisionError
+
+
+class Unusable:
+    """A database that takes no hooks."""
+
+    in_atomic_block = True
+
+    def on_commit(self, hook: Any) -> None:
+        raise ZeroDivisionError
+
+    def run_and_clear_commit_hooks(self) -> None:
+        """Nothing to run."""
+
+
+def test_nothing_raises_into_the_caller(counts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that breaks what looks at it, and a connection that takes no hook: each is counted once, and none raises."""
+    with transaction.atomic():
+        emit(Hostile("q"), on_commit=True)
+    assert counts().delivered == 1
+    monkeypatch.setattr(transaction, "get_connection", lambda using: Unusable())
+    with pytest.warns(EventLossWarning, match="not captured: ZeroDivisionError"):
+        emit("a", on_commit=True)
+    found = counts()
+    assert (found.received, found.failed) == (2, 1)
+    assert found.reasons["failed: not captured: ZeroDivisionError"] == 1
+
+
+def test_in_strict_mode_bad_data_raises() -> None:
+    """In strict mode what cannot be an event raises here, too, and nothing waits."""
+    with DjangoTracker.from_config({**CONFIG, "strict": True}) as own:
+        strict: Any = own
+        with transaction.atomic(), pytest.raises(DataError):
+            strict.emit("a", {"lock": object()}, on_commit=True)
+        assert own.stats()[""].received == 0
 
 
 def test_on_an_event_loop() -> None:

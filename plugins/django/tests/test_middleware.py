@@ -12,7 +12,7 @@ from django.test import AsyncClient, Client, override_settings
 from django.test.client import RequestFactory
 
 from eventtracking import Event, tracker
-from eventtracking_django.conf import Proxies, trusted_proxies
+from eventtracking_django.conf import trusted_proxies
 from eventtracking_django.middleware import EventTrackingMiddleware
 from eventtracking_django.request import client_ip, hash_session
 from eventtracking_django.testing import capture_events
@@ -106,15 +106,19 @@ def test_a_stream_has_the_context(events: Sequence[Event]) -> None:
     assert next(parts) == b"0"
     assert tracker.resolve_context() == {}
     assert list(parts) == [b"1", b"2"]
-    assert [event.context["path"] for event in events] == ["/stream"] * 3
+    assert [event.context["path"] for event in events] == ["/stream"] * 4
 
 
 def test_an_aborted_stream_leaves_nothing(events: Sequence[Event]) -> None:
-    """A client that goes away after the first part leaves no context behind."""
+    """A client that goes away after the first part leaves no context behind; what the view then emits has it."""
     response: Any = Client().get("/stream")
     next(iter(response))
     response.close()
     assert tracker.resolve_context() == {}
+    assert [(event.name, event.context["path"]) for event in events] == [
+        ("stream.part", "/stream"),
+        ("stream.end", "/stream"),
+    ]
 
 
 def test_an_async_stream_has_the_context(events: Sequence[Event]) -> None:
@@ -127,7 +131,7 @@ def test_an_async_stream_has_the_context(events: Sequence[Event]) -> None:
         return parts
 
     assert asyncio.run(read()) == [b"0", b"1", b"2"]
-    assert [event.context["path"] for event in events] == ["/async-stream"] * 3
+    assert [event.context["path"] for event in events] == ["/async-stream"] * 4
 
 
 def test_the_projects_own_keys(events: Sequence[Event]) -> None:
@@ -152,18 +156,31 @@ def test_the_projects_own_keys(events: Sequence[Event]) -> None:
         (["10.0.0.0/8"], "10.0.0.3, 10.0.0.2", "10.0.0.1", "10.0.0.3"),
         (["10.0.0.1"], "nonsense", "10.0.0.1", "10.0.0.1"),
         (["::1", "10.0.0.0/8"], "2001:db8::1", "::1", "2001:db8::1"),
+        # a server on a socket file names no peer
+        (0, "6.6.6.6", "", None),
+        (0, "", "", None),
+        (1, "6.6.6.6, 9.9.9.9", "", "9.9.9.9"),
+        (1, "", "", None),
+        (2, "6.6.6.6, 9.9.9.9, 10.0.0.2", "", "9.9.9.9"),
+        (["10.0.0.0/8"], "6.6.6.6, 9.9.9.9", "", "9.9.9.9"),
+        (["10.0.0.0/8"], "6.6.6.6, 9.9.9.9, 10.0.0.2", "", "9.9.9.9"),
+        (["10.0.0.0/8"], "nonsense", "", None),
+        (["10.0.0.0/8"], "", "", None),
     ],
 )
-def test_only_trusted_proxies_are_believed(proxies: Any, forwarded: str, peer: str, expected: str) -> None:
+def test_only_trusted_proxies_are_believed(proxies: Any, forwarded: str, peer: str, expected: str | None) -> None:
     """What a client writes into X-Forwarded-For counts for nothing; what trusted proxies append does."""
     request = RequestFactory().get("/", REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR=forwarded)
     with override_settings(EVENT_TRACKING_TRUSTED_PROXIES=proxies):
         assert client_ip(request, trusted_proxies()) == expected
 
 
-def test_without_a_peer_there_is_no_address() -> None:
-    """A server on a socket file names no peer."""
-    assert client_ip(RequestFactory().get("/", REMOTE_ADDR=""), Proxies()) is None
+def test_wrong_proxies_cost_the_address_alone(events: Sequence[Event]) -> None:
+    """With a wrong setting for the proxies, which the checks tell, requests are answered, and have the rest of their context."""
+    with override_settings(EVENT_TRACKING_TRUSTED_PROXIES=-1):
+        Client().get("/page")
+    assert events[0].context["path"] == "/page"
+    assert "ip" not in events[0].context
 
 
 def test_a_thousand_requests_at_once_never_mix() -> None:

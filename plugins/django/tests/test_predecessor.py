@@ -12,6 +12,7 @@ from eventtracking_django import predecessor
 from eventtracking_django.checks import check_settings
 from eventtracking_testkit.distribution import fake_distribution
 
+METADATA = "Metadata-Version: 2.1\nName: event-tracking\nVersion: 4.0.2\n"
 SETUP = """
 import django
 from django.conf import settings
@@ -40,10 +41,19 @@ def test_overwritten_modules_stop_the_start_with_what_to_do(tmp_path: Path) -> N
         (other / overwritten).write_text("", encoding="utf-8")
     metadata = tmp_path / "event_tracking-4.0.2.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: event-tracking\nVersion: 4.0.2\n", encoding="utf-8"
-    )
+    (metadata / "METADATA").write_text(METADATA, encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", SETUP], check=False, capture_output=True, text=True, env=env)
     assert done.returncode == 1
     assert "ImproperlyConfigured: event-tracking 4.0.2 is installed, too" in done.stderr
+
+
+def test_both_installed_is_told_at_start_up(tmp_path: Path) -> None:
+    """Where ours are the modules that run, the application starts and warns, because a server runs no checks."""
+    metadata = tmp_path / "event_tracking-4.0.2.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(METADATA, encoding="utf-8")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", SETUP], check=False, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert done.stderr.startswith("event-tracking 4.0.2 is installed, too, and both write into the folder")

@@ -91,6 +91,41 @@ def test_a_module_and_a_json_file(settings: Path, tmp_path: Path, monkeypatch: p
     assert migrate(str(data)).stdout == '[backends.a]\nplugin = "legacy"\nengine = "site_code.Recorder"\n'
 
 
+def test_a_yaml_file(tmp_path: Path) -> None:
+    """The settings may be YAML, with a warning that such a file is often only a part."""
+    path = tmp_path / "site.yml"
+    path.write_text("EVENT_TRACKING_BACKENDS:\n  a:\n    ENGINE: site_code.Recorder\n", encoding="utf-8")
+    result = migrate(str(path))
+    assert result.stdout == '[backends.a]\nplugin = "legacy"\nengine = "site_code.Recorder"\n'
+    assert "what a YAML file says of backends is often merged" in result.stderr
+
+
+def test_yaml_without_pyyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PyYAML is missing, the error says what to install."""
+    path = tmp_path / "site.yml"
+    path.touch()
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert migrate(str(path)).stderr == (
+        f"Error: {path} cannot be read: YAML needs PyYAML; pip install 'eventtracking-legacy[yaml]'\n"
+    )
+
+
+def test_a_file_with_relative_imports(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is a part of a package cannot be run by itself; the error says to name the module, and that works."""
+    package = tmp_path / "relative_site"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    settings.rename(package / "base.py")
+    (package / "prod.py").write_text("from .base import *\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert migrate("relative_site/prod.py").stderr == (
+        "Error: relative_site/prod.py cannot be read: ImportError: attempted relative import with no known parent package; "
+        f"name the module in its place, from the folder {tmp_path}: eventtracking migrate relative_site.prod\n"
+    )
+    assert migrate("relative_site.prod").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

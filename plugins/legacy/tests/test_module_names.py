@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ NAMES = {
     "eventtracking.backends.mongodb": ["MongoBackend"],
     "eventtracking.backends.routing": ["RoutingBackend"],
     "eventtracking.backends.segment": ["SegmentBackend"],
+    "eventtracking.django": ["DjangoTracker"],
     "eventtracking.django.apps": ["EventTrackingConfig"],
     "eventtracking.django.django_tracker": ["DjangoTracker", "override_default_tracker"],
     "eventtracking.exceptions": ["ImproperlyConfigured"],
@@ -40,6 +44,17 @@ def test_what_sites_import(module: str) -> None:
     """Each name can be imported from where it was."""
     found = import_module(module)
     assert [name for name in NAMES[module] if not hasattr(found, name)] == []
+
+
+def test_the_tracker_by_the_name_of_the_django_package() -> None:
+    """The package gives the tracker, in a module of a site that is imported before anything else, and nothing that it has not."""
+    code = (
+        "from eventtracking.django import DjangoTracker; import eventtracking.django as package; "
+        "from eventtracking.django.django_tracker import DjangoTracker as known; "
+        "print(DjangoTracker is known, hasattr(package, 'other'))"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True False\n", "")
 
 
 def test_core_keeps_its_package() -> None:
@@ -116,6 +131,39 @@ def test_filters_as_objects() -> None:
         RegexFilter()(event)
     with pytest.raises(ImproperlyConfigured, match="regular_expressions"):
         RegexFilter("allowlist", ["("])
+
+
+def test_subclasses_read_the_attributes_that_they_know() -> None:
+    """A site's subclasses find the attributes that the predecessor's classes had; without a limit, every size is below it."""
+
+    class Names(NameWhitelistProcessor):
+        def __call__(self, event: Any) -> Any:
+            return {**super().__call__(event), "known": sorted(self.whitelist)}
+
+    class Kind(RegexFilter):
+        def __call__(self, event: Any) -> Any:
+            return {**super().__call__(event), "kind": self.filter_type, "patterns": len(self.compiled_expressions)}
+
+    class Sized(LoggerBackend):
+        def fits(self, text: str) -> bool:
+            return len(text) <= self.max_event_size
+
+    assert Names(whitelist=("b", "a"))({"name": "a"}) == {"name": "a", "known": ["a", "b"]}
+    assert Kind("blocklist", ["x"])({"name": "a"}) == {"name": "a", "kind": "blocklist", "patterns": 1}
+    assert (Sized(name="site", max_event_size=3).fits("long"), Sized(name="site").fits("long")) == (False, True)
+    assert Sized(name="site", level="debug").log == logging.getLogger("site").debug
+
+
+def test_a_backend_that_rejects_does_not_hurt_its_siblings(caplog: pytest.LogCaptureFixture) -> None:
+    """An event that one child of a router can never take is logged without what it holds; the siblings get it once."""
+    sibling = Recorder()
+    router = RoutingBackend({"log": LoggerBackend(name="site", max_event_size=60), "own": sibling})
+    with caplog.at_level("INFO", "site"), caplog.at_level("WARNING", "eventtracking.legacy"):
+        router.send({"name": "x", "data": {"secret": "y" * 60}})
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("eventtracking.legacy", "LoggerBackend dropped an event: longer than max_event_bytes=60")
+    ]
+    assert len(sibling.events) == 1
 
 
 def test_the_logger_as_an_object(caplog: pytest.LogCaptureFixture) -> None:

@@ -33,7 +33,7 @@ NEEDS = {
     "two_async": ("eventtracking-async-celery",),
     "shaped": ("eventtracking-async-celery",),
 }
-LAYOUTS = ("platform", "flat", "merged", "transformer", "two_async", "appended", "in_memory", "shaped")
+LAYOUTS = ("platform", "flat", "merged", "transformer", "two_async", "appended", "in_memory", "shaped", "subclassed")
 TIMES = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")
 
 

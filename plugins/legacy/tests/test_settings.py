@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import pytest
@@ -52,6 +53,48 @@ def test_mongo() -> None:
     assert notes.MONGO_WRITES in texts(translation)
 
 
+URI = "mongodb://u:p%40@h1,h2:3/track?replicaSet=r"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"host": URI, "port": 27017}, {"uri": URI}),
+        ({"host": [URI]}, {"uri": URI}),
+        ({"host": (URI,), "port": 27099}, {"uri": "mongodb://u:p%40@h1:27099,h2:3/track?replicaSet=r"}),
+        ({"host": "mongodb://[::1]", "port": 1}, {"uri": "mongodb://[::1]:1"}),
+        (
+            {"host": "mongodb+srv://u:p@cluster.example.org", "port": 1},
+            {"uri": "mongodb+srv://u:p@cluster.example.org"},
+        ),
+        (
+            {"extra": {"username": "u", "password": "p$", "authSource": "admin"}},
+            {"user": "u", "password": "p$$", "extra": {"authSource": "admin"}},
+        ),
+        ({"host": "h", "extra": {"username": None, "password": None}}, {"host": "h"}),
+    ],
+)
+def test_mongo_that_asks_for_a_password(options: dict[str, Any], expected: dict[str, Any]) -> None:
+    """A URI as the host, and a user among pymongo's options, both of which authenticated, become options of the plugin."""
+    translation = translate({"mongo": node(MONGO, **options)})
+    assert translation.config["backends"]["mongo"]["backends"]["mongo"] == {"plugin": "mongo", **expected}
+    Tracker.from_config(translation.config).close()
+
+
+def test_mongos_problems_are_told_at_their_places_without_secrets() -> None:
+    """A URI that is none, one among other hosts, and an `extra` that is no dict: each at its place, and no password."""
+    backends = {"a": node(MONGO, host="mongodb://u:secret@"), "b": node(MONGO, host=["mongodb://u:secret@h", "h2"])}
+    translation = translate(backends)
+    with pytest.raises(ConfigError) as caught:
+        Tracker.from_config(translation.config)
+    error = translation.in_settings(caught.value)
+    places = [f"EVENT_TRACKING_BACKENDS.{name}.OPTIONS.host" for name in "ab"]
+    assert [problem.path for problem in error.problems] == places
+    assert "secret" not in str(error)
+    with pytest.raises(ConfigError, match=r"c\.OPTIONS\.extra: expected a dict .*; found a value of type str$"):
+        translate({"c": node(MONGO, extra="secret")})
+
+
 def test_no_request_waits_for_a_network() -> None:
     """Segment and MongoDB stand below a buffer or behind Celery; below a buffer, events have the shape that the site gave them."""
     backends = {"inline": {"ENGINE": SEGMENT}, "async": node(ASYNC_ROUTER, backends={"segment": {"ENGINE": SEGMENT}})}
@@ -77,12 +120,22 @@ def test_a_router_with_nothing_below_is_left_out() -> None:
     assert notes.NO_CHILDREN in texts(translation)
 
 
-@pytest.mark.parametrize("whitelist", [["b", "a"], ("b", "a"), {"b", "a"}, frozenset(["b", "a"])])
+@pytest.mark.parametrize(
+    "whitelist", [["b", "a"], ("b", "a"), {"b", "a"}, frozenset(["b", "a"]), {"b": 1, "a": 2}.keys(), deque("ba")]
+)
 def test_a_whitelist_in_any_collection(whitelist: Any) -> None:
-    """A whitelist may be a list, a tuple or a set."""
+    """A whitelist may be any collection, the keys of a dict included."""
     translation = translate({}, [node(WHITELIST, whitelist=whitelist)])
     (processor,) = translation.config["processors"]
     assert (processor["plugin"], sorted(processor["names"])) == ("name_filter", ["a", "b"])
+
+
+@pytest.mark.parametrize("whitelist", ["text", b"bytes", {"a": "secret"}, iter(["a"]), None, 3])
+def test_a_whitelist_that_is_no_collection(whitelist: Any) -> None:
+    """Text and dicts are refused, and so is an iterator, which the first reading of the settings would use up."""
+    with pytest.raises(ConfigError, match=r"OPTIONS\.whitelist: expected a collection of names") as caught:
+        translate({}, [node(WHITELIST, whitelist=whitelist)])
+    assert "secret" not in str(caught.value)
 
 
 def test_processors_in_a_tuple() -> None:
@@ -134,6 +187,37 @@ def test_the_order_and_the_names() -> None:
     translation = translate({"b": node(LOGGER), "a/x": node(LOGGER)})
     assert list(translation.config["backends"]) == ["a_x", "b"]
     assert notes.ORDER in texts(translation)
+
+
+def test_two_names_that_would_become_one() -> None:
+    """No backend is lost because of its name: the one that must change it takes another, and that is told."""
+    backends = {name: node(LOGGER, name=str(name)) for name in ("a/b", "a_b", "a_b_", "", "_", 1, "1")}
+    translation = translate(backends)
+    found = {name: route["name"] for name, route in translation.config["backends"].items()}
+    assert found == {"__": "", "1_": "1", "1": "1", "_": "_", "a_b__": "a/b", "a_b": "a_b", "a_b_": "a_b_"}
+    renamed = [note.place for note in translation.notes if note.text == notes.RENAMED]
+    assert renamed == [f"EVENT_TRACKING_BACKENDS.{name}" for name in ("", "1", "a/b")]
+    Tracker.from_config(translation.config).close()
+
+
+def test_no_problem_shows_what_settings_hold() -> None:
+    """Where the form is wrong, the problem names the type and the keys that were found, and never what stands there."""
+    backends = {
+        "mistyped": {"ENGIN": MONGO, "OPTIONS": {"password": "secret"}},
+        "options": {"ENGINE": MONGO, "OPTIONS": ["secret"]},
+        "backends": node(ROUTER, backends=["secret"]),
+        "processors": node(ROUTER, processors={"ENGINE": "secret"}),
+    }
+    with pytest.raises(ConfigError) as caught:
+        translate(backends, {1: "secret"})
+    assert [(problem.path.partition(".")[2], problem.found) for problem in caught.value.problems] == [
+        ("", "a dict with a key of type int"),
+        ("backends.OPTIONS.backends", "a value of type list"),
+        ("mistyped", "a dict with 'ENGIN', 'OPTIONS'"),
+        ("options.OPTIONS", "a value of type list"),
+        ("processors.OPTIONS.processors", "a dict with 'ENGINE'"),
+    ]
+    assert "secret" not in str(caught.value)
 
 
 def test_unknown_options_are_left_out_and_noted() -> None:

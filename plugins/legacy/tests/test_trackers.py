@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,22 @@ from freezegun import freeze_time
 
 from eventtracking import ConfigError, Tracker, tracker
 from eventtracking_legacy import tracker as trackers
+from eventtracking_legacy.exceptions import EventEmissionExit
+from eventtracking_legacy.objects import (
+    AsyncRoutingBackend,
+    LoggerBackend,
+    MongoBackend,
+    RegexFilter,
+    RoutingBackend,
+    SegmentBackend,
+)
 from eventtracking_legacy.queue import celery_queue
 
+LOGGER = "eventtracking.backends.logger.LoggerBackend"
+MONGO = "eventtracking.backends.mongodb.MongoBackend"
+REGEX = "eventtracking.processors.regex_filter.RegexFilter"
 ROUTER = "eventtracking.backends.routing.RoutingBackend"
+SEGMENT = "eventtracking.backends.segment.SegmentBackend"
 ASYNC_ROUTER = "eventtracking.backends.async_routing.AsyncRoutingBackend"
 WHITELIST = "eventtracking.processors.whitelist.NameWhitelistProcessor"
 MEMORY = {"mem": {"ENGINE": "site_code.InMemoryBackend"}}
@@ -69,7 +82,74 @@ def test_the_tree_can_be_looked_at(settings: Any) -> None:
         view = own.get_backend("outer").backends["inner"]
         assert isinstance(view.backends["mem"], site_code.InMemoryBackend)
         assert isinstance(view.processors[0], site_code.Prefixer)
-        assert [type(processor).__name__ for processor in own.processors] == ["Scrubber", "NameFilter"]
+        assert [type(processor).__name__ for processor in own.processors] == ["Scrubber", "NameWhitelistProcessor"]
+
+
+def test_site_code_finds_the_classes_that_it_knows(settings: Any) -> None:
+    """Routers, filters and backends of the tree are objects of the predecessor's classes, with their attributes."""
+    log = {"ENGINE": LOGGER, "OPTIONS": {"name": "site.log", "max_event_size": 500}}
+    filters = [
+        {"ENGINE": WHITELIST, "OPTIONS": {"whitelist": ["course.viewed"]}},
+        {"ENGINE": REGEX, "OPTIONS": {"filter_type": "blocklist", "regular_expressions": ["debug"]}},
+    ]
+    options = {"backends": {"log": log, "store": {"ENGINE": MONGO}}, "processors": filters}
+    later = {"ENGINE": ASYNC_ROUTER, "OPTIONS": {"backends": {"segment": {"ENGINE": SEGMENT}}}}
+    settings.EVENT_TRACKING_BACKENDS = {"now": {"ENGINE": ROUTER, "OPTIONS": options}, "later": later}
+    own: Any = trackers.DjangoTracker()
+    with own:
+        now, asynchronous = own.backends["now"], own.get_backend("later")
+        assert isinstance(now, RoutingBackend)
+        assert isinstance(own.routing_backend, RoutingBackend)
+        assert [processor.whitelist for processor in now.processors if hasattr(processor, "whitelist")] == [
+            {"course.viewed"}
+        ]
+        pattern = now.processors[1]
+        assert isinstance(pattern, RegexFilter)
+        assert (pattern.filter_type, sorted(pattern.regular_expressions)) == ("blocklist", ["debug"])
+        assert isinstance(now.backends["log"], LoggerBackend)
+        assert (now.backends["log"].event_logger.name, now.backends["log"].max_event_size) == ("site.log", 500)
+        assert isinstance(now.backends["store"], MongoBackend)
+        assert isinstance(asynchronous, AsyncRoutingBackend)
+        assert (asynchronous.backend_name, [*asynchronous.backends]) == ("later", ["segment"])
+        assert isinstance(asynchronous.backends["segment"], SegmentBackend)
+
+
+def test_what_is_sent_to_a_router_of_the_tree_is_counted(settings: Any, recorded: dict[str, list[Any]]) -> None:
+    """`send` of a router, or of what stands below it, goes down the tracker's route; its processors can be tried by themselves."""
+    below = {"own": {"ENGINE": "site_code.Recorder"}, "log": {"ENGINE": LOGGER, "OPTIONS": {"name": "site.log"}}}
+    chain = [{"ENGINE": WHITELIST, "OPTIONS": {"whitelist": ["course.viewed"]}}, {"ENGINE": "site_code.Prefixer"}]
+    settings.EVENT_TRACKING_BACKENDS = {"r": {"ENGINE": ROUTER, "OPTIONS": {"backends": below, "processors": chain}}}
+    event = {"name": "course.viewed", "timestamp": datetime.now(timezone.utc), "data": {"k": 1}, "context": {}}
+    with trackers.DjangoTracker() as found:
+        own: Any = found
+        router = own.backends["r"]
+        assert router.process_event(dict(event))["name"] == "edx.course.viewed"
+        with pytest.raises(EventEmissionExit):
+            router.process_event({"name": "other"})
+        router.send(event)
+        router.send({**event, "name": "other"})
+        router.backends["log"].send(event)
+        counts = own.stats()
+    assert (counts["r"].delivered, counts["r"].filtered, counts["r/log"].delivered) == (1, 1, 2)
+    assert recorded["events"] == [{**event, "name": "edx.course.viewed"}]
+
+
+def test_the_tree_cannot_be_changed_in_place(settings: Any) -> None:
+    """What event-tracking allowed, and what would have no effect here, is an error that says what to do."""
+    settings.EVENT_TRACKING_BACKENDS = {"r": {"ENGINE": ROUTER, "OPTIONS": {"backends": MEMORY}}}
+    with trackers.DjangoTracker() as found:
+        own: Any = found
+        backends, router = own.backends, own.backends["r"]
+        assert (len(backends), repr(router.backends).partition("(")[0]) == (1, "_Routes")
+        changes: list[Callable[[], object]] = [
+            lambda: backends.__setitem__("new", router),
+            lambda: backends.__delitem__("r"),
+            lambda: router.register_backend("new", router),
+            lambda: router.register_processor(print),
+        ]
+        for change in changes:
+            with pytest.raises(TypeError, match="the routes of a tracker come from the settings, and stay as they are"):
+                change()
 
 
 def test_problems_are_raised_at_their_places(settings: Any) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from eventtracking import Counts, Event, Rejected, Tracker
 from eventtracking_legacy.backend import LegacyBackend
+from eventtracking_legacy.engine import Verbatim
 from eventtracking_legacy.exceptions import EventEmissionExit
+from eventtracking_legacy.objects import RoutingBackend
 from eventtracking_legacy.settings import translate
 from eventtracking_legacy.shape import from_legacy, restore, to_legacy
 from eventtracking_testkit.contracts import BackendContract
@@ -205,6 +207,10 @@ class Connecting:
         """Never reached."""
 
 
+class OwnRouter(RoutingBackend):
+    """A router of a site's."""
+
+
 class TestBatches:
     """A router hands batches to a backend that takes one event at a time."""
 
@@ -239,6 +245,44 @@ class TestBatches:
         with pytest.raises(Rejected) as caught:
             backend.send(events)
         assert (list(caught.value.reasons), seen) == ([events[1].id], ["a", "c"])
+
+    def test_a_part_that_is_refused_for_good(self, caplog: pytest.LogCaptureFixture) -> None:
+        """What a backend of ours inside a site's router refuses is a rejection; the siblings have the event, and have it once."""
+        seen: list[str] = []
+        refused = {"b"}
+
+        def send(event: Any) -> None:
+            if event["name"] in refused:
+                raise BrokenPipeError
+            seen.append(event["name"])
+
+        SENDS["s"] = send
+        caplog.set_level("INFO", "x")
+        log = {"ENGINE": "eventtracking.backends.logger.LoggerBackend", "OPTIONS": {"name": "x", "max_event_size": 1}}
+        own = {"ENGINE": f"{__name__}.Send", "OPTIONS": {"name": "s"}}
+        options = {"backends": {"log": log, "own": own}}
+        backend = LegacyBackend(engine=f"{__name__}.OwnRouter", options=Verbatim(options))
+        events = [Event(name=name) for name in "ab"]
+        with pytest.raises(BrokenPipeError):
+            backend.send(events)
+        refused.clear()
+        with pytest.raises(Rejected) as caught:
+            backend.send(events)
+        reason = "LoggerBackend: longer than max_event_bytes=1"
+        assert caught.value.reasons == {event.id: reason for event in events}
+        assert seen == ["a", "b"]
+
+    def test_a_rejection_under_another_id(self) -> None:
+        """A rejection that the site's backend raises, and that knows the event by another id, keeps its reason."""
+
+        def send(event: Any) -> None:
+            raise Rejected({"another id": "too large"})
+
+        backend, event = self.backend(set(), []), Event(name="a")
+        SENDS["s"] = send
+        with pytest.raises(Rejected) as caught:
+            backend.send([event])
+        assert caught.value.reasons == {event.id: "too large"}
 
     def test_an_outage_rejects_nothing(self) -> None:
         """While the whole backend is down, the batch may be tried again as often as it takes."""

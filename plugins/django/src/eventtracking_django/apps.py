@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +30,9 @@ class EventTrackingConfig(AppConfig):
     def __init__(self, app_name: str, app_module: ModuleType | None) -> None:
         super().__init__(app_name, app_module)
         predecessor.require_own_modules()
+        both_installed = predecessor.advice()  # a server like gunicorn runs no checks
+        if both_installed is not None:
+            _log.warning("%s", both_installed)
         from eventtracking_django.install import register_default
 
         register_default()
@@ -43,17 +46,26 @@ class EventTrackingConfig(AppConfig):
         checks.register_checks()
         self._configure()
         setting_changed.connect(self._on_setting_changed, dispatch_uid="eventtracking_django")
-        if conf.celery_context() and "celery" in sys.modules:
-            from eventtracking_django import celery
+        if conf.celery_context():
+            self._connect_celery()
 
-            celery.connect()
+    def _connect_celery(self) -> None:
+        """Connect wherever Celery is installed, because a project may import it after all apps are loaded."""
+        try:
+            if find_spec("celery") is not None:
+                from eventtracking_django import celery
+
+                celery.connect()
+        except Exception as error:  # noqa: BLE001 - a Celery that is installed and broken, and perhaps not even used
+            _log.warning("Celery tasks do not have the context of their sender: %s", type(error).__name__)
 
     def _configure(self) -> None:
         from eventtracking_django.install import configure_default
 
         problems = configure_default()
         if problems:
-            _log.error("events are not captured: the config has %d problems; see `manage.py check`", problems)
+            count = "1 problem" if problems == 1 else f"{problems} problems"
+            _log.error("events are not captured: the config has %s; see `manage.py check`", count)
 
     def _on_setting_changed(self, setting: str, **_: Any) -> None:
         """Follow `override_settings` in tests."""

@@ -16,6 +16,7 @@ from eventtracking_django import conf, install, predecessor
 __all__ = ["check_settings", "register_checks"]
 
 _MIDDLEWARE = "eventtracking_django.middleware.EventTrackingMiddleware"
+_SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 _AUTH = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
@@ -79,9 +80,10 @@ def _request_settings() -> Iterator[CheckMessage]:
 
 def _middleware_order() -> Iterator[CheckMessage]:
     order = list(getattr(settings, "MIDDLEWARE", None) or ())
-    if _MIDDLEWARE in order and _AUTH in order and order.index(_MIDDLEWARE) < order.index(_AUTH):
-        yield checks.Warning(
-            f"{_MIDDLEWARE} stands before {_AUTH}, so that no event knows the user",
-            hint="move it behind",
-            id="eventtracking.W003",
-        )
+    for other, unknown in ((_SESSIONS, "session"), (_AUTH, "user")):
+        if _MIDDLEWARE in order and other in order and order.index(_MIDDLEWARE) < order.index(other):
+            yield checks.Warning(
+                f"{_MIDDLEWARE} stands before {other}, so that no event knows the {unknown}",
+                hint="move it behind",
+                id="eventtracking.W003",
+            )

@@ -79,9 +79,13 @@ def uses_old_settings() -> bool:
 
 
 def config_path() -> str | None:
-    """Return the path of the config, if `EVENT_TRACKING` is one."""
-    value = _get(SETTING)
-    return None if value is None or isinstance(value, Mapping) else os.fspath(value)
+    """Return the path of the config, if `EVENT_TRACKING` is one.
+
+    Raises:
+        ConfigError: If the setting is missing, or is neither a mapping nor a path.
+    """
+    value = _setting()
+    return None if isinstance(value, Mapping) else value
 
 
 def read_config() -> Mapping[str, Any]:
@@ -90,18 +94,38 @@ def read_config() -> Mapping[str, Any]:
     Raises:
         ConfigError: If there is none, or the file cannot be read.
     """
+    value = _setting()
+    if isinstance(value, Mapping):
+        return value
+    try:
+        return load_file(value)
+    except ConfigError as error:
+        problems = [attrs.evolve(problem, path=f"{SETTING}: {problem.path}") for problem in error.problems]
+        raise ConfigError(problems) from error
+
+
+def _setting() -> Mapping[str, Any] | str:
     value = _get(SETTING)
-    if value is None:
-        raise ConfigError(
-            [
-                Problem(
-                    path=SETTING,
-                    message="the setting is missing; it takes a config, or the path of a file with one",
-                    hint="set EVENT_TRACKING_ENABLED = False if no events are wanted",
-                )
-            ]
-        )
-    return value if isinstance(value, Mapping) else load_file(value)
+    if isinstance(value, Mapping):
+        return value
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if isinstance(path, str) and path:
+        return path
+    raise ConfigError([_missing() if value is None else _no_config(value)])
+
+
+def _missing() -> Problem:
+    return Problem(
+        path=SETTING,
+        message="the setting is missing; it takes a config, or the path of a file with one",
+        hint="set EVENT_TRACKING_ENABLED = False if no events are wanted",
+    )
+
+
+def _no_config(value: object) -> Problem:
+    """Only the type is told, because what stands in a config may be secret."""
+    found = "an empty text" if value == "" else f"a value of type {type(value).__name__}"
+    return Problem(path=SETTING, message="expected a dict, or the path of a file", found=found)
 
 
 def context_callable() -> Callable[[Any], Mapping[str, Any]] | None:
@@ -127,11 +151,13 @@ def trusted_proxies() -> Proxies:
     """Read `EVENT_TRACKING_TRUSTED_PROXIES`: how many there are, or a list of their addresses and networks. None by default.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If it is neither, or the number is negative.
     """
     value = _get(TRUSTED_PROXIES, 0)
     if isinstance(value, bool) or not isinstance(value, int | list | tuple):
         raise ValueError("expected a number, or a list of addresses and networks")
     if isinstance(value, int):
+        if value < 0:
+            raise ValueError(f"expected how many proxies there are, 0 or more; found {value}")
         return Proxies(count=value)
     return Proxies(networks=tuple(ipaddress.ip_network(network, strict=False) for network in value))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eventtracking import ConfigError, Outcome, Problem
+from eventtracking import ConfigError, Outcome, Problem, Tracker
 from eventtracking.config import Spec, parse
 from eventtracking.tracker import get_tracker, register_tracker
 from eventtracking_django import conf
-from eventtracking_django.tracker import DjangoTracker
+from eventtracking_django.tracker import DjangoTracker, StandIn
 
 __all__ = ["config_as_data", "configure_default", "read_spec", "register_default"]
 
@@ -18,11 +18,26 @@ _NOT_YET = (Outcome.FAILED, "the config has problems, see `manage.py check`, or 
 
 
 def register_default() -> None:
-    """Put a tracker without a config in the place of the default one; the former is closed."""
-    former = get_tracker()
+    """Put a tracker without a config in the place of the default one; the former is closed.
+
+    Where a test captures events, the capturing tracker stays, and the new one has its turn afterwards.
+    """
     refusal = _NOT_YET if conf.is_enabled() else _DISABLED
-    register_tracker(_tracker_class()(refusal=refusal))
+    new = _tracker_class()(refusal=refusal)
+    stand_in, former = _default()
+    if stand_in is None:
+        register_tracker(new)
+    else:
+        stand_in.stands_for = new
     former.close()
+
+
+def _default() -> tuple[StandIn | None, Tracker]:
+    """Return the default tracker, behind the one that stands in for it, if there is one."""
+    stand_in, found = None, get_tracker()
+    while isinstance(found, StandIn):
+        stand_in, found = found, found.stands_for
+    return stand_in, found
 
 
 def configure_default() -> int:
@@ -31,7 +46,7 @@ def configure_default() -> int:
     Returns:
         The number of problems of the config. With any, events are counted as failed.
     """
-    tracker = get_tracker()
+    _, tracker = _default()
     if not conf.is_enabled():
         return 0
     try:

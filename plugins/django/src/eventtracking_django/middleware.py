@@ -12,7 +12,7 @@ from django.http import FileResponse, HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 from eventtracking.tracker import get_tracker
-from eventtracking_django.request import describe_own, describe_request, describe_user
+from eventtracking_django.request import describe_client, describe_own, describe_request, describe_user
 
 __all__ = ["EventTrackingMiddleware"]
 
@@ -85,6 +85,7 @@ def _loaded_user(request: Any) -> Any:
 def _gather(request: HttpRequest, user: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     parts: tuple[Callable[[], Mapping[str, Any]], ...] = (
+        lambda: describe_client(request),
         lambda: describe_request(request),
         user,
         lambda: describe_own(request),
@@ -110,8 +111,23 @@ def _keep_in_stream(response: HttpResponseBase, context: dict[str, Any]) -> Http
     """Let a streaming response make each of its parts in the context. A file emits nothing."""
     if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
         parts: Any = response.streaming_content
-        response.streaming_content = _parts_async(parts, context) if response.is_async else _parts(parts, context)
+        if response.is_async:
+            response.streaming_content = _parts_async(parts, context)
+        else:
+            response.streaming_content = _parts(parts, context)
+            _close_in_context(response, context)
     return response
+
+
+def _close_in_context(response: Any, context: dict[str, Any]) -> None:
+    """Let what makes the parts end in the context, too: the response closes it itself when a client has gone away."""
+    close = response.close
+
+    def close_in_context() -> None:
+        with _entered(context):
+            close()
+
+    response.close = close_in_context
 
 
 def _parts(parts: Iterator[bytes], context: dict[str, Any]) -> Iterator[bytes]:

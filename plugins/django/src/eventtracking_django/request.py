@@ -12,17 +12,26 @@ from django.utils.crypto import salted_hmac
 from eventtracking_django import conf
 from eventtracking_django.conf import Proxies
 
-__all__ = ["client_ip", "describe_own", "describe_request", "describe_user", "hash_session"]
+__all__ = ["client_ip", "describe_client", "describe_own", "describe_request", "describe_user", "hash_session"]
+
+
+def describe_client(request: HttpRequest) -> dict[str, Any]:
+    """Return where a request comes from.
+
+    Raises:
+        ValueError: If `EVENT_TRACKING_TRUSTED_PROXIES` is wrong, which must cost no more than this.
+    """
+    address = client_ip(request)
+    return {} if address is None else {"ip": address}
 
 
 def describe_request(request: HttpRequest) -> dict[str, Any]:
-    """Return the context of a request, but for its user. Reads headers only: no session is loaded."""
+    """Return the context of a request, but for its client and its user. Reads headers only: no session is loaded."""
     meta = request.META
     session = getattr(request, "session", None)
     key = getattr(session, "session_key", None)
     found = {
         "session": hash_session(key) if key else None,
-        "ip": client_ip(request),
         "host": _host(request),
         "path": request.path,
         "method": request.method,
@@ -62,17 +71,19 @@ def _host(request: HttpRequest) -> str | None:
 def client_ip(request: HttpRequest, proxies: Proxies | None = None) -> str | None:
     """Return the client's address: the peer's, or, if that is a trusted proxy, what the proxies say.
 
-    `X-Forwarded-For` is read from its end, because only what trusted proxies appended can be believed.
+    `X-Forwarded-For` is read from its end, because only what trusted proxies appended can be believed. A server on a
+    socket file names no peer; that place stays in the chain all the same, as the one that wrote the last entry.
     """
     proxies = conf.trusted_proxies() if proxies is None else proxies
-    peer = request.META.get("REMOTE_ADDR") or None
+    peer = request.META.get("REMOTE_ADDR") or ""
     hops = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
-    chain = [*hops, *([peer] if peer else [])]
+    chain = [*hops, peer]
     if proxies.count:
-        return _valid(chain[max(-1 - proxies.count, -len(chain))]) if chain else None
-    untrusted = (address for address in reversed(chain) if not _is_trusted(address, proxies))
-    client = next(untrusted, chain[0] if chain else "")
-    return _valid(client) or peer
+        return _valid(chain[max(-1 - proxies.count, -len(chain))])
+    if not proxies.networks:
+        return _valid(peer) or peer or None
+    client = next((address for address in reversed(chain) if not _is_trusted(address, proxies)), chain[0])
+    return _valid(client) or peer or None
 
 
 def _valid(address: str) -> str | None:
@@ -83,6 +94,9 @@ def _valid(address: str) -> str | None:
 
 
 def _is_trusted(address: str, proxies: Proxies) -> bool:
+    """Whether an address is a proxy's. None at all is that of a socket file, which only the server's own machine reaches."""
+    if not address:
+        return True
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

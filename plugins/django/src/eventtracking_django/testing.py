@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from eventtracking import Event
+from eventtracking import Event, Tracker
 from eventtracking.tracker import get_tracker, register_tracker
-from eventtracking_django.tracker import DjangoTracker
+from eventtracking_django import conf
+from eventtracking_django.tracker import StandIn
 
 __all__ = ["CaptureEventsMixin", "capture_events"]
 
 
-class _CapturingTracker(DjangoTracker):
+class _CapturingTracker(StandIn):
     """Keeps the events, and sends none."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, stands_for: Tracker) -> None:
+        super().__init__(stands_for)
         self.events: list[Event] = []
+        self._enabled_at_first = conf.is_enabled()
 
     def _send(self, event: Event) -> None:
-        self.events.append(event)
+        if conf.is_enabled() or not self._enabled_at_first:
+            self.events.append(
+                event
+            )  # a test may want its events where the settings of all tests have tracking disabled
 
 
 @contextmanager
@@ -28,15 +33,15 @@ def capture_events() -> Iterator[Sequence[Event]]:
     """Capture the events that are emitted through the default tracker in a `with` block; nothing is delivered.
 
     With `on_commit`, an event appears when its transaction commits. Django's `TestCase` never commits: use its
-    `captureOnCommitCallbacks(execute=True)`, or `TransactionTestCase`.
+    `captureOnCommitCallbacks(execute=True)`, or `TransactionTestCase`. With `override_settings` inside the block, it goes
+    on capturing, and captures nothing while `EVENT_TRACKING_ENABLED` is overridden with False.
     """
-    former = get_tracker()
-    capturing = _CapturingTracker()
+    capturing = _CapturingTracker(get_tracker())
     register_tracker(capturing)
     try:
         yield capturing.events
     finally:
-        register_tracker(former)
+        register_tracker(capturing.stands_for)
         capturing.close()
 
 

@@ -7,11 +7,12 @@ from typing import Any
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from eventtracking import Event, Outcome, Tracker
+from eventtracking import DataError, Event, Outcome, Tracker
+from eventtracking.errors import describe_error
 from eventtracking.tracker import get_tracker
 from eventtracking_django import conf
 
-__all__ = ["DjangoTracker", "emit"]
+__all__ = ["DjangoTracker", "StandIn", "emit"]
 
 
 class DjangoTracker(Tracker):
@@ -46,19 +47,38 @@ class DjangoTracker(Tracker):
         if connection is None:
             super().emit(name, data)
         else:
-            connection.on_commit(_Waiting(self, self._capture(name, data)))
+            self._emit_on_commit(connection, name, data)
 
     def _transaction(self, using: str | None) -> BaseDatabaseWrapper | None:
-        """The connection whose transaction is open, if there is one."""
+        """The connection whose transaction is open, if there is one that an event can wait for."""
         try:
-            connection = transaction.get_connection(using)
+            connection: BaseDatabaseWrapper = transaction.get_connection(using)
         except Exception as error:  # noqa: BLE001 - emit() does not raise: an unknown alias must not cost the request
             self._report([f"the event does not wait: no database {using!r} ({type(error).__name__})"])
             return None
-        return connection if connection.in_atomic_block else None
+        if connection.in_atomic_block:
+            return connection
+        if connection.connection is not None and not connection.autocommit:
+            self._report(
+                ["the event does not wait: autocommit is off, and outside of `atomic` Django tells of no commit"]
+            )
+        return None
+
+    def _emit_on_commit(self, connection: BaseDatabaseWrapper, name: Any, data: Any) -> None:
+        waiting = None
+        try:
+            waiting = _Waiting(self, self._capture(name, data))
+            _send_all_that_is_committed(connection)
+            connection.on_commit(waiting)
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what no stage foresaw must not hurt the caller
+            if waiting is not None:
+                waiting.take()
+            self._refuse(Outcome.FAILED, f"not captured: {describe_error(error)}")
 
     def _capture(self, name: Any, data: Any) -> Event:
-        text = name if isinstance(name, str) and name else self._mend_name(name)
+        text = name if type(name) is str and name else self._mend_name(name)
         copy = self._mend({} if data is None else data)
         facts = copy if isinstance(copy, dict) else self._wrap(copy)
         return Event(name=text, data=facts, context=self.resolve_context())
@@ -66,6 +86,18 @@ class DjangoTracker(Tracker):
     def count_rolled_back(self) -> None:
         """Count one event whose transaction was rolled back."""
         self._refuse(Outcome.FILTERED, "the transaction was rolled back")
+
+
+class StandIn(DjangoTracker):
+    """A tracker in the place of the default one for a while, such as one that captures events in a test.
+
+    Args:
+        stands_for: The tracker whose place it takes. Settings that change meanwhile change that one.
+    """
+
+    def __init__(self, stands_for: Tracker) -> None:
+        super().__init__()
+        self.stands_for = stands_for
 
 
 class _Waiting:
@@ -80,9 +112,14 @@ class _Waiting:
         self._tracker = tracker
         self._event: Event | None = event
 
-    def __call__(self) -> None:
-        """Send the event."""
+    def take(self) -> Event | None:
+        """Return the event, once."""
         event, self._event = self._event, None
+        return event
+
+    def __call__(self) -> None:
+        """Send the event, once."""
+        event = self.take()
         if event is not None:
             self._tracker.submit(event)
 
@@ -90,6 +127,34 @@ class _Waiting:
         """Count an event that was never sent."""
         if getattr(self, "_event", None) is not None:
             self._tracker.count_rolled_back()
+
+
+class _CommitHooks:
+    """In the place of a connection's `run_and_clear_commit_hooks`: what is committed is sent, whatever the other hooks do.
+
+    Django lets go of the hooks behind one that raises, as if they belonged to a transaction that was rolled back.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._run = connection.run_and_clear_commit_hooks
+
+    def __call__(self) -> None:
+        """Run all hooks; those of ours that did not have their turn run at the end."""
+        hooks = self._connection.run_on_commit
+        waiting = [hook for entry in hooks for hook in entry if isinstance(hook, _Waiting)]
+        try:
+            self._run()
+        finally:
+            if self._connection.run_on_commit is not hooks:  # taken off to be run: it is committed
+                for one in waiting:
+                    one()
+
+
+def _send_all_that_is_committed(connection: BaseDatabaseWrapper) -> None:
+    """Make sure, once for each connection, that a hook that raises costs no event of a committed transaction."""
+    if not isinstance(connection.run_and_clear_commit_hooks, _CommitHooks):
+        connection.run_and_clear_commit_hooks = _CommitHooks(connection)  # type: ignore[method-assign]  # on this one alone
 
 
 def emit(name: str, data: Any = None, *, on_commit: bool | None = None, using: str | None = None) -> None:

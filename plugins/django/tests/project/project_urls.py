@@ -40,9 +40,12 @@ def stream(request: HttpRequest) -> StreamingHttpResponse:
     """Emit while the answer is on its way."""
 
     def parts() -> Iterator[str]:
-        for number in range(3):
-            tracker.emit("stream.part", {"n": number})
-            yield str(number)
+        try:
+            for number in range(3):
+                tracker.emit("stream.part", {"n": number})
+                yield str(number)
+        finally:
+            tracker.emit("stream.end")
 
     return StreamingHttpResponse(parts())
 
@@ -51,9 +54,12 @@ async def async_stream(request: HttpRequest) -> StreamingHttpResponse:
     """Emit while the answer is on its way, on the event loop."""
 
     async def parts() -> AsyncIterator[str]:
-        for number in range(3):
-            tracker.emit("stream.part", {"n": number})
-            yield str(number)
+        try:
+            for number in range(3):
+                tracker.emit("stream.part", {"n": number})
+                yield str(number)
+        finally:
+            tracker.emit("stream.end")
 
     return StreamingHttpResponse(parts())
 

@@ -11,6 +11,7 @@ import attrs
 from eventtracking import Event, OptionsError, Rejected
 from eventtracking_legacy.engine import find_class, instantiate, options_for, require_fitting_options
 from eventtracking_legacy.exceptions import EventEmissionExit
+from eventtracking_legacy.objects import collect_rejections
 from eventtracking_legacy.shape import to_legacy
 
 __all__ = ["LegacyBackend"]
@@ -36,7 +37,7 @@ class LegacyBackend:
     _class: Any = attrs.field(init=False, repr=False)
     _site: Any = attrs.field(init=False, repr=False, default=None)
     _made_in: int = attrs.field(init=False, repr=False, default=0)
-    _delivered: dict[str, None] = attrs.field(init=False, repr=False, factory=dict)
+    _delivered: dict[str, str] = attrs.field(init=False, repr=False, factory=dict)
     _failures: dict[str, int] = attrs.field(init=False, repr=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -85,15 +86,21 @@ class LegacyBackend:
 
     def _try(self, event: Event) -> Exception | None:
         if event.id in self._delivered:
-            return None
+            return self._rejection(event)
         try:
-            self.site.send(to_legacy(event))
+            with collect_rejections() as reasons:
+                self.site.send(to_legacy(event))
         except EventEmissionExit:
             return Rejected({event.id: "the backend raised EventEmissionExit"})
         except Exception as error:  # noqa: BLE001 - it is raised again when the others have been tried
             return error
-        self._delivered[event.id] = None
-        return None
+        self._delivered[event.id] = "; ".join(reasons)
+        return self._rejection(event)
+
+    def _rejection(self, event: Event) -> Rejected | None:
+        """Tell why a part of what the site's backend took was refused for good, by a backend of ours inside it."""
+        reason = self._delivered[event.id]
+        return Rejected({event.id: reason}) if reason else None
 
     def _count_failures(self, errors: dict[str, Exception]) -> int:
         """Count one more failure of each; return how often the one that failed least has."""
@@ -111,5 +118,6 @@ class LegacyBackend:
 
 def _reason(error: Exception, event_id: str) -> str:
     if isinstance(error, Rejected):
-        return error.reasons[event_id]
+        # one that the site's backend lets through from inside may know the event by another id
+        return error.reasons.get(event_id) or "; ".join(error.reasons.values())
     return f"{type(error).__name__} again and again, while others were delivered"

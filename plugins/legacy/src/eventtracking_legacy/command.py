@@ -55,8 +55,22 @@ def _read(settings: str) -> tuple[Mapping[str, Any], list[Note]]:
         return vars(import_module(settings)), []
     except click.ClickException:
         raise
+    except ImportError as error:
+        raise click.ClickException(
+            f"{settings} cannot be read: {type(error).__name__}: {error}{_hint(path, error)}"
+        ) from error
     except Exception as error:
         raise click.ClickException(f"{settings} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _hint(path: Path, error: ImportError) -> str:
+    """A file that imports relatively only works as a part of its package."""
+    if path.suffix != ".py" or "relative import" not in str(error):
+        return ""
+    folder, parts = path.resolve().parent, [path.stem]
+    while (folder / "__init__.py").exists():
+        folder, parts = folder.parent, [folder.name, *parts]
+    return f"; name the module in its place, from the folder {folder}: eventtracking migrate {'.'.join(parts)}"
 
 
 def _queue(values: Mapping[str, Any]) -> str:
@@ -75,7 +89,8 @@ def _read_yaml(path: Path) -> Any:
     try:
         import yaml  # type: ignore[import-untyped,unused-ignore]  # optional, and its stubs are, too
     except ImportError as error:
-        raise click.ClickException("reading YAML needs PyYAML: pip install pyyaml") from error
+        text = f"{path} cannot be read: YAML needs PyYAML; pip install 'eventtracking-legacy[yaml]'"
+        raise click.ClickException(text) from error
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 

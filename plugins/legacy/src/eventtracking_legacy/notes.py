@@ -19,6 +19,7 @@ __all__ = [
     "NO_CHILDREN",
     "ORDER",
     "PREFIX",
+    "RENAMED",
     "SEGMENT",
     "TUPLES",
     "UNKNOWN_OPTION",
@@ -82,6 +83,10 @@ TUPLES: Final = (
     "class depends on it"
 )
 UNKNOWN_OPTION: Final = "event-tracking ignored this option; it is left out"
+RENAMED: Final = (
+    "the name of a route is text without a slash, and no sibling's, so that this one is called otherwise now: each slash is "
+    "an underscore, and one more stands at the end where that name was taken"
+)
 MERGED_YAML: Final = (
     "what a YAML file says of backends is often merged under another key at load (tracking_logs/OPTIONS/backends); name the "
     "settings module in its place to see the whole"

@@ -7,10 +7,15 @@ used, because the settings become a config that names the plugins.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-from eventtracking import DropEvent, Event
+from eventtracking import DropEvent, Event, Rejected
 from eventtracking_legacy.exceptions import EventEmissionExit, ImproperlyConfigured
 
 __all__ = [
@@ -21,6 +26,7 @@ __all__ = [
     "RegexFilter",
     "RoutingBackend",
     "SegmentBackend",
+    "collect_rejections",
 ]
 
 
@@ -117,33 +123,94 @@ class AsyncRoutingBackend(RoutingBackend):
         self.backend_name = backend_name
 
 
+_log = logging.getLogger("eventtracking.legacy")
+_rejections: ContextVar[list[str] | None] = ContextVar("eventtracking_legacy.rejections", default=None)
+
+
+@contextmanager
+def collect_rejections() -> Iterator[list[str]]:
+    """Collect why backends of this module could not take the event that is sent in a `with` block."""
+    found: list[str] = []
+    token = _rejections.set(found)
+    try:
+        yield found
+    finally:
+        _rejections.reset(token)
+
+
 class _PluginBackend:
     """A plugin's backend that takes one dict at a time."""
 
     def __init__(self, **options: Any) -> None:
         self._backend: Any = self._make(options)
         self._is_open = False
+        self._deliver: Callable[[Event], object] = self._deliver_alone
+        self._show()
+
+    @classmethod
+    def at_route(cls, backend: Any, deliver: Callable[[Event], object]) -> _PluginBackend:
+        """Return the object for a plugin's backend that stands in a tracker's tree.
+
+        Args:
+            backend: The plugin's.
+            deliver: Sends an event down the route to it.
+        """
+        found = cls.__new__(cls)
+        found._backend, found._deliver = backend, deliver
+        found._show()
+        return found
 
     def _make(self, options: dict[str, Any]) -> Any:
         raise NotImplementedError
 
-    def send(self, event: Mapping[str, Any]) -> None:
-        """Deliver one event.
+    def _show(self) -> None:
+        """Set the attributes that sites read."""
 
-        Raises:
-            Exception: What the plugin's backend raised.
-        """
+    def _deliver_alone(self, event: Event) -> None:
         if not self._is_open:
             getattr(self._backend, "open", lambda: None)()
             self._is_open = True
-        self._backend.send((_event(event),))
+        self._backend.send((event,))
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        """Deliver one event. One that can never be delivered is noted, without what it holds, and nothing is raised.
+
+        Raised to a router of the site's, it would have the event tried again at the siblings. So it is counted by the
+        route in which the site's object stands, when that is done with all it has; outside of any, it is logged.
+
+        Raises:
+            Exception: What the plugin's backend raised, if the event may be tried again.
+        """
+        try:
+            self._deliver(_event(event))
+        except Rejected as rejection:
+            self._note("; ".join(rejection.reasons.values()))
+
+    def _note(self, reason: str) -> None:
+        collected = _rejections.get()
+        if collected is None:
+            _log.warning("%s dropped an event: %s", type(self).__name__, reason)
+        else:
+            collected.append(f"{type(self).__name__}: {reason}")
 
 
 class LoggerBackend(_PluginBackend):
     """Log each event as one line of JSON. The options are `name`, `level` and `max_event_size`."""
 
+    event_logger: logging.Logger
+    """The logger that it writes to."""
+    log: Callable[..., None]
+    """The method of that logger for its level."""
+    max_event_size: int
+    """The longest line in bytes; without a limit, a number that no line reaches."""
+
     def _make(self, options: dict[str, Any]) -> Any:
         return _build("logger", "eventtracking.backends.logger.LoggerBackend", options)
+
+    def _show(self) -> None:
+        self.event_logger = logging.getLogger(self._backend.name)
+        self.log = getattr(self.event_logger, self._backend.level)
+        self.max_event_size = self._backend.max_event_bytes or sys.maxsize
 
 
 class MongoBackend(_PluginBackend):
@@ -165,6 +232,17 @@ class _PluginFilter:
 
     _filter: Any
 
+    @classmethod
+    def of_plugin(cls, plugin_filter: Any) -> _PluginFilter:
+        """Return the object for a plugin's filter that stands in a tracker's tree."""
+        found = cls.__new__(cls)
+        found._filter = plugin_filter
+        found._show()
+        return found
+
+    def _show(self) -> None:
+        """Set the attributes that sites read."""
+
     def __call__(self, event: Any) -> Any:
         """Return the event.
 
@@ -181,20 +259,36 @@ class _PluginFilter:
 class RegexFilter(_PluginFilter):
     """Keep or drop events by patterns at the start of their names."""
 
+    filter_type: str
+    regular_expressions: frozenset[str]
+    compiled_expressions: list[re.Pattern[str]]
+
     def __init__(self, filter_type: str = "allowlist", regular_expressions: Sequence[str] | None = None) -> None:
         self._filter = _build_filter(
             "eventtracking.processors.regex_filter.RegexFilter",
             {"filter_type": filter_type, "regular_expressions": regular_expressions},
         )
+        self._show()
+
+    def _show(self) -> None:
+        self.filter_type = self._filter.filter_type
+        self.regular_expressions = frozenset(self._filter.regular_expressions)
+        self.compiled_expressions = [re.compile(expression) for expression in self.regular_expressions]
 
 
 class NameWhitelistProcessor(_PluginFilter):
     """Keep the events whose names are listed."""
 
+    whitelist: frozenset[str]
+
     def __init__(self, whitelist: Any = None, **_ignored: Any) -> None:
         self._filter = _build_filter(
             "eventtracking.processors.whitelist.NameWhitelistProcessor", {"whitelist": whitelist}
         )
+        self._show()
+
+    def _show(self) -> None:
+        self.whitelist = frozenset(self._filter.names)
 
 
 def _event(document: Mapping[str, Any]) -> Event:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
 from eventtracking import ConfigError, Problem
-from eventtracking.options import show
 from eventtracking_legacy import notes
 from eventtracking_legacy.engine import Verbatim
 from eventtracking_legacy.notes import Note
@@ -35,8 +35,13 @@ _OLD_PLACES: Final = {
     "names": ".OPTIONS.whitelist",
     "options": ".OPTIONS",
     "plugin": ".ENGINE",
+    "uri": ".OPTIONS.host",
 }
 """Where a problem of an option stands in the settings, if not under its own name."""
+
+_MONGO_PORT: Final = 27017
+_PORTED: Final = re.compile(r"(^[^:\[]+|\]):\d+$")
+"""A host that names its port; the colons of a bare IPv6 address name none."""
 
 
 @attrs.frozen(eq=False)
@@ -106,9 +111,7 @@ class _Translator:
         self.notes.append(Note(place, text))
 
     def _problem(self, place: str, message: str, found: Any = None, hint: str | None = None) -> None:
-        self.problems.append(
-            Problem(path=place, message=message, found=None if found is None else show(found), hint=hint)
-        )
+        self.problems.append(Problem(path=place, message=message, found=_kind(found), hint=hint))
 
     def sees(self, chain: Sequence[Mapping[str, Any]]) -> None:
         """Remember that events below passed this chain."""
@@ -126,9 +129,10 @@ class _Translator:
         if list(backends) != sorted(backends, key=str):
             self._note(notes.ORDER, place)
         found = {}
-        for key in sorted(backends, key=str):
-            name = str(key).replace("/", "_") or "_"
+        for key, name in _route_names(sorted(backends, key=str)):
             where = f"{path}.backends.{name}" if path else f"backends.{name}"
+            if name != key:
+                self._note(notes.RENAMED, f"{place}.{key}")
             node = self._route(backends[key], f"{place}.{key}", where)
             if node is not None:
                 found[name] = node
@@ -170,7 +174,7 @@ class _Translator:
             return self._router(engine, options, place, path)
         if engine == _BUS_ROUTER:
             self._problem(
-                f"{place}.ENGINE", "the event bus router has no successor", engine, hint="leave this backend out"
+                f"{place}.ENGINE", f"{engine}, the event bus router, has no successor", hint="leave this backend out"
             )
             return None
         if engine == _LOGGER:
@@ -256,15 +260,25 @@ class _Translator:
     def _mongo(self, options: dict[str, Any], place: str) -> dict[str, Any]:
         keys = ("host", "port", "user", "password", "database", "collection")
         node = {"plugin": "mongo", **{key: options.pop(key) for key in keys if options.get(key) is not None}}
-        extra = dict(options.pop("extra", None) or {})
+        extra = self._extra(options.pop("extra", None), place)
         if extra.pop("w", 0) in (0, None):
             self._note(notes.MONGO_WRITES, place)
         extra.pop("tz_aware", None)
         self._note(notes.MONGO_SHAPE, place)
+        for old, new in (("username", "user"), ("password", "password")):  # these are the ones that authenticated
+            if extra.get(old) is not None:
+                node[new] = extra[old]
+            extra.pop(old, None)
         if extra:
             node["extra"] = extra
         self._leave_out({key: value for key, value in options.items() if key not in keys}, place)
-        return {key: _escape(_listed(value)) for key, value in node.items()}
+        return {key: _escape(_listed(value)) for key, value in _with_uri(node).items()}
+
+    def _extra(self, extra: Any, place: str) -> dict[str, Any]:
+        if extra is None or isinstance(extra, Mapping):
+            return dict(extra or {})
+        self._problem(f"{place}.OPTIONS.extra", "expected a dict with options of pymongo's MongoClient", extra)
+        return {}
 
     def _segment(self, options: dict[str, Any], place: str) -> dict[str, Any]:
         self._note(notes.SEGMENT, place)
@@ -284,7 +298,7 @@ class _Translator:
     def _whitelist(self, options: dict[str, Any], place: str) -> dict[str, Any]:
         names = _listed(options.pop("whitelist", None))
         if not isinstance(names, list):
-            self._problem(f"{place}.OPTIONS.whitelist", "expected a list, tuple or set of names", names)
+            self._problem(f"{place}.OPTIONS.whitelist", "expected a collection of names", names)
         elif not names:
             self._note(notes.EMPTY_WHITELIST, place)
         self._leave_out(options, place)
@@ -310,10 +324,58 @@ def _has_tuple(value: Any) -> bool:
 
 
 def _listed(value: Any) -> Any:
-    """A tuple or a set as a list; a set's order is nobody's, so it is sorted."""
+    """Any collection but text and mappings as a list; a set's order is nobody's, so it is sorted.
+
+    An iterator is none: the settings are read more than once, and the first reading would use it up.
+    """
     if isinstance(value, set | frozenset):
         return sorted(value, key=str)
-    return list(value) if isinstance(value, tuple) else value
+    is_other = isinstance(value, str | bytes | bytearray | Mapping | Iterator)
+    return list(value) if isinstance(value, Iterable) and not is_other else value
+
+
+def _kind(value: Any) -> str | None:
+    """Name the type of what was found, and the keys of a dict. What it holds may be secret."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        return f"a value of type {type(value).__name__}"
+    keys = [repr(key) if isinstance(key, str) else f"a key of type {type(key).__name__}" for key in value]
+    return f"a dict with {', '.join(keys)}" if keys else "an empty dict"
+
+
+def _route_names(keys: Sequence[Any]) -> Iterator[tuple[Any, str]]:
+    """Give each backend the name of its route: its own, if that can be one, else the nearest that no sibling has."""
+    taken = {key for key in keys if isinstance(key, str) and key and "/" not in key}
+    for key in keys:
+        name = str(key)
+        if not isinstance(key, str) or key not in taken:
+            name = name.replace("/", "_") or "_"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+        yield key, name
+
+
+def _with_uri(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a host that is a URI, which pymongo takes in its place, where the plugin `mongo` takes one."""
+    host = _listed(node.get("host"))
+    only = host[0] if isinstance(host, list) and len(host) == 1 else host
+    if not isinstance(only, str) or "://" not in only:
+        return dict(node)
+    others = {key: value for key, value in node.items() if key not in ("host", "port")}
+    return {**others, "uri": _with_port(only, node.get("port"))}
+
+
+def _with_port(uri: str, port: Any) -> str:
+    """Give the hosts of a URI that name no port the one that stands beside it, as pymongo does."""
+    scheme, _, rest = uri.partition("://")
+    if scheme != "mongodb" or port in (None, _MONGO_PORT):
+        return uri
+    authority = re.split(r"[/?]", rest)[0]
+    user, at, hosts = authority.rpartition("@")
+    ported = (host if _PORTED.search(host) else f"{host}:{port}" for host in hosts.split(","))
+    return f"{scheme}://{user}{at}{','.join(ported)}{rest[len(authority) :]}"
 
 
 def _escape(value: Any) -> Any:

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
 from django.conf import settings
 
 from eventtracking import ConfigError, Tracker
-from eventtracking._route import Group, Leaf
-from eventtracking._tree import Tree
 from eventtracking.config import Spec, parse
 from eventtracking_django.install import configure_default, register_default
 from eventtracking_django.tracker import DjangoTracker as _DjangoTracker
-from eventtracking_legacy.processor import LegacyProcessor
 from eventtracking_legacy.queue import celery_queue
 from eventtracking_legacy.settings import BACKENDS, PROCESSORS, Translation, translate
+from eventtracking_legacy.views import RouterView, view_of
 
 __all__ = [
     "DjangoTracker",
-    "RouterView",
     "SettingsTracker",
     "configure_from_settings",
     "override_default_tracker",
@@ -29,22 +25,18 @@ __all__ = [
 ]
 
 
-@attrs.frozen(eq=False)
-class RouterView:
-    """What stands at a router of the settings, as users of event-tracking look at it."""
-
-    backends: Mapping[str, Any]
-    """What is below it, by name: a site's own objects, our backends, or further views."""
-    processors: tuple[Any, ...]
-
-
 class SettingsTracker(_DjangoTracker):
     """A tracker with the attributes that users of event-tracking know."""
 
     @property
+    def routing_backend(self) -> RouterView:
+        """What stands at the root, as a router."""
+        return view_of(self._tree, self._guard.entered)
+
+    @property
     def backends(self) -> Mapping[str, Any]:
-        """The backends at the root, by name: a site's own objects, our backends, or views of routers."""
-        return _children(self._tree, self._tree.root)
+        """The backends at the root, by name: a site's own objects, or views of what stands there."""
+        return self.routing_backend.backends
 
     def get_backend(self, name: str) -> Any:
         """Return a backend at the root.
@@ -56,8 +48,8 @@ class SettingsTracker(_DjangoTracker):
 
     @property
     def processors(self) -> tuple[Any, ...]:
-        """The processors at the root: a site's own objects, or ours."""
-        return _processors(self._tree.root)
+        """The processors at the root: a site's own objects, or ours as the predecessor's classes."""
+        return self.routing_backend.processors
 
 
 class DjangoTracker(SettingsTracker):
@@ -122,27 +114,3 @@ def _translation(backends_name: str, processors_name: str) -> Translation:
     return translate(
         getattr(settings, backends_name, None), getattr(settings, processors_name, None), queue=celery_queue
     )
-
-
-def _children(tree: Tree, group: Group) -> dict[str, Any]:
-    return {route.path.rpartition("/")[2]: _view(tree, route) for route in group.children}
-
-
-def _view(tree: Tree, route: Leaf | Group) -> Any:
-    if isinstance(route, Group):
-        return RouterView(_children(tree, route), _processors(route))
-    if route.path in tree.subtrees:
-        return RouterView(_children(tree, tree.subtrees[route.path].root), _processors(route))
-    return _site_object(route.backend)
-
-
-def _processors(route: Leaf | Group) -> tuple[Any, ...]:
-    found = () if route.chain is None else tuple(_site_object(link.processor) for link in route.chain.links)
-    return tuple(
-        one for one in found if not isinstance(one, LegacyProcessor)
-    )  # those without a site's object are ours alone
-
-
-def _site_object(wrapper: Any) -> Any:
-    site = getattr(wrapper, "site", None)
-    return wrapper if site is None else site

@@ -65,6 +65,11 @@ def emit_all(layout):
     for name, data, context in RECORDED_EMITS:
         with tracker.get_tracker().context("request", context):
             tracker.emit(name, data)
+    if layout == "subclassed":
+        from site_subclasses import look_at
+
+        look = look_at(tracker.get_tracker())
+        site_code.RECORDED["looked at"] = [{"name": "what the site saw", **look}]
     if layout == "in_memory":
         assert tracker.get_tracker().backends["mem"].events == site_code.RECORDED["mem"]
 

@@ -49,9 +49,10 @@ def merged():
 
 
 def mongo(host="localhost", port=27017):
-    """4: MongoDB beside a logger, its host a list; and once more, behind a site's processor."""
+    """4: MongoDB beside a logger, its host a list; and once more, behind a site's processor, its host a URI."""
     store = node(MONGO, host=[host], port=port, database="track", collection="events", extra={"w": 1})
-    older = node(ROUTER, backends={"store": {**store, "OPTIONS": {**store["OPTIONS"], "collection": "older"}}})
+    by_uri = {**store["OPTIONS"], "host": f"mongodb://{host}/?appname=track", "collection": "older"}
+    older = node(ROUTER, backends={"store": {**store, "OPTIONS": by_uri}})
     older["OPTIONS"]["processors"] = [site("OlderShape")]
     return {"logger": node(LOGGER, name="tracking"), "mongo": store, "older": older}, []
 
@@ -101,7 +102,23 @@ def shaped():
     return {"outer": outer}, [site("OlderShape")]
 
 
+def subclassed():
+    """Beyond the eight: a site's classes build on the predecessor's, and its code looks at the tree of the tracker."""
+
+    def own(kind, **options):
+        return {"ENGINE": f"site_subclasses.{kind}", "OPTIONS": options}
+
+    names = node(WHITELIST, whitelist=("course.enrolled", "no.data", "problem.answered.late"))
+    patterns = own("Patterns", filter_type="blocklist", regular_expressions=["plain"])
+    log = node(LOGGER, name="tracking", max_event_size=50000)
+    short = own("ShortLog", name="tracking", max_event_size=400)
+    chain = [names, own("Names", whitelist={"no.data", "problem.answered.late", "course.enrolled"})]
+    named = node(ROUTER, backends={"log": log, "short": short, "kept": site("Recorder", tag="kept")}, processors=chain)
+    router = own("Router", backends={"below": site("Recorder", tag="below")}, processors=[patterns])
+    return {"named": named, "own": router}, []
+
+
 LAYOUTS = {
     function.__name__: function
-    for function in (platform, flat, merged, mongo, transformer, two_async, appended, in_memory, shaped)
+    for function in (platform, flat, merged, mongo, transformer, two_async, appended, in_memory, shaped, subclassed)
 }

@@ -14,7 +14,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from eventtracking import ConfigError
-from eventtracking_django import install
+from eventtracking_django import conf, install
 
 __all__ = ["Command"]
 
@@ -51,13 +51,15 @@ def _config_file() -> Iterator[Path]:
     """The config as a file: its own, or one that only this user can read, and that is removed at the end."""
     try:
         config = install.config_as_data()
+        if not isinstance(config, Mapping):
+            conf.read_config()  # so that a file that cannot be read is told of with the setting that names it
     except ConfigError as error:
         raise CommandError(str(error)) from error
     if not isinstance(config, Mapping):
         yield Path(config)
         return
     with tempfile.TemporaryDirectory(prefix="eventtracking-") as folder:
-        path = Path(folder, "settings.json")
+        path = Path(folder, f"{conf.SETTING}.json")  # the commands name the file in what they print
         path.write_text(_as_json(config), encoding="utf-8")
         yield path
 
