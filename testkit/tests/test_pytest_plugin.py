@@ -61,6 +61,119 @@ def test_events_captures_what_the_default_tracker_emits(pytester: pytest.Pyteste
     ).assert_outcomes(passed=2)
 
 
+CONFIGURES = """
+    import pytest
+    from eventtracking import ConfigError, DataError, Tracker, configure, tracker
+    from eventtracking.tracker import register_tracker
+    from eventtracking_testkit.distribution import fake_distribution
+    from eventtracking_testkit.fakes import RecordingBackend
+
+    CONFIG = {"backends": {"own": {"plugin": "recorder", "key": "configured"}}, "context": {"app": "a$$b"}, "strict": True}
+
+    @pytest.fixture(autouse=True)
+    def recorder():
+        with fake_distribution(plugins={"recorder": RecordingBackend}):
+            yield
+        RecordingBackend.forget("configured")
+
+    def sent():
+        return [event.name for event in RecordingBackend.recorded.get("configured", [])]
+"""
+
+
+def test_events_survives_configure(pytester: pytest.Pytester) -> None:
+    """The code under test may configure the default tracker: its config is checked, and its events are captured still."""
+    run(
+        pytester,
+        CONFIGURES,
+        """
+        def test_an_application_factory(events):
+            configure(CONFIG)
+            tracker.emit("a")
+            tracker.get_tracker().configure({})
+            tracker.emit("b")
+            assert events.names == ["a", "b"]
+            assert (events[0].context, events[1].context) == ({"app": "a$b"}, {})
+            assert sent() == []
+
+        def test_it_is_strict_if_the_config_says_so(events):
+            configure(CONFIG)
+            with pytest.raises(DataError):
+                tracker.emit("a", object())
+
+        def test_from_a_file(events, tmp_path):
+            file = tmp_path / "events.toml"
+            file.write_text('context.app = "a"')
+            configure(file)
+            tracker.emit("a")
+            assert events[0].context == {"app": "a"}
+
+        def test_a_bad_config(events):
+            with pytest.raises(ConfigError, match="no_such_plugin"):
+                configure({"backends": {"a": {"plugin": "no_such_plugin"}}})
+            tracker.emit("a")
+            assert events.names == ["a"]
+
+        def test_next():
+            configure({"backends": {"own": {"plugin": "recorder", "key": "configured"}}})
+            tracker.emit("a")
+            assert sent() == ["a"]
+        """,
+    ).assert_outcomes(passed=5)
+
+
+def test_events_survives_another_default_tracker(pytester: pytest.Pytester) -> None:
+    """A tracker that the code under test registers as the default one captures meanwhile, with its contexts."""
+    run(
+        pytester,
+        CONFIGURES,
+        """
+        from eventtracking import Outcome
+
+        made = []
+
+        def test_another(events):
+            made.append(Tracker.from_config(CONFIG))
+            with made[0].context({"user_id": 7}):
+                register_tracker(made[0])
+                tracker.emit("a")
+            tracker.emit("b")
+            with pytest.raises(DataError):
+                tracker.emit("c", object())
+            configure({"context": {"app": "other"}})
+            tracker.emit("d")
+            assert [(e.name, e.context) for e in events] == [
+                ("a", {"app": "a$b", "user_id": 7}), ("b", {"app": "a$b"}), ("d", {"app": "other"})
+            ]
+            assert sent() == []
+
+        def test_it_is_whole_again():
+            assert tracker.get_tracker() is not made[0]
+            made[0].emit("e")
+            assert (sent(), made[0].resolve_context()) == (["e"], {"app": "a$b"})
+
+        def test_one_that_is_not_the_default(events):
+            register_tracker(Tracker.from_config(CONFIG), "other")
+            tracker.get_tracker("other").emit("a")
+            assert (events.names, sent()) == ([], ["a"])
+
+        def test_one_that_was_there_before(events):
+            default = tracker.get_tracker()
+            register_tracker(Tracker())
+            register_tracker(default)
+            tracker.emit("a")
+            assert events.names == ["a"]
+
+        def test_one_that_drops_everything(events):
+            register_tracker(Tracker((Outcome.FILTERED, "tracking is disabled")))
+            tracker.emit("a")
+            configure(CONFIG)
+            tracker.emit("b")
+            assert events.names == ["b"]
+        """,
+    ).assert_outcomes(passed=5)
+
+
 def test_events_puts_the_applications_own_config_back(pytester: pytest.Pytester) -> None:
     """A tracker that was configured before the tests is out of the way for a capturing test, and whole again after it."""
     run(

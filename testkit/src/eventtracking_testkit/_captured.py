@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
-from eventtracking import Event, Tracker, tracker
+from eventtracking import Event, Outcome, Tracker, config, tracker
 
 __all__ = ["CAPTURING", "CapturedEvents", "CapturingBackend", "capture"]
 
@@ -47,21 +48,94 @@ class CapturingBackend:
 
 @contextmanager
 def capture(folder: Path) -> Iterator[CapturedEvents]:
-    """Configure the default tracker, the same object, so that it captures.
+    """Let the default tracker capture: the same object, and whichever takes its place in the meantime.
 
     Args:
         folder: Where the distribution with the backend is.
     """
     key = str(next(_keys))
     captured = CapturingBackend.captured[key] = CapturedEvents()
-    default = tracker.get_tracker()
-    Tracker.__init__(default)  # the config that it had stays open, and is put back after the test
-    sys.path.insert(0, str(folder))
-    try:
-        default.configure({"backends": {"captured": {"plugin": CAPTURING, "key": key}}})
-    finally:
-        sys.path.remove(str(folder))
+    capturing = _Capturing(folder, key)
+    names = tracker._trackers  # no public way tells that a tracker is registered
+    capturing.begin(tracker.get_tracker())
+    tracker._trackers = _Names(names, capturing)
     try:
         yield captured
     finally:
+        names.clear()
+        names.update(tracker._trackers)
+        tracker._trackers = names
+        capturing.end()
         del CapturingBackend.captured[key]
+
+
+class _Capturing:
+    """Makes trackers capture, and go on with it when the code under test configures them."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder = folder
+        self._node = {"plugin": CAPTURING, "key": key}
+        self._ours: list[Tracker] = []
+        self._lent: dict[Tracker, dict[str, Any]] = {}
+
+    def begin(self, default: Tracker) -> None:
+        """Let the default tracker capture. The config that it had stays open; `Watch` puts it back after the test."""
+        Tracker.__init__(default)
+        self._configure(default, {})
+        self._keep(default)
+
+    def register(self, one: Tracker) -> None:
+        """Let a tracker capture that takes the place of the default one. Its contexts are as they were, its config stays open.
+
+        One that drops everything on purpose, as where tracking is disabled, goes on with that.
+        """
+        if one in self._ours:
+            return
+        former = self._lent[one] = dict(vars(one))
+        refusal = former["_refusal"]
+        if refusal is None or refusal[0] is not Outcome.FILTERED:
+            Tracker.__init__(one)
+            self._configure(one, {"strict": former["_strict"]})
+            vars(one).update({name: former[name] for name in ("_key", "_base")})
+        self._keep(one)
+
+    def _keep(self, one: Tracker) -> None:
+        self._ours.append(one)
+        one.configure = partial(self.configure, one)  # type: ignore[method-assign]  # until `end`
+
+    def configure(self, one: Tracker, mapping: Mapping[str, Any]) -> None:
+        """Check a config as ever, take `context` and `strict` from it, and go on capturing.
+
+        Raises:
+            ConfigError: With every problem of the config; the tracker stays as it is.
+        """
+        config.parse(mapping)
+        self._configure(one, {key: mapping[key] for key in ("context", "strict") if key in mapping})
+
+    def _configure(self, one: Tracker, kept: Mapping[str, Any]) -> None:
+        sys.path.insert(0, str(self._folder))
+        try:
+            Tracker.configure(one, {**kept, "backends": {"captured": self._node}})
+        finally:
+            sys.path.remove(str(self._folder))
+
+    def end(self) -> None:
+        """Give the trackers that were registered their configs back."""
+        for one in self._ours:
+            del one.configure
+        for one, former in self._lent.items():
+            vars(one).clear()
+            vars(one).update(former)
+
+
+class _Names(dict[str, Tracker]):
+    """The trackers by name, where the one that is registered as the default captures."""
+
+    def __init__(self, names: Mapping[str, Tracker], capturing: _Capturing) -> None:
+        super().__init__(names)
+        self._capturing = capturing
+
+    def __setitem__(self, name: str, one: Tracker) -> None:
+        if name == tracker.DEFAULT_NAME:
+            self._capturing.register(one)
+        super().__setitem__(name, one)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,7 +43,7 @@ class ActsWhenBuilt(GoodBackend):
 @attrs.define(eq=False)
 class StoresAgain(GoodBackend):
     def send(self, events: Sequence[Event]) -> None:
-        with self.exclusive() as file, file.open("a") as target:
+        with self.locked() as file, file.open("a") as target:
             target.write("".join(event.to_json() + "\n" for event in events))
 
 
@@ -174,6 +176,168 @@ class CutsText(GoodBackend):
 
 
 @attrs.define(eq=False)
+class RemembersInMemory(GoodBackend):
+    seen: ClassVar[set[str]] = set()
+
+    def send(self, events: Sequence[Event]) -> None:
+        with self.locked() as file, file.open("a") as target:
+            target.write("".join(event.to_json() + "\n" for event in events if event.id not in self.seen))
+        self.seen.update(event.id for event in events)
+
+
+@attrs.define(eq=False)
+class NeverReopens(GoodBackend):
+    failure: Exception | None = attrs.field(init=False, default=None)
+
+    def open(self) -> None:
+        if self.failure is None and Path(self.path).is_dir():
+            self.failure = ConnectionError("down")
+        if self.failure is not None:
+            raise self.failure
+
+
+@attrs.define(eq=False)
+class ClosesOnlyWhatOpened(NeedsOpen):
+    def open(self) -> None:
+        if Path(self.path).is_dir():
+            raise ConnectionError("down")
+        super().open()
+
+
+@attrs.define(eq=False)
+class DropsExtra(GoodBackend):
+    def send(self, events: Sequence[Event]) -> None:
+        super().send([event.replace(extra={}) for event in events])
+
+
+@attrs.define(eq=False)
+class ConnectsOnFirstBuild(GoodBackend):
+    connection: ClassVar[Any] = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.connection is None:
+            type(self).connection = socket.socketpair()
+
+
+@attrs.define(eq=False)
+class StartsOnFirstBuild(GoodBackend):
+    thread: ClassVar[threading.Thread | None] = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.thread is None:
+            type(self).thread = threading.Thread(target=time.sleep, args=(600,), daemon=True)
+            type(self).thread.start()  # type: ignore[union-attr]  # it was just made
+
+
+@attrs.define(eq=False)
+class SharedOptions(GoodBackend):
+    last: ClassVar[str] = ""
+
+    def __attrs_post_init__(self) -> None:
+        type(self).last = self.path
+
+    def send(self, events: Sequence[Event]) -> None:
+        GoodBackend(path=self.last).send(events)
+
+
+@attrs.define(eq=False)
+class TalksUnmarked(GoodBackend):
+    def send(self, events: Sequence[Event]) -> None:
+        with socket.socket() as connection, contextlib.suppress(OSError):
+            connection.connect(("127.0.0.1", 9))
+        super().send(events)
+
+
+@attrs.define(eq=False)
+class SlowFlush(GoodBackend):
+    def flush(self, timeout_s: float) -> None:
+        time.sleep(2.1)
+
+
+@attrs.define(eq=False)
+class SendsLater(GoodBackend):
+    async def send(self, events: Sequence[Event]) -> None:  # type: ignore[override]  # it is bad
+        super().send(events)
+
+
+@attrs.define(eq=False)
+class YieldsWhatItSends(GoodBackend):
+    def send(self, events: Sequence[Event]) -> Iterator[None]:  # type: ignore[override]  # it is bad
+        yield super().send(events)
+
+
+@attrs.define(eq=False)
+class ClosesLater(GoodBackend):
+    async def close(self) -> None:  # type: ignore[override]  # it is bad
+        """Never run."""
+
+
+class _Promise:
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+@attrs.define(eq=False)
+class ReturnsAPromise(GoodBackend):
+    def send(self, events: Sequence[Event]) -> Any:
+        super().send(events)
+        return _Promise()
+
+
+@attrs.define(eq=False)
+class ProbesBlindly(GoodBackend):
+    def probe(self) -> None:
+        """Look at nothing."""
+
+
+@attrs.define(eq=False)
+class ProbesBySending(GoodBackend):
+    def probe(self) -> None:
+        self.send([Event(name="probe")])
+
+
+@attrs.define(eq=False)
+class FindsWhatIsNotThere(GoodBackend):
+    def probe(self) -> None:
+        raise ConnectionError("down")
+
+
+@attrs.define(eq=False)
+class WantsWhatIsNoOption(GoodBackend):
+    def exclusive(self) -> dict[str, str]:
+        return {"file": self.path}
+
+
+@attrs.define(eq=False)
+class AcceptsNothing(GoodProcessor):
+    def accepts(self, name: str) -> bool:
+        return False
+
+    def __call__(self, event: Event) -> Event:
+        return event
+
+
+@attrs.define(eq=False)
+class NaiveTime(GoodProcessor):
+    def __call__(self, event: Event) -> Event:
+        return event.replace(timestamp=event.timestamp.replace(tzinfo=None))
+
+
+@attrs.define(eq=False)
+class LeaksBetweenEvents(GoodProcessor):
+    known: dict[str, Event] = attrs.field(init=False, factory=dict)
+
+    def __call__(self, event: Event) -> Event:
+        return event.replace(data=self.known.setdefault(event.name, event).data)
+
+
+@attrs.define(eq=False)
+class YieldsEvents(GoodProcessor):
+    def __call__(self, event: Event) -> Any:
+        yield event
+
+
+@attrs.define(eq=False)
 class ReturnsNothing(GoodProcessor):
     def __call__(self, event: Event) -> Any:
         return None
@@ -234,6 +398,63 @@ class NeverFinishes(GoodRouter):
         return False
 
 
+@attrs.define(eq=False)
+class IgnoresErrors(GoodRouter):
+    def send(self, events: Sequence[Event]) -> None:
+        self.downstream.deliver(events)
+
+
+@attrs.define(eq=False)
+class RetriesEverybody(GoodRouter):
+    def send(self, events: Sequence[Event]) -> None:
+        while self.downstream.deliver(events):
+            """Nobody is left out."""
+
+
+@attrs.define(eq=False)
+class GivesUpAtOnce(GoodRouter):
+    def send(self, events: Sequence[Event]) -> None:
+        for leaf, errors in self.downstream.deliver(events).items():
+            self.give_up(leaf, errors)
+
+
+@attrs.define(eq=False)
+class KeepsRejections(GoodRouter):
+    """They stay pending for ever."""
+
+    def give_up(self, leaf: str, errors: Mapping[str, Exception]) -> None:
+        super().give_up(leaf, {key: error for key, error in errors.items() if not isinstance(error, Rejected)})
+
+
+@attrs.define(eq=False)
+class RetriesRejected(GoodRouter):
+    def finish(self, leaf: str, by_id: Mapping[str, Event], errors: Mapping[str, Exception]) -> None:
+        while errors:
+            errors = self.downstream.deliver([by_id[event_id] for event_id in errors], only={leaf}).get(leaf, {})
+
+
+@attrs.define(eq=False)
+class SlowFlushRouter(GoodRouter):
+    def flush(self, timeout_s: float) -> bool:
+        time.sleep(2.1)
+        return True
+
+
+@attrs.define(eq=False)
+class MixesItsInstances(GoodRouter):
+    last: ClassVar[Any] = None
+
+    def bind(self, downstream: Any) -> None:
+        super().bind(downstream)
+        type(self).last = downstream
+
+    def send(self, events: Sequence[Event]) -> None:
+        self.last.deliver(events)
+
+
+REFUSED_BY_CORE: tuple[type[Any], ...] = (SendsLater, YieldsWhatItSends, YieldsEvents)
+"""What core does not even register: each gets a distribution of its own, so that it does not take the others along."""
+
 CAUGHT_BY: dict[type[Any], str] = {
     ChangesEvents: "test_events_are_not_changed",
     SendsTheFirstOnly: "test_many_events",
@@ -262,4 +483,32 @@ CAUGHT_BY: dict[type[Any], str] = {
     BreaksOnOddNames: "test_it_returns_an_event_or_drops",
     Forgets: "test_one_event",
     NeverFinishes: "test_one_event",
+    RemembersInMemory: "test_a_forked_child",
+    NeverReopens: "test_opening_a_broken_destination",
+    ClosesOnlyWhatOpened: "test_opening_a_broken_destination",
+    DropsExtra: "test_odd_names_and_extra_keys",
+    ConnectsOnFirstBuild: "test_the_first_instance_does_nothing_outside",
+    StartsOnFirstBuild: "test_the_first_instance_does_nothing_outside",
+    SharedOptions: "test_two_destinations_do_not_mix",
+    TalksUnmarked: "test_what_talks_to_a_network_says_so",
+    SlowFlush: "test_flush_with_nothing_to_do",
+    SendsLater: "test_its_methods_are_plain_functions",
+    YieldsWhatItSends: "test_its_methods_are_plain_functions",
+    ClosesLater: "test_its_methods_are_plain_functions",
+    ReturnsAPromise: "test_one_event",
+    ProbesBlindly: "test_a_probe_of_a_broken_destination",
+    ProbesBySending: "test_a_probe_of_a_good_destination",
+    FindsWhatIsNotThere: "test_a_probe_of_a_good_destination",
+    WantsWhatIsNoOption: "test_what_it_wants_for_itself_alone",
+    AcceptsNothing: "test_accepts_is_an_answer_to_a_name",
+    NaiveTime: "test_it_returns_an_event_or_drops",
+    LeaksBetweenEvents: "test_events_keep_to_themselves",
+    YieldsEvents: "test_its_methods_are_plain_functions",
+    IgnoresErrors: "test_a_child_that_fails_for_a_while",
+    RetriesEverybody: "test_a_child_that_fails_for_a_while",
+    GivesUpAtOnce: "test_a_child_that_fails_for_a_while",
+    KeepsRejections: "test_a_child_that_rejects",
+    RetriesRejected: "test_a_child_that_rejects",
+    SlowFlushRouter: "test_flush_with_nothing_to_do",
+    MixesItsInstances: "test_two_destinations_do_not_mix",
 }

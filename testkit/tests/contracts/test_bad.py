@@ -14,13 +14,18 @@ pytest_plugins = ["pytester"]
 SUITE = """
 import sys
 sys.path.insert(0, {folder!r})
+from contextlib import ExitStack
 import pytest
 import bad, test_good
 from eventtracking_testkit.distribution import fake_distribution
 
 @pytest.fixture(autouse=True, scope="module")
 def installed():
-    with fake_distribution("testkit-bad", plugins={{c.__name__: c for c in bad.CAUGHT_BY}}):
+    with ExitStack() as stack:
+        for c in bad.REFUSED_BY_CORE:
+            stack.enter_context(fake_distribution(plugins={{c.__name__: c}}))
+        rest = {{c.__name__: c for c in bad.CAUGHT_BY if c not in bad.REFUSED_BY_CORE}}
+        stack.enter_context(fake_distribution("testkit-bad", plugins=rest))
         yield
 """
 

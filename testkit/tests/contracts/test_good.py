@@ -38,6 +38,10 @@ class TestGoodBackend(BackendContract):
         return {"path": str(tmp_path / "events.jsonl"), "password": "s3cr3t"}
 
     @pytest.fixture
+    def other_options(self, tmp_path: Path) -> dict[str, Any]:
+        return {"path": str(tmp_path / "others.jsonl")}
+
+    @pytest.fixture
     def stored(self, options: dict[str, Any]) -> Stored:
         return lambda: [json.loads(line) for line in Path(options["path"]).read_text().split("\n")[:-1]]
 
@@ -89,6 +93,10 @@ class TestGoodRouter(RouterContract):
     """A router that holds nothing."""
 
     plugin = "good_router"
+
+    @pytest.fixture
+    def other_options(self) -> dict[str, Any]:
+        return {"label": "other"}
 
 
 def test_what_is_not_told_is_not_collected() -> None:

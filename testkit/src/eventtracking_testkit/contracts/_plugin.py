@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
@@ -18,6 +20,7 @@ from eventtracking import ConfigError, Tracker
 from eventtracking.options import MISSING, Option, options_of, read_options
 from eventtracking.options import build as build_plugin
 from eventtracking.plugins import Plugin, installed_plugins
+from eventtracking_testkit._deeds import NOT_THERE, watch_deeds
 from eventtracking_testkit.forks import run_in_fork
 
 __all__ = ["PluginContract", "check_pickles", "needs"]
@@ -26,22 +29,11 @@ Test = TypeVar("Test", bound=Callable[..., None])
 
 _NONSENSE: Final[tuple[Any, ...]] = ({"nonsense": [None]}, [[[]]], 7.25, "nonsense \N{SNOWMAN}", None)
 _LOOKS_SECRET: Final = re.compile(r"passw|secret|token|credential|api_?key|write_?key", re.IGNORECASE)
-_DEEDS: Final = frozenset(
-    {
-        "socket.bind",
-        "socket.connect",
-        "socket.getaddrinfo",
-        "sqlite3.connect",
-        "os.mkdir",
-        "os.remove",
-        "os.rename",
-        "os.utime",
-        "os.fork",
-        "subprocess.Popen",
-        "_thread.start_new_thread",
-    }
-)
-"""Audit events of what a constructor must not do."""
+_LAZY: Final = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+_METHODS: Final = (
+    "send", "__call__", "accepts", "bind", "open", "probe", "exclusive", "flush", "close", "counts",
+)  # fmt: skip
+"""All that core may call."""
 
 
 def needs(*hooks: str) -> Callable[[Test], Test]:
@@ -122,9 +114,16 @@ class PluginContract:
             assert attrs.has(self.plugin_class)  # the short form: one module, which must not be split to be a plugin
             return
         code = f"import sys, {declared.module}; sys.exit({home!r} in sys.modules)"
-        path = {"PYTHONPATH": ":".join(filter(None, sys.path))}
-        done = subprocess.run([sys.executable, "-c", code], check=False, env=path, capture_output=True, text=True)
-        assert done.returncode == 0, f"importing {declared.module} imports {home}\n{done.stderr}"
+        done = _run_afresh("-c", code)
+        assert done.returncode == 0, f"importing {declared.module} imports {home}\n{done.stderr.decode()}"
+
+    def test_its_methods_are_plain_functions(self) -> None:
+        """None is `async` or has a `yield`: calling such a one does nothing, and core waits for no result."""
+        for method in _METHODS:
+            function = getattr(self.plugin_class, method, None)
+            assert not any(is_lazy(function) for is_lazy in _LAZY), (
+                f"{method} must be a plain function; an async one, or one with `yield`, would never run"
+            )
 
     # The options
 
@@ -185,12 +184,24 @@ class PluginContract:
 
         def watched() -> None:
             before = threading.active_count()
-            deeds = _watch_deeds()
+            deeds = watch_deeds()
             self.build(options)
             assert deeds == [], f"the constructor did: {deeds}"
             assert threading.active_count() == before
 
         run_in_fork(watched)
+
+    def test_the_first_instance_does_nothing_outside(self, options: Mapping[str, Any]) -> None:
+        """Nor does the first one of a process, which may set up what all share.
+
+        A class that no import leads to, such as one inside a function, cannot be built in another process, and options that
+        do not pickle cannot be told to one: for these the test above must do.
+        """
+        cls = self.plugin_class
+        with suppress(pickle.PicklingError, AttributeError, TypeError):
+            given = pickle.dumps((cls.__module__, cls.__qualname__, self.plugin, dict(options)))
+            done = _run_afresh("-m", "eventtracking_testkit._deeds", given=given)
+            assert done.returncode in (0, NOT_THERE), done.stderr.decode()
 
 
 def _overrides(cls: type[Any], hook: str) -> bool:
@@ -203,17 +214,10 @@ def _nonsense_for(option: Option) -> Iterable[Any]:
     return [value for value in _NONSENSE if value != option.default]
 
 
-def _watch_deeds() -> list[str]:
-    """Note from now on, until the end of the process, what it does outside itself."""
-    deeds: list[str] = []
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        if event in _DEEDS or writes:
-            deeds.append(event if event != "open" else f"open {args[0]!r} to write")
-
-    sys.addaudithook(hook)
-    return deeds
+def _run_afresh(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run Python anew, with what can be imported here; it writes no bytecode, so that it writes nothing of its own."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([sys.executable, *arguments], check=False, env=env, input=given, capture_output=True)
 
 
 def check_pickles(error: BaseException) -> None:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import copy
-import gc
-import json
-import os
-import select
-import signal
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, ClassVar
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
 
-import msgspec
 import pytest
 
-from eventtracking import Event, Rejected, Tracker
+from eventtracking import ConfigError, Rejected, Tracker
 from eventtracking.options import options_of
-from eventtracking_testkit.contracts._plugin import PluginContract, check_pickles, needs
+from eventtracking_testkit._deeds import watch_connections
+from eventtracking_testkit.contracts._destination import Broken, Document, Stored, call, plain
+from eventtracking_testkit.contracts._life import LifeContract
+from eventtracking_testkit.contracts._plugin import check_pickles, needs
 from eventtracking_testkit.forks import run_in_fork
 from eventtracking_testkit.samples import SAMPLE_DATA, sample_event, sample_events
 from eventtracking_testkit.threads import in_threads
 
-__all__ = ["BackendContract"]
-
-Document = Mapping[str, Any]
-Stored = Callable[[], Sequence["Event | Document"]]
-Broken = Callable[[], AbstractContextManager[None]]
+__all__ = ["BackendContract", "Broken", "Document", "Stored"]
 
 
-class BackendContract(PluginContract):
+class BackendContract(LifeContract):
     """What every backend must keep. A backend's tests subclass it and inherit the tests.
 
     The class attribute `plugin` is needed; each fixture that is overridden shows more::
@@ -59,75 +52,19 @@ class BackendContract(PluginContract):
     `Event.to_json()`. It is called in the process of the test, also for what a forked child sent. Without it, the tests show
     only that nothing raises.
 
+    One fixture more, `other_options`, gives the options of a second destination, to show that the two do not mix.
+
     `kept` names what `stored()` brings back of an event; leave out what the destination does not keep.
     `stores_once = False` is for destinations that cannot tell that an event comes twice (say in the README that they cannot).
     """
-
-    kinds = ("backend",)
-    kept: ClassVar[tuple[str, ...]] = ("id", "name", "timestamp", "context", "data")
-    stores_once: ClassVar[bool] = True
-
-    @pytest.fixture
-    def stored(self) -> Stored | None:
-        """Return a function that reads what the destination holds. Override it."""
-        return None
-
-    @pytest.fixture
-    def broken(self) -> Broken:
-        """Return a function whose context manager breaks the destination for the length of a block. Override it."""
-        raise NotImplementedError
-
-    @pytest.fixture
-    def make(self, options: Mapping[str, Any]) -> Iterator[Callable[[], Any]]:
-        """Return a function that makes an opened backend; it is closed after the test."""
-        made: list[Any] = []
-
-        def make() -> Any:
-            made.append(self.build(options))
-            _call(made[-1], "open")
-            return made[-1]
-
-        yield make
-        for backend in made:
-            _call(backend, "close")
-
-    @pytest.fixture
-    def backend(self, make: Callable[[], Any]) -> Any:
-        """Return an opened backend."""
-        return make()
-
-    def config(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a whole config that names the backend, at `backends.it`."""
-        return {"backends": {"it": {"plugin": self.plugin, **options}}}
-
-    def settle(self, backend: Any) -> None:
-        """Bring what was sent to the destination: a backend must have done so when `send` returned."""
-
-    def check_stored(self, stored: Stored | None, events: Sequence[Event]) -> None:
-        """Show that the destination holds exactly these events, once each where it can tell, as they were sent.
-
-        Raises:
-            AssertionError: If it does not.
-        """
-        if stored is None:
-            return
-        found = [_plain(document) for document in stored()]
-        ids = Counter(document["id"] for document in found)
-        assert set(ids) == {event.id for event in events}, "the destination holds other events than were sent"
-        if self.stores_once:
-            assert max(ids.values(), default=1) == 1, "an event is stored twice"
-        by_id = {document["id"]: document for document in found}
-        for event in events:
-            sent = _plain(event)
-            for key in self.kept:
-                assert by_id[event.id].get(key) == sent[key], f"`{key}` changed on the way"
 
     # Sending
 
     def test_one_event(self, backend: Any, stored: Stored | None) -> None:
         """A batch of one arrives whole."""
         event = sample_event()
-        backend.send((event,))
+        result = backend.send((event,))
+        assert not inspect.isawaitable(result), "`send` returned what somebody would have to wait for; nobody does"
         self.settle(backend)
         self.check_stored(stored, [event])
 
@@ -199,7 +136,7 @@ class BackendContract(PluginContract):
         assert sent in ([], good, [*good[:2], poison, *good[2:]]), "a good event was rejected"
         self.settle(backend)
         if stored is not None:
-            assert {_plain(document)["id"] for document in stored()} == {event.id for event in sent}
+            assert {plain(document)["id"] for document in stored()} == {event.id for event in sent}
 
     @needs("broken")
     def test_a_broken_destination_and_a_retry(
@@ -226,131 +163,93 @@ class BackendContract(PluginContract):
                 assert str(value) not in f"{error!s} {error!r}", f"an error shows {name}"
 
     @needs("broken")
-    def test_opening_a_broken_destination(self, options: Mapping[str, Any], broken: Broken) -> None:
-        """Neither building it nor closing it fails when the destination is down; what `open` or `send` raises may be tried again."""
+    def test_opening_a_broken_destination(
+        self, options: Mapping[str, Any], broken: Broken, stored: Stored | None
+    ) -> None:
+        """Neither building nor closing fails when the destination is down; what `open` or `send` raises may be tried again, and is."""
+        backend, given_up, events = self.build(options), self.build(options), sample_events(1)
         with broken():
-            backend = self.build(options)
             with pytest.raises(Exception) as caught:  # noqa: PT011 - the contract takes any but one
-                self._open_and_send(backend, sample_events(1))
+                self.open_and_send(backend, events)
             assert not isinstance(caught.value, Rejected)
             check_pickles(caught.value)
             self._check_safe(caught.value, options)
-            _call(backend, "close")
-
-    # Life
-
-    def test_close_without_open(self, options: Mapping[str, Any]) -> None:
-        """Closing what was never opened is no error."""
-        backend = self.build(options)
-        _call(backend, "flush", 1.0)
-        _call(backend, "close")
-
-    def test_close_twice(self, make: Callable[[], Any], stored: Stored | None) -> None:
-        """A second close is no error and loses nothing."""
-        backend, events = make(), sample_events(3)
-        backend.send(events)
+            with suppress(Exception):
+                call(given_up, "open")
+            call(given_up, "close")
+        self.open_and_send(backend, events)
         self.settle(backend)
-        _call(backend, "close")
-        _call(backend, "close")
+        call(backend, "close")
         self.check_stored(stored, events)
 
-    def test_flush_after_close(self, make: Callable[[], Any], stored: Stored | None) -> None:
-        """A flush after the close is no error and loses nothing."""
-        backend, events = make(), sample_events(3)
-        backend.send(events)
-        self.settle(backend)
-        _call(backend, "close")
-        _call(backend, "flush", 1.0)
-        self.check_stored(stored, events)
+    @needs("broken")
+    def test_a_probe_of_a_broken_destination(self, options: Mapping[str, Any], broken: Broken) -> None:
+        """Where it has `probe`, that raises while the destination is broken, if `open` did not."""
+        if hasattr(self.plugin_class, "probe"):
+            backend = self.build(options)
+            with broken():
+                with pytest.raises(Exception) as caught:  # noqa: PT011 - any will do
+                    self._open_and_probe(backend)
+                self._check_safe(caught.value, options)
+                call(backend, "close")
 
-    def test_flush_with_nothing_to_do(self, backend: Any) -> None:
-        """A flush when all is delivered says that nothing is left, with no time given too."""
-        assert _call(backend, "flush", 0.0) is not False
-        backend.send(sample_events(1))
-        self.settle(backend)
-        assert _call(backend, "flush", 10.0) is not False
-
-    def test_a_forked_child(self, backend: Any, stored: Stored | None) -> None:
-        """A forked child opens and sends on its own; the parent's connection is as good afterwards as before."""
-        before, within, after = sample_events(2), sample_events(2), sample_events(2)
-        backend.send(before)
-        self.settle(backend)
-
-        def child() -> None:
-            self._open_and_send(backend, within)
+    def test_a_probe_of_a_good_destination(self, backend: Any, stored: Stored | None) -> None:
+        """Where it has `probe`, that finds nothing wrong with a good destination, and sends nothing."""
+        if hasattr(backend, "probe"):
+            events = sample_events(1)
+            backend.send(events)
+            backend.probe()
             self.settle(backend)
-            _call(backend, "close")
-            gc.collect()
+            self.check_stored(stored, events)
 
-        run_in_fork(child)
-        backend.send(after)
-        self.settle(backend)
-        self.check_stored(stored, [*before, *within, *after])
+    def _open_and_probe(self, backend: Any) -> None:
+        call(backend, "open")
+        backend.probe()
 
-    def test_a_forked_child_that_does_nothing(self, backend: Any, stored: Stored | None) -> None:
-        """A child that inherits an open backend and ends, collecting garbage, does the parent no harm."""
-        before, after = sample_events(2), sample_events(2)
-        backend.send(before)
-        run_in_fork(gc.collect)
-        backend.send(after)
-        self.settle(backend)
-        self.check_stored(stored, [*before, *after])
+    # Its place among others
 
-    def test_a_forked_child_outlives_its_parents_connection(self, backend: Any, stored: Stored | None) -> None:
-        """When the parent closes, a child that opened on its own goes on, and what it sends then is kept.
+    @needs("other_options")
+    def test_two_destinations_do_not_mix(
+        self, options: Mapping[str, Any], other_options: Mapping[str, Any], stored: Stored | None
+    ) -> None:
+        """Of two instances with other options, each sends to its own destination, whichever was built last."""
+        backend, other = self.build(options), self.build_other(other_options)
+        events = sample_events(4)
+        self.open_and_send(backend, events[:2])
+        self.open_and_send(other, sample_events(2))
+        backend.send(events[2:])
+        for one in (backend, other):
+            self.settle(one)
+            call(one, "close")
+        self.check_stored(stored, events)
 
-        SQLite loses it, if the parent's connection was open during the fork: it notes locks per process, and a child inherits
-        the notes without the locks.
+    def test_what_it_wants_for_itself_alone(self, options: Mapping[str, Any]) -> None:
+        """Where it has `exclusive`, that names options; a second node with the same is a problem of the config, there."""
+        own = call(self.build(options), "exclusive") or {}
+        assert own.keys() <= options_of(self.plugin_class).keys(), "`exclusive` names what is no option"
+        if own:
+            config = self.config(options)
+            with pytest.raises(ConfigError) as caught:
+                Tracker.from_config({"backends": {**config["backends"], "twin": config["backends"]["it"]}})
+            assert {problem.path for problem in caught.value.problems} >= {f"backends.twin.{name}" for name in own}
+
+    def test_what_talks_to_a_network_says_so(self, options: Mapping[str, Any]) -> None:
+        """If `open` or `send` connects to anything but a Unix socket, the class says `blocking = True`.
+
+        Seen are the connections of Python's `socket`, not those that a driver in C makes past it.
         """
-        before, within, alone = sample_events(2), sample_events(2), sample_events(2)
-        backend.send(before)
-        self.settle(backend)
-        has_opened, has_closed = os.pipe(), os.pipe()
-
-        def child() -> None:
-            self._open_and_send(backend, within)
-            self.settle(backend)
-            os.write(has_opened[1], b"x")
-            os.read(has_closed[0], 1)
-            backend.send(alone)
-            self.settle(backend)
-            _call(backend, "close")
-
-        def parent() -> None:
-            _wait_for_byte(has_opened[0])
-            _call(backend, "close")
-            os.write(has_closed[1], b"x")
-
-        run_in_fork(child, meanwhile=parent)
-        for descriptor in (*has_opened, *has_closed):
-            os.close(descriptor)
-        self.check_stored(stored, [*before, *within, *alone])
-
-    def test_signals_in_the_middle(self, options: Mapping[str, Any], stored: Stored | None) -> None:
-        """A signal handler that flushes and at last closes, in the middle of `send`, never hangs and loses nothing acknowledged."""
-        batches = [sample_events(3) for _ in range(150)]
-        marker = sample_event(name="testkit.end")
+        if getattr(self.plugin_class, "blocking", False):
+            return
 
         def child() -> None:
             backend = self.build(options)
-            _call(backend, "open")
-            with _interrupted_by(lambda: _call(backend, "flush", 0.01)):
-                for batch in batches:
-                    backend.send(batch)
+            connections = watch_connections()
+            self.open_and_send(backend, sample_events(1))
+            assert connections == [], "it talks to a network: say `blocking: ClassVar[bool] = True`"
             self.settle(backend)
-            with _interrupted_by(lambda: _call(backend, "close")), suppress(Exception):
-                for _ in range(50):
-                    backend.send((marker,))
-            _call(backend, "close")
+            call(backend, "close")
 
         run_in_fork(child)
-        if stored is not None:
-            found = {_plain(document)["id"] for document in stored()} - {marker.id}
-            assert found == {event.id for batch in batches for event in batch}
-
-    def _open_and_send(self, backend: Any, events: Sequence[Event]) -> None:
-        _call(backend, "open")
-        backend.send(events)
 
     # By name
 
@@ -364,39 +263,4 @@ class BackendContract(PluginContract):
             assert (counts.received, counts.delivered) == (len(SAMPLE_DATA), len(SAMPLE_DATA)), counts.reasons
             assert counts.balanced
         if stored is not None:
-            assert [_plain(document)["name"] for document in stored()] == ["testkit.emitted"] * len(SAMPLE_DATA)
-
-
-def _call(backend: Any, method: str, *arguments: Any) -> Any:
-    """Call an optional method, where it exists."""
-    return getattr(backend, method, lambda *_: None)(*arguments)
-
-
-def _plain(document: Event | Document) -> dict[str, Any]:
-    """One form for all: what JSON makes of the event, its time to the millisecond."""
-    event = document if isinstance(document, Event) else None
-    text = event.to_json() if event is not None else msgspec.json.encode(document)
-    plain: dict[str, Any] = json.loads(text)
-    if "timestamp" in plain:
-        plain["timestamp"] = Event.from_dict({"name": "x", "timestamp": plain["timestamp"]}).timestamp.isoformat(
-            timespec="milliseconds"
-        )
-    plain["id"] = str(plain["id"])
-    return plain
-
-
-def _wait_for_byte(descriptor: int) -> None:
-    """Wait for the other side, but not for ever: it may have failed, and tell so on its own."""
-    select.select([descriptor], [], [], 60.0)
-
-
-@contextmanager
-def _interrupted_by(handler: Callable[[], object]) -> Iterator[None]:
-    """Interrupt this thread every half millisecond of the processor's time, for the length of a block."""
-    before = signal.signal(signal.SIGVTALRM, lambda *_: handler())
-    signal.setitimer(signal.ITIMER_VIRTUAL, 0.0005, 0.0005)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+            assert [plain(document)["name"] for document in stored()] == ["testkit.emitted"] * len(SAMPLE_DATA)

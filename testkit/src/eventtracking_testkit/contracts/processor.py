@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -79,6 +80,8 @@ class ProcessorContract(PluginContract):
             assert isinstance(result, Event), f"it returned a {type(result).__name__}"
             assert result.id == event.id, "it changed the id"
             assert isinstance(result.name, str)
+            assert isinstance(result.timestamp, datetime)
+            assert result.timestamp.utcoffset() is not None, "its timestamp is naive"
             assert isinstance(result.data, dict)
             assert isinstance(result.context, dict)
             json.loads(result.to_json())
@@ -100,7 +103,10 @@ class ProcessorContract(PluginContract):
                 assert "s3cr3t-value" not in result.reason
 
     def test_accepts_is_an_answer_to_a_name(self, processor: Any, sample: Event) -> None:
-        """Where it has `accepts`, the answer is a bool, the same each time; and dropped means not accepted, if the name is all."""
+        """Where it has `accepts`, the answer is a bool, the same each time; what it does not accept, it drops.
+
+        If the name is all (`name_only`), it drops nothing else.
+        """
         if not hasattr(processor, "accepts"):
             assert not getattr(processor, "name_only", False), "`name_only` needs `accepts`"
             return
@@ -108,8 +114,18 @@ class ProcessorContract(PluginContract):
             answer = processor.accepts(event.name)
             assert isinstance(answer, bool)
             assert processor.accepts(event.name) is answer
+            dropped = isinstance(_run(processor, event), DropEvent)
+            assert dropped or answer, "it does not accept the name, and lets the event pass"
             if getattr(processor, "name_only", False):
-                assert isinstance(_run(processor, event), DropEvent) is not answer
+                assert dropped is not answer
+
+    def test_events_keep_to_themselves(self, processor: Any, sample: Event) -> None:
+        """Of events with one name and other values, none shows in what comes out for another."""
+        marks = ("leak-of-the-first", "leak-of-the-second")
+        first, second = (_marked(sample, mark) for mark in marks)
+        for event, foreign in ((first, marks[1]), (second, marks[0]), (first, marks[1])):
+            result = _run(processor, event)
+            assert foreign not in (result.reason if isinstance(result, DropEvent) else result.to_json())
 
     def test_many_threads(self, processor: Any, sample: Event) -> None:
         """Eight threads at once: each event comes out with its own id, or is dropped."""
@@ -139,6 +155,12 @@ class ProcessorContract(PluginContract):
             assert counts.failed == 0, counts.reasons
             assert counts.delivered + counts.filtered == len(events)
         RecordingBackend.forget("")
+
+
+def _marked(event: Event, mark: str) -> Event:
+    """Put a mark into each part of an event but its name."""
+    parts = {part: {**getattr(event, part), "testkit_mark": mark} for part in ("context", "data", "extra")}
+    return event.replace(id=f"id-{mark}", **parts)
 
 
 def _run(processor: Any, event: Event) -> Any:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import pytest
 
-from eventtracking import Tracker
-from eventtracking_testkit.contracts.backend import BackendContract, Stored, _call
+from eventtracking import Counts, Event, Rejected, Tracker
+from eventtracking_testkit.contracts._destination import Stored, call
+from eventtracking_testkit.contracts.backend import BackendContract
 from eventtracking_testkit.distribution import fake_distribution
-from eventtracking_testkit.fakes import RecordingBackend, read_recorded
+from eventtracking_testkit.fakes import FailingBackend, RecordingBackend, read_recorded
+from eventtracking_testkit.samples import sample_event, sample_events
 
 __all__ = ["RouterContract"]
+
+_RECORDER: Final = "testkit_contract_recorder"
+_UNSTEADY: Final = "testkit_contract_unsteady"
+_KEY: Final = "testkit below"
+_FAILURES: Final = 2
+"""How often the unsteady child fails."""
 
 
 class RouterContract(BackendContract):
@@ -23,11 +32,13 @@ class RouterContract(BackendContract):
     Subclass it as `BackendContract`. Below the router is a backend that writes to a file, which `stored` reads, for any
     number of processes. `send` may return before the events are below; then `flush` must bring them there.
 
-    Delivery below is at least once, so `stores_once` is False here.
+    Delivery below is at least once, so `stores_once` is False here. `retries = False` is for a router that tries each event once,
+    and settles what failed.
     """
 
     kinds = ("router",)
     stores_once = False
+    retries: ClassVar[bool] = True
     settle_timeout_s = 30.0
     """How long `flush` may take to bring what was sent below."""
 
@@ -35,9 +46,10 @@ class RouterContract(BackendContract):
     def below(self, tmp_path: Path) -> Iterator[Path]:
         """Put a backend below the router; return the file to which it writes."""
         self._file = tmp_path / f"below-{uuid.uuid4()}.jsonl"
-        with fake_distribution(plugins={"testkit_contract_recorder": RecordingBackend}):
+        with fake_distribution(plugins={_RECORDER: RecordingBackend, _UNSTEADY: FailingBackend}):
             yield self._file
-        RecordingBackend.forget("testkit below")
+        RecordingBackend.forget(_KEY)
+        FailingBackend.forget(_KEY)
 
     @pytest.fixture
     def stored(self, below: Path) -> Stored | None:
@@ -46,8 +58,13 @@ class RouterContract(BackendContract):
 
     def config(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return a whole config with the router at `backends.it`, and one backend below it."""
-        below = {"plugin": "testkit_contract_recorder", "key": "testkit below", "path": str(self._file)}
-        return {"backends": {"it": {"plugin": self.plugin, **options, "backends": {"below": below}}}}
+        return self._config_over({"below": self._recorder()}, options)
+
+    def _recorder(self) -> dict[str, Any]:
+        return {"plugin": _RECORDER, "key": _KEY, "path": str(self._file)}
+
+    def _config_over(self, backends: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        return {"backends": {"it": {"plugin": self.plugin, **options, "backends": dict(backends)}}}
 
     def build(self, options: Mapping[str, Any]) -> Any:
         """Make an instance that is bound to a route below it."""
@@ -57,18 +74,80 @@ class RouterContract(BackendContract):
         self._trackers = [*getattr(self, "_trackers", []), tracker]
         return router
 
+    def build_other(self, options: Mapping[str, Any]) -> Any:
+        """Make an instance over another file than the one that `stored` reads."""
+        self._file = self._file.with_suffix(".other")
+        return self.build(options)
+
     def settle(self, backend: Any) -> None:
         """Flush, and expect that nothing is left."""
-        assert _call(backend, "flush", self.settle_timeout_s) is not False, "flush left something"
+        assert call(backend, "flush", self.settle_timeout_s) is not False, "flush left something"
 
     def test_nothing_is_lost_between_send_and_close(self, make: Callable[[], Any], stored: Stored | None) -> None:
         """What was sent just before a flush and a close is below afterwards."""
-        from eventtracking_testkit.samples import sample_events
-
         events = sample_events(50)
         router = make()
         for event in events:
             router.send((event,))
         self.settle(router)
-        _call(router, "close")
+        call(router, "close")
         self.check_stored(stored, events)
+
+    # Failures below
+
+    def _deliver(
+        self, options: Mapping[str, Any], events: Sequence[Event], action: Callable[[Sequence[Event]], None]
+    ) -> dict[str, Counts]:
+        """Send events to an unsteady child and its steady sibling; return the counts when nothing is left to do."""
+        FailingBackend.actions[_KEY] = action
+        children = {"unsteady": {"plugin": _UNSTEADY, "key": _KEY}, "steady": self._recorder()}
+        with Tracker.from_config(self._config_over(children, options)) as tracker:
+            for event in events:
+                tracker.submit(event)
+            assert tracker.flush(self.settle_timeout_s), "flush left something"
+            return tracker.stats()
+
+    def _check_failures(
+        self, counts: Mapping[str, Counts], events: Sequence[Event], held: Sequence[Event], below: Path
+    ) -> None:
+        """Show that the sibling has each event once, and that all are accounted for at each path, none of them pending."""
+        assert Counter(document["id"] for document in read_recorded(below)) == {event.id: 1 for event in events}, (
+            "the sibling of a child that fails should have each event once"
+        )
+        for path in ("it", "it/steady", "it/unsteady"):
+            assert counts[path].pending == 0, f"{path}: what failed stays pending: retry it, or settle it"
+            assert counts[path].balanced, f"{path}: {counts[path]}"
+            assert (counts[path].received, counts[path].filtered) == (len(events), 0), f"{path}: {counts[path]}"
+        assert counts["it/unsteady"].delivered == len({event.id for event in held})
+
+    def test_a_child_that_fails_for_a_while(self, options: Mapping[str, Any], below: Path) -> None:
+        """A child that is down at first has each event in the end, its sibling has each once, and nothing is pending."""
+        events, held = sample_events(5), list[Event]()
+
+        def act(batch: Sequence[Event]) -> None:
+            if FailingBackend.attempts[_KEY] <= _FAILURES:
+                raise ConnectionError("down for a moment")
+            held.extend(batch)
+
+        counts = self._deliver(options, events, act)
+        self._check_failures(counts, events, held, below)
+        missing = {event.id for event in events} - {event.id for event in held}
+        assert not (missing and self.retries), f"{len(missing)} events never reached the child that was down"
+
+    def test_a_child_that_rejects(self, options: Mapping[str, Any], below: Path) -> None:
+        """An event that a child rejects ends there as failed or dead-lettered; the others, and the sibling, have theirs."""
+        bad, held, offered = sample_event(), list[Event](), list[Event]()
+        events = [*sample_events(2), bad, *sample_events(2)]
+
+        def act(batch: Sequence[Event]) -> None:
+            rejects = bad in batch and bad not in offered
+            offered.extend(batch)
+            held.extend(event for event in batch if event != bad or not rejects)
+            if rejects:
+                raise Rejected({bad.id: "bad for good"})
+
+        counts = self._deliver(options, events, act)
+        self._check_failures(counts, events, held, below)
+        assert offered.count(bad) == 1, "what was rejected is bad for good: settle it, and do not try it again"
+        leaf = counts["it/unsteady"]
+        assert (leaf.delivered, leaf.failed + leaf.dead_lettered) == (len(events) - 1, 1), leaf
