@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sqlite3
 import time
@@ -21,13 +20,13 @@ from eventtracking_buffer._alarm import Alarm
 from eventtracking_buffer._books import Balance, Books
 from eventtracking_buffer._disk import DiskStore
 from eventtracking_buffer._folder import DeliveryLock, open_state, prepare_folder
-from eventtracking_buffer._journal import JournalWriter
+from eventtracking_buffer._journal import JournalWriter, journal_bytes, unusable_files
 from eventtracking_buffer._keeper import Keeper
 from eventtracking_buffer._lane import Lane
 from eventtracking_buffer._letters import letters_in, request
 from eventtracking_buffer._memory_engine import MemoryEngine
-from eventtracking_buffer._records import EVENT, frame
-from eventtracking_buffer._state import State
+from eventtracking_buffer._records import EVENT, HEADER_BYTES, frame
+from eventtracking_buffer._state import InheritedStateError, State
 from eventtracking_buffer._worker import Worker
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 
@@ -44,6 +43,11 @@ _MAX_FALLBACK_EVENTS: Final = 10_000
 _STUCK_FAILURES: Final = 3
 _STANDSTILL_S: Final = 1.0
 _OVERSHOOT: Final = 1.1
+_BATCH_SHARE: Final = 100
+"""The part of the limit that is given up at once: doing it for each event would cost each emit() a transaction."""
+_UNLIMITED: Final = 1 << 62
+_LEAST_RECORD_BYTES: Final = HEADER_BYTES + 40
+"""No event is stored in less: its id alone has 36."""
 _LANE_WAIT_S: Final = 0.5
 _DROPPED_OLDEST: Final = "the buffer was full, and newer events came"
 
@@ -74,7 +78,8 @@ class DiskEngine:
         self._fallback: MemoryEngine | None = None
         self._disk_from = 0.0
         self._refusal = ""
-        self._room = self._room_bytes = 0
+        self._room = options.limit_events
+        self._room_bytes = _UNLIMITED if options.max_bytes is None else options.max_bytes
         self._measured_at = 0.0
         self._final: Balance | None = None
         self._closed = False
@@ -89,20 +94,27 @@ class DiskEngine:
         try:
             for name in prepare_folder(self._folder):
                 self._alarm.note(f"may be lost: what stood in the place of the folder was set aside as {name}")
-            state, aside = open_state(self._folder, self._synced)
+            self._open_books()
+        except InheritedStateError:
+            self._alarm.note(
+                "left for another process to deliver: the parent of this one used the state when it forked", 0
+            )
         except (OSError, sqlite3.Error) as error:
             self._disk_failed(error)
             return
+        self._writer = JournalWriter(self._folder, self._synced)
+        self._disk_from = 0.0
+        with suppress(OSError, sqlite3.Error):
+            self._measure()
+
+    def _open_books(self) -> None:
+        state, aside = open_state(self._folder, self._synced)
         for name in aside:
             self._alarm.note(f"may come again: the damaged state was set aside as {name}")
             with state.transaction():
                 state.add_counts(self._path, Counts(reasons={"damaged state set aside": 1}))
         self._state = state
         self._books = Books(self._folder, self._path, self._downstream.leaves, state)
-        self._writer = JournalWriter(self._folder, self._synced)
-        self._disk_from = 0.0
-        with suppress(OSError, sqlite3.Error):
-            self._measure()
 
     def _disk_failed(self, error: Exception) -> None:
         self._disk_from = time.monotonic() + _DISK_PAUSE_S
@@ -186,9 +198,11 @@ class DiskEngine:
         mode = self._options.when_full
         deadline = time.monotonic() + (self._options.block_timeout_s if mode == "block" else 0.0)
         while True:
-            if time.monotonic() - self._measured_at > _MEASURE_S or mode != "block":
-                with suppress(OSError, sqlite3.Error):
+            if time.monotonic() - self._measured_at > _MEASURE_S:
+                try:
                     self._measure()
+                except (OSError, sqlite3.Error):  # how much waits is not known, which does not mean too much
+                    return True
             if self._room >= count and self._room_bytes >= size:
                 return True
             if mode == "drop_oldest" and self._drop_oldest(count, size):
@@ -199,11 +213,10 @@ class DiskEngine:
 
     def _measure(self) -> Balance:
         """Look how much room there is. What other processes store in the meantime is seen next time."""
-        assert self._books is not None  # noqa: S101 - callers have looked
         balance = self._balance()
         self._room = self._options.limit_events - balance.pending
         limit = self._options.max_bytes
-        self._room_bytes = (1 << 62) if limit is None else limit - balance.pending_bytes
+        self._room_bytes = _UNLIMITED if limit is None else limit - balance.pending_bytes
         self._measured_at = time.monotonic()
         return balance
 
@@ -214,7 +227,7 @@ class DiskEngine:
         if self._is_own_thread():
             return False
         while self._room < count or self._room_bytes < size:
-            if not self._give_up(max(count - self._room, 1)):
+            if not self._give_up(max(count - self._room, self._options.limit_events // _BATCH_SHARE, 1)):
                 return False
             self._measure()
         return True
@@ -243,7 +256,10 @@ class DiskEngine:
             if time.monotonic() >= self._disk_from:
                 self._prepare()
             return _DISK_PAUSE_S
+        if self._state is None:  # it is the parent's
+            return _DISK_PAUSE_S
         try:
+            self._look_around()
             if self._store is None and not self._take_over():
                 return _LANE_WAIT_S
             self._look_after()
@@ -251,6 +267,74 @@ class DiskEngine:
             self._alarm.note(f"wait: the disk refuses ({type(error).__name__}: {_cause(error)})", 0)
             return _DISK_PAUSE_S
         return 0.05
+
+    def _look_around(self) -> None:
+        """Do what every process does, whether or not it delivers."""
+        if self._keeper.every("files", 0.5) and self._are_files_lost():
+            self._restore()
+        if self._keeper.every("strays", 10.0):
+            for name in unusable_files(self._folder):
+                self._alarm.note(f"skipped: {name} in the folder cannot be read", 0)
+        if self._keeper.every("room", 1.0):
+            self._watch_room()
+
+    def _watch_room(self) -> None:
+        """Measure, if anybody can be near the limit: other processes store as well, and nobody counts for all."""
+        size, limit = journal_bytes(self._folder), self._options.max_bytes
+        if size // _LEAST_RECORD_BYTES > self._options.limit_events // 2 or (limit is not None and size > limit // 2):
+            self._measure()
+
+    # Files that somebody deletes while they are in use
+
+    def _are_files_lost(self) -> bool:
+        assert self._state is not None  # noqa: S101 - the keeper has looked
+        assert self._writer is not None  # noqa: S101 - the same
+        return self._state.is_gone or self._lock.is_lost or self._writer.is_lost()
+
+    def _restore(self) -> None:
+        """Put back what somebody has deleted, from what is still open here.
+
+        Each process does that for its own file of the journal, and the one that delivers for the state.
+        """
+        self._alarm.note("may be lost, or come again: files of the buffer were deleted or replaced", 0)
+        prepare_folder(self._folder)
+        if self._writer is not None and self._writer.is_lost():
+            self._writer.restore()
+        if self._lock.is_lost:
+            self._lock.release()
+        if not self._lock.is_mine and not self._lock.take():
+            self._retreat()
+        if self._state is not None and self._state.is_gone:
+            self._restore_state(self._state)
+
+    def _restore_state(self, state: State) -> None:
+        if not state.path.exists():
+            if not self._lock.is_mine:  # whoever delivers now writes it
+                return
+            if state.restore():
+                return
+        self._retreat()
+        state.close()
+        self._open_books()
+
+    def _retreat(self) -> None:
+        """Stop delivering, because another process does, or because the state is another one. What is on its way comes again."""
+        store, lanes = self._store, self._lanes
+        if store is None:
+            return
+        self._store, self._lanes = (
+            None,
+            {},
+        )  # the workers stay in their place, for a sender who has just looked at the lanes
+        for worker in self._workers.values():
+            worker.stop(0.0)
+        store.close()
+        deadline = time.monotonic() + _STOP_S
+        for worker in self._workers.values():
+            worker.stop(max(deadline - time.monotonic(), 0.0))
+        held = [item for lane in lanes.values() for item in (*lane.give_up(), *lane.in_flight)]
+        self._downstream.forget([item.event.id for item in held])
+        self._downstream.take_counts()  # they belong to the books that are gone
 
     def _take_over(self) -> bool:
         if not self._lock.is_mine and not self._lock.take():
@@ -371,8 +455,6 @@ class DiskEngine:
         self._lock.release()
         if self._writer is not None:
             self._writer.close()
-        if self._state is not None:  # neither closed nor collected here, ever: SQLite would disturb the parent
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._state.connection))
 
     # Looking in
 

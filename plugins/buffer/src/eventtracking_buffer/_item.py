@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from eventtracking import Event
 
 __all__ = ["Item"]
+
+_MAX_REASON_CHARACTERS: Final = 1_000
 
 
 class Item:
@@ -34,9 +36,18 @@ class Item:
         self.dead: Any = None
         """The dead letter that is being replayed, if this is one."""
 
-    def note_failure(self, reason: str) -> None:
-        """Remember one more failed delivery."""
+    def note_failure(self, reason: object) -> None:
+        """Remember one more failed delivery. A backend may give anything for the reason; it is stored as text."""
         self.last_at = time.time()
         self.first_at = self.first_at or self.last_at
         self.attempts += 1
-        self.reason = reason
+        self.reason = _as_text(reason)
+
+
+def _as_text(reason: object) -> str:
+    """Return bounded text that any store takes: lone surrogates are none."""
+    try:
+        text = reason if type(reason) is str else str(reason)
+    except Exception:  # noqa: BLE001 - a foreign class
+        text = f"a reason of the type {type(reason).__name__}"
+    return text[:_MAX_REASON_CHARACTERS].encode("utf-8", "backslashreplace").decode()

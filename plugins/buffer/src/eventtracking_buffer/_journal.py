@@ -14,15 +14,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from eventtracking_buffer._forks import files
 from eventtracking_buffer._records import EVENT, HEADER_BYTES, Record, read_records
+from eventtracking_buffer._state import file_id
 
-__all__ = ["JournalReader", "JournalWriter", "is_abandoned", "journal_files"]
+__all__ = ["JournalReader", "JournalWriter", "is_abandoned", "journal_bytes", "journal_files", "unusable_files"]
 
 _SUFFIX: Final = ".journal"
 _MAX_FILE_BYTES: Final = 8 << 20
 _RAW_BYTES: Final = 64 << 10
 _TURN_WAIT_S: Final = 1.0
 _READ_BYTES: Final = 256 << 10
+_SETTLED_S: Final = 1.0
+_LATE_S: Final = 0.05
+_PASSING: Final = frozenset([errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+"""Errors that say nothing about a file that is there."""
 _names = itertools.count()
 
 
@@ -51,23 +57,55 @@ _write: Final = _write_function()
 
 
 def journal_files(folder: Path) -> list[str]:
-    """Return the names of the journal's files, oldest first."""
-    return sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIX))  # noqa: PTH208 - ten times quicker, and polled
+    """Return the names of the journal's files, oldest first. What only has such a name, as a folder has, is none."""
+    with os.scandir(folder) as entries:  # it tells the kind of an entry without looking at it
+        return sorted(entry.name for entry in entries if entry.name.endswith(_SUFFIX) and entry.is_file())
+
+
+def unusable_files(folder: Path) -> list[str]:
+    """Return the names of what stands between the journal's files and cannot be read."""
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if entry.name.endswith(_SUFFIX)]
+        return sorted(entry.name for entry in found if not entry.is_file() or not os.access(entry.path, os.R_OK))
+
+
+def journal_bytes(folder: Path) -> int:
+    """Return how long the journal's files are together."""
+    with os.scandir(folder) as entries:
+        return sum(entry.stat().st_size for entry in entries if entry.name.endswith(_SUFFIX) and entry.is_file())
+
+
+def _copy(source: int, target: int, offset: int) -> int:
+    """Append what a file has from a place on to another one. Return where it ended.
+
+    Raises:
+        OSError: If it cannot be read, or the medium is full.
+    """
+    data = os.pread(source, max(os.fstat(source).st_size - offset, 0), offset)
+    if os.write(target, data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return offset + len(data)
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether no living process appends to a file: its writer holds a lock, which the kernel takes back when it dies."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    """Whether it is known that no living process appends to a file.
+
+    Its writer holds a lock, which the kernel takes back when it dies.
+    """
+    with files:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
         return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 class JournalWriter:
@@ -121,29 +159,44 @@ class JournalWriter:
             return
         self._turner = threading.get_ident()
         try:
-            name = f"{time.time_ns():020d}-{os.getpid()}-{next(_names)}{_SUFFIX}"
-            descriptor = self._create(name)
-            if self._synced:
-                self._sync_folder()
-            former, self._former = self._former, self._descriptor
-            self.name, self.size, self._descriptor = name, 0, descriptor
-            if former >= 0:
-                os.close(former)
+            with files:
+                self._start_next()
         finally:
             self._turner = 0
             self._turning.release()
 
+    def _start_next(self) -> None:
+        name = f"{time.time_ns():020d}-{os.getpid()}-{next(_names)}{_SUFFIX}"
+        descriptor = self._create(name)
+        if self._synced:
+            self._sync_folder()
+        former, self._former = self._former, self._descriptor
+        self.name, self.size, self._descriptor = name, 0, descriptor
+        if former >= 0:
+            os.close(former)
+
     def _create(self, name: str) -> int:
         """Make a file. It gets its name when it is locked: a deliverer would take one without a lock for abandoned."""
-        nascent = self._folder / f"{name}.new"
-        descriptor = os.open(nascent, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = self._open_nascent(name)
+        self._rename(descriptor, name)
+        return descriptor
+
+    def _open_nascent(self, name: str) -> int:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(self._folder / f"{name}.new", flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            nascent.rename(self._folder / name)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
+
+    def _rename(self, descriptor: int, name: str) -> None:
+        try:
+            (self._folder / f"{name}.new").rename(self._folder / name)
+        except BaseException:
+            os.close(descriptor)
+            raise
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY)
@@ -152,17 +205,44 @@ class JournalWriter:
         finally:
             os.close(descriptor)
 
+    def is_lost(self) -> bool:
+        """Whether somebody has deleted the current file, so that nobody will ever read it."""
+        with files:
+            if self._descriptor < 0:
+                return False
+            found = os.fstat(self._descriptor)
+            return file_id(self._folder / self.name) != (found.st_dev, found.st_ino)
+
+    def restore(self) -> None:
+        """Write the current file once more in its place, under its name, and go on there: all that was noted of it stays true.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        with files:
+            lost, former = self._descriptor, self._former
+            descriptor = self._open_nascent(self.name)
+            copied = _copy(lost, descriptor, 0)
+            self._rename(descriptor, self.name)
+            self._former, self._descriptor = lost, descriptor
+            time.sleep(_LATE_S)
+            _copy(lost, descriptor, copied)  # what threads have appended that were about to
+            if former >= 0:
+                os.close(former)
+
     def close(self) -> None:
         """Let go of the files, so that they count as abandoned. In a forked child this does nothing to the parent's."""
-        for descriptor in (self._former, self._descriptor):
-            if descriptor >= 0:
-                with suppress(OSError):
-                    os.close(descriptor)
-        self._descriptor = self._former = -1
+        with files:
+            descriptors = self._former, self._descriptor
+            self._former = self._descriptor = -1
+            for descriptor in descriptors:
+                if descriptor >= 0:
+                    with suppress(OSError):
+                        os.close(descriptor)
 
 
 class JournalReader:
-    """Reads one file of the journal from a place on. For one thread."""
+    """Reads one file of the journal from a place on. For one thread. The file is open only while it reads."""
 
     def __init__(self, path: Path, offset: int = 0, records: int = 0) -> None:
         self.path = path
@@ -171,7 +251,6 @@ class JournalReader:
         """Everything before has been read."""
         self.records = records
         """How many events were before it."""
-        self._descriptor = -1
 
     @property
     def unread(self) -> int:
@@ -190,17 +269,30 @@ class JournalReader:
         return os.stat(self.path).st_size  # noqa: PTH116 - quicker, and polled
 
     def read(self) -> Iterator[Record]:
-        """Yield what is there. The caller says with `advance` how far it has come."""
+        """Yield what is there: nothing, as long as the file cannot be read. The caller says with `advance` how far it has come.
+
+        Raises:
+            OSError: If the file is gone, or the system is out of something for the moment.
+        """
         size = _READ_BYTES
         while True:
-            data = self._piece(size)
+            try:
+                data, file_bytes = self._pread(size, self.offset)
+            except OSError as error:
+                if error.errno in _PASSING:
+                    raise
+                return
             found = False
-            for record in read_records(data, self.offset):
+            for record in read_records(data, self.offset, file_bytes, self._is_settled):
                 found = True
                 yield record
             if not found and len(data) < size:
                 return
             size = _READ_BYTES if found else size * 2
+
+    def _is_settled(self) -> bool:
+        """Whether nobody is just writing the end of the file: a part of what one call writes can be seen before the rest."""
+        return is_abandoned(self.path) or time.time() - os.stat(self.path).st_mtime > _SETTLED_S  # noqa: PTH116 - as above
 
     def advance(self, record: Record) -> None:
         """Move on behind a record."""
@@ -210,7 +302,7 @@ class JournalReader:
     def raw_at(self, offset: int) -> bytes:
         """Return what stands where a record was."""
         try:
-            return self._pread(_RAW_BYTES, offset)
+            return self._pread(_RAW_BYTES, offset)[0]
         except OSError:
             return b""
 
@@ -219,36 +311,40 @@ class JournalReader:
         return self.record_at(self.offset)
 
     def rest(self) -> bytes:
-        """Return what is behind the last whole record."""
+        """Return what is behind the last whole record.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
         size = self.unread
-        return self._piece(size) if size else b""
+        return self._pread(size, self.offset)[0] if size else b""
 
     def skip(self, count: int) -> None:
         """Move on without reading."""
         self.offset += count
 
     def record_at(self, offset: int) -> Record | None:
-        """Read one record again; None if it is damaged now."""
-        try:
-            head = self._pread(HEADER_BYTES, offset)
-            length = int.from_bytes(head[4:8], "little")
-            return next(read_records(self._pread(HEADER_BYTES + length, offset), offset), None)
-        except (OSError, OverflowError):
-            return None
+        """Read one record again; None if it is damaged now, or the file is gone.
 
-    def _piece(self, size: int) -> bytes:
+        Raises:
+            OSError: If it cannot be read for another reason, which says nothing about the record.
+        """
         try:
-            return self._pread(size, self.offset)
+            head, file_bytes = self._pread(HEADER_BYTES, offset)
+            length = min(HEADER_BYTES + int.from_bytes(head[4:8], "little"), max(file_bytes - offset, 0))
+            data, _ = self._pread(length, offset)
         except FileNotFoundError:
-            return b""
+            return None
+        record = next(read_records(data, offset), None)
+        return record if record is not None and record.kind else None
 
-    def _pread(self, size: int, offset: int) -> bytes:
-        if self._descriptor < 0:
-            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        return os.pread(self._descriptor, size, offset)
+    def _pread(self, size: int, offset: int) -> tuple[bytes, int]:
+        """Read a piece of the file. Return how long the file is, too."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(descriptor, size, offset), os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Let go of the file: nothing to do, as it is open only while it is read."""

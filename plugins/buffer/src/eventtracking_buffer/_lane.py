@@ -33,6 +33,7 @@ _SAY_AGAIN_S: Final = 60.0
 _PROBE_EVENTS: Final = 10
 _RECOVERY_FACTOR: Final = 4
 _DUPLICATE_DELAY_S: Final = 0.05
+_UNREADABLE_PAUSE_S: Final = 0.05
 _NEVER: Final = 1 << 62
 
 
@@ -105,6 +106,8 @@ class Lane:
         self._limit = pace.max_batch_events
         self._said_at = -_SAY_AGAIN_S
         self._linger_until: float | None = None
+        self._took_nothing = False
+        """Whether something waits that cannot be read just now: half written, or in a file that the system refuses."""
         self._retries: list[tuple[float, int, Item]] = []
         self._handed_over: deque[Item] = deque()
         self._order = itertools.count()
@@ -178,7 +181,7 @@ class Lane:
         if batch:
             self._deliver(batch)
             return 0.0
-        return self._pause(now)
+        return max(self._pause(now), _UNREADABLE_PAUSE_S if self._took_nothing else 0.0)
 
     def _pause(self, now: float) -> float:
         """How long nothing is due. Whoever sends in the meantime looks at `wake_at`."""
@@ -213,6 +216,7 @@ class Lane:
 
     def _pick_fresh(self, now: float) -> list[Item]:
         waiting = self._store.waiting(self.leaf)
+        self._took_nothing = False
         if not waiting:
             self._linger_until = None
             return []
@@ -221,6 +225,7 @@ class Lane:
         if waiting < self._pace.max_batch_events and now < self._linger_until and not self.hurry:
             return []
         items = self._store.take(self.leaf, self._limit, self._pace.max_batch_bytes)
+        self._took_nothing = not items
         return list(self._without_duplicates(items))
 
     def _without_duplicates(self, items: Sequence[Item]) -> Iterator[Item]:
@@ -238,8 +243,13 @@ class Lane:
     def _deliver(self, batch: Sequence[Item]) -> None:
         last = [item for item in batch if item.attempts + 1 >= self._pace.max_attempts > 1]
         together = [item for item in batch if item not in last] if last else batch
-        for part in ([together] if together else []) + [[item] for item in last]:
-            self._try_part(part)
+        parts = deque(([together] if together else []) + [[item] for item in last])
+        try:
+            while parts:
+                self._try_part(parts.popleft())
+        finally:
+            for part in parts:  # something that is no Exception went through the one before
+                self.retry(part)
 
     def _try_part(self, items: Sequence[Item]) -> None:
         self.wake_at = _NEVER

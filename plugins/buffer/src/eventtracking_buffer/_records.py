@@ -1,14 +1,14 @@
 """Records in a journal file: how they are written, and how they are found again, whatever happened to the file.
 
-A record is a mark, its length, a checksum, the time and kind, and the payload. Where something else stands, the reader looks for the next
-mark whose checksum is right, and reports what lies between as damaged.
+A record is a mark, its length, a checksum, the time and kind, and the payload. Where its checksum is wrong, the reader goes on behind it, if another
+one starts there. Where something else stands, it looks for the next mark whose checksum is right. What lies between is reported as damaged.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 __all__ = ["EVENT", "HEADER_BYTES", "Record", "frame", "read_records"]
@@ -40,27 +40,49 @@ def frame(payload: bytes, kind: int, stored_at: float) -> bytes:
     return _HEAD.pack(_MARK, len(payload), checksum, stored_at, kind) + payload
 
 
-def read_records(data: bytes, offset: int) -> Iterator[Record]:
-    """Yield the records in a piece of a journal file. What is left over at the end was incomplete, or is damaged.
+def read_records(
+    data: bytes, offset: int, file_bytes: int | None = None, is_settled: Callable[[], bool] = lambda: True
+) -> Iterator[Record]:
+    """Yield the records in a piece of a journal file. What is left over at the end is incomplete.
+
+    A length that can be true is believed before anything is looked for in between: the payload may hold the bytes of a record.
 
     Args:
         data: The bytes of the file from `offset` on.
         offset: Where the piece starts in the file.
+        file_bytes: The length of the file, if there may be more behind the piece.
+        is_settled: Whether the end of the file is not just being written. Asked if a record is longer than the file.
     """
+    size = len(data)
+    beyond = 0 if file_bytes is None else max(file_bytes - offset - size, 0)
     at, bad_from = 0, -1
-    while 0 <= at <= len(data) - HEADER_BYTES:
+    while 0 <= at <= size - HEADER_BYTES:
         record = _record_at(data, at, offset)
         if record is None:
-            if bad_from < 0 and _may_be_incomplete(data, at) and _next_whole(data, at, offset) < 0:
+            end = _claimed_end(data, at)
+            if _needs_more(size, beyond, end) or (end > size and not is_settled()):
                 return
             bad_from = at if bad_from < 0 else bad_from
-            at = data.find(_MARK, at + 1)
+            at = end if at < end <= size and _MARK.startswith(data[end : end + 4]) else data.find(_MARK, at + 1)
             continue
         if bad_from >= 0:
             yield Record(offset + bad_from, offset + at, 0, 0.0, data[bad_from:at])
             bad_from = -1
         yield record
         at = record.end - offset
+    if bad_from >= 0 and at == size and not beyond and is_settled():  # the last one is whole, and damaged
+        yield Record(offset + bad_from, offset + size, 0, 0.0, data[bad_from:])
+
+
+def _claimed_end(data: bytes, at: int) -> int:
+    """Where the record at a place would end, going by its header; -1 if that is none."""
+    mark, length, *_ = _HEAD.unpack_from(data, at)
+    return at + HEADER_BYTES + length if mark == _MARK and length <= _MAX_PAYLOAD_BYTES else -1
+
+
+def _needs_more(size: int, beyond: int, end: int) -> bool:
+    """Whether a record, and the mark behind it, can only be judged with more of the file than a piece of that size."""
+    return beyond > 0 and size < end + len(_MARK) and end <= size + beyond
 
 
 def _record_at(data: bytes, at: int, offset: int) -> Record | None:
@@ -72,18 +94,3 @@ def _record_at(data: bytes, at: int, offset: int) -> Record | None:
     if zlib.crc32(payload, zlib.crc32(_SUMMED.pack(stored_at, kind))) != checksum:
         return None
     return Record(offset + at, offset + end, kind, stored_at, payload)
-
-
-def _may_be_incomplete(data: bytes, at: int) -> bool:
-    mark, length, *_ = _HEAD.unpack_from(data, at)
-    return bool(mark == _MARK and length <= _MAX_PAYLOAD_BYTES and at + HEADER_BYTES + length > len(data))
-
-
-def _next_whole(data: bytes, at: int, offset: int) -> int:
-    """Find the next whole record behind a place, or -1."""
-    while True:
-        at = data.find(_MARK, at + 1)
-        if at < 0 or at > len(data) - HEADER_BYTES:
-            return -1
-        if _record_at(data, at, offset) is not None:
-            return at

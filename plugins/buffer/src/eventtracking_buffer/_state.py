@@ -6,19 +6,24 @@ delivery changes is one transaction, so that a process that dies leaves either a
 
 from __future__ import annotations
 
-import os
+import ctypes
+import errno
 import sqlite3
-import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from eventtracking import Counts, Outcome
+from eventtracking_buffer._forks import Gate
 
-__all__ = ["COUNTED", "Snapshot", "State"]
+__all__ = ["COUNTED", "FileId", "InheritedStateError", "Snapshot", "State", "connections", "file_id"]
+
+FileId = tuple[int, int]
+"""The device and number of a file, which tell it from another one at the same path."""
 
 COUNTED: Final = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
 _BUSY_TIMEOUT_S: Final = 5.0
@@ -50,23 +55,17 @@ _ADD_REASON: Final = (
 )
 
 
-_gate = threading.RLock()
-_FORK_WAIT_S: Final = 10.0
-_forking: list[bool] = []
-"""Whether each fork that is under way holds the gate."""
+class InheritedStateError(OSError):
+    """Raised in a forked child for a state whose connection the parent could not close before it forked."""
 
 
-def _before_fork() -> None:
-    _forking.append(_gate.acquire(timeout=_FORK_WAIT_S))
-
-
-def _after_fork() -> None:
-    if _forking.pop():
-        _gate.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+def file_id(path: Path) -> FileId | None:
+    """Tell which file is at a path; None if none is."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @attrs.frozen(kw_only=True)
@@ -88,38 +87,105 @@ class State:
     """One connection to the state, shared by the threads of one process.
 
     `lock` is held for calls of SQLite alone, and may be entered again by a signal handler. It is one for the whole process, and a fork
-    waits for it: SQLite has locks of its own, and a child forked while another thread holds one would never get it.
+    waits for it, closes the connection, and leaves it to the next call to connect again (see the end of this module).
 
     Raises:
+        InheritedStateError: In a child of a process that was forked while it used the file.
         sqlite3.DatabaseError: If the file is no database, or one of a later version.
     """
 
     def __init__(self, path: Path, synced: bool) -> None:
         self.path = path
-        self.lock = _gate
+        self.lock = connections
+        self._synced = synced
+        self._connection: sqlite3.Connection | None = None
+        self._file: FileId | None = None
+        self._closed = False
         with self.lock:
-            self.connection = sqlite3.connect(
-                path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
-            try:
-                self._set_up(synced)
-            except BaseException:
-                self.connection.close()
-                raise
+            self._connect()
+            _live.add(self)
 
-    def _set_up(self, synced: bool) -> None:
-        self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
-        layout = self.connection.execute("PRAGMA user_version").fetchone()[0]
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, for the thread that holds `lock`.
+
+        Raises:
+            sqlite3.Error: If it cannot be opened again after a fork, or is closed for good.
+        """
+        return self._connection or self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._closed:
+            raise sqlite3.ProgrammingError("the state is closed")
+        if self._file is not None and self.is_gone:
+            raise sqlite3.OperationalError("another file is in the place of the state, or none")
+        if file_id(self.path) in _inherited:
+            raise InheritedStateError(
+                errno.EBUSY, "the parent of this process had it in use when it forked", str(self.path)
+            )
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection, self._file = connection, file_id(self.path)
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._synced else 'NORMAL'}")
+        layout = connection.execute("PRAGMA user_version").fetchone()[0]
         if layout not in (0, _LAYOUT):
             raise sqlite3.DatabaseError(f"the layout is {layout}, and this version reads {_LAYOUT}")
         if not layout:
-            self.connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_LAYOUT}; COMMIT;")
+            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_LAYOUT}; COMMIT;")
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has deleted the file, or put another one in its place."""
+        return file_id(self.path) != self._file
+
+    def restore(self) -> bool:
+        """Write the state to its place again, after somebody has deleted the file that is still open here; return whether it was.
+
+        Only the process that delivers may do that.
+
+        Raises:
+            OSError, sqlite3.Error: If the medium refuses.
+        """
+        with self.lock:
+            if self._connection is None:  # closed for a fork
+                return False
+            nascent = self.path.with_name(f"{self.path.name}.new")
+            nascent.unlink(missing_ok=True)
+            with closing(sqlite3.connect(nascent)) as copy:
+                self._connection.backup(copy)
+            self._disconnect()
+            nascent.rename(self.path)
+            self._file = None
+            self._connect()
+            return True
 
     def close(self) -> None:
         """Let go of the file."""
         with self.lock:
-            self.connection.close()
+            self._closed = True
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _disown(self) -> None:
+        """In a forked child: neither close nor collect the parent's connection, ever, nor open one of its own."""
+        if self._connection is not None and self._file is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+            _inherited.add(self._file)
+        self._closed, self._connection = True, None
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
@@ -201,3 +267,27 @@ def _counts(values: Sequence[tuple[Any, ...]], reasons: Sequence[tuple[Any, ...]
     for path, reason, value in reasons:
         found.setdefault(path, {}).setdefault("reasons", {})[reason] = value
     return {path: Counts(**names) for path, names in found.items()}
+
+
+# Forks. SQLite keeps, for each file, a note of the locks that the process holds. A forked child inherits the notes but not the locks: a
+# connection that it opens itself to a file that was open at the fork believes itself protected, and what it commits is thrown away
+# when another process, alone as far as the locks tell, closes and deletes the write-ahead log. Hence nothing is open during a fork.
+
+_live: weakref.WeakSet[State] = weakref.WeakSet()
+_inherited: set[FileId] = set()
+"""The files that could not be closed: this process, a child, must never open them."""
+
+
+def _before_fork(still: bool) -> None:
+    for state in list(_live) if still else ():
+        state._disconnect()
+
+
+def _in_child(_still: bool) -> None:
+    for state in list(_live):
+        state._disown()
+    _live.clear()
+
+
+connections: Final = Gate(_before_fork, _in_child)
+"""Held for calls of SQLite, which has locks of its own: a child forked while another thread holds one would never get it."""

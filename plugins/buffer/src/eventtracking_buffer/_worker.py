@@ -82,7 +82,7 @@ class Worker:
 
     def drive(self, deadline: float) -> None:
         """Take one step on the calling thread, if no thread drives the lane and it is before a monotonic deadline."""
-        if not self.is_alive and time.monotonic() < deadline:
+        if not self.stopping and not self.is_alive and time.monotonic() < deadline:
             self._step()
 
     def stop(self, timeout_s: float) -> bool:

@@ -99,20 +99,20 @@ class BufferRouter:
         default=10_000, metadata={"help": "How many dead letters memory keeps; the oldest beyond that count as failed."}
     )
     downstream: Downstream = attrs.field(init=False, repr=False)
+    folder: str = attrs.field(init=False, default="", repr=False)
+    """The folder of a buffer on disk: an absolute path, wherever the process goes later."""
     _engine: Engine | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.storage == "disk" and not self.path:
+        if self.storage == "memory":
+            return
+        if not self.path:
             raise OptionsError({"path": 'storage = "disk" needs a folder for its files'})
+        self.folder = os.path.abspath(os.path.expanduser(self.path))  # noqa: PTH100, PTH111 - text in, text out
 
     def exclusive(self) -> Mapping[str, str]:
         """The folder, which only one buffer can have."""
         return {"path": f"folder {os.path.realpath(self.folder)}"} if self.storage == "disk" else {}
-
-    @property
-    def folder(self) -> str:
-        """The folder of a buffer on disk."""
-        return os.path.abspath(os.path.expanduser(self.path or ""))  # noqa: PTH100, PTH111 - text in, text out
 
     @property
     def limit_events(self) -> int:
@@ -202,14 +202,11 @@ class BufferRouter:
     def _after_fork(self) -> None:
         """Forget the parent's engine in a forked child, without ending what belongs to the parent."""
         if self._engine is not None:
-            _inherited.append(self._engine)
             self._engine.after_fork()
             self._engine = None
 
 
 _bound: weakref.WeakSet[BufferRouter] = weakref.WeakSet()
-_inherited: list[Engine] = []
-"""What a forked child has of its parent's: never used, closed or collected, because closing an inherited database harms the parent's."""
 
 
 def _after_fork_in_child() -> None:
