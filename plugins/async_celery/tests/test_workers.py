@@ -231,7 +231,7 @@ def test_each_tracker_has_its_own_dead_letters(on_redis: Scene) -> None:
     assert (router.dead_letters(), router.replay(), router.purge()) == ([], 0, 0)
     assert [each.reason for each in other.dead_letters()] == ["bad"]
     listed = ["list", "-c", str(on_redis.write(config))]
-    assert CliRunner().invoke(dead_letters, listed).output == ""
+    assert CliRunner().invoke(dead_letters, listed).stdout == ""
     assert CliRunner().invoke(dead_letters, [*listed, "--tracker", name]).output.endswith("bad\n")
     assert other.purge() == 1
 
@@ -247,7 +247,7 @@ def test_dead_letters_by_the_command_line(on_redis: Scene) -> None:
     def run(*arguments: str) -> str:
         done = CliRunner().invoke(dead_letters, [*arguments, "-c", str(file)], catch_exceptions=False)
         assert done.exit_code == 0, done.output
-        return done.output
+        return done.stdout
 
     worker = on_redis.worker(file)
     wait_for(lambda: "became dead letters" in worker.output())

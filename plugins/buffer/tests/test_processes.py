@@ -104,6 +104,8 @@ if __name__ == "__main__":
 def test_forks_of_forks_under_load(run: Any) -> None:
     """Forked while threads emit, every child works: it inherits no lock that nobody will ever release."""
     found, _ = run("""
+tracker.emit("first")  # so that the parent delivers: a child that does, and leaves by os._exit, has some events come twice
+assert tracker.flush(20)
 stop = threading.Event()
 count = [0]
 def emit():

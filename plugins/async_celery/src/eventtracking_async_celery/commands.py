@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import click
-import msgspec
 
 from eventtracking.errors import ConfigError, DeliveryError
 from eventtracking.tracker import DEFAULT_NAME, register_tracker
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
+from eventtracking_buffer.listing import check_route, print_list, print_whole, row_of, selection_of
 from eventtracking_buffer.selecting import json_option, selecting
 from eventtracking_cli.config import ConfigFailure, config_option, load_config, load_tracker
 
@@ -105,12 +105,7 @@ _tracker_option = click.option(
 @json_option
 def list_letters(config_path: str, tracker: str, as_json: bool, **filters: Any) -> None:
     """Print a line for each: number, when, where, event id, name, attempts, reason."""
-    found = [_summary(letter) for letter in _letters(config_path, tracker, Selection(**filters))]
-    if as_json:
-        _print_json(found)
-        return
-    for summary in found:
-        click.echo("\t".join(str(value) for value in summary.values()))
+    print_list([row_of(letter) for letter in _letters(config_path, tracker, Selection(**filters))], as_json)
 
 
 @dead_letters.command("show")
@@ -119,35 +114,12 @@ def list_letters(config_path: str, tracker: str, as_json: bool, **filters: Any) 
 @click.argument("which", metavar="NUMBER|EVENT_ID")
 def show(config_path: str, tracker: str, which: str) -> None:
     """Print a dead letter whole, with its event, as JSON. It may hold personal data."""
-    chosen = Selection(numbers=frozenset([int(which)])) if which.isdigit() else Selection(event_id=which)
-    found = _letters(config_path, tracker, chosen)
-    if not found:
-        raise click.ClickException(
-            f"there is no dead letter {which!r}; `eventtracking celery-dead-letters list` shows them"
-        )
-    for letter in found:
-        _print_json({**_summary(letter), "event": msgspec.json.decode(letter.event.to_json())})
+    found = [(row_of(letter), letter) for letter in _letters(config_path, tracker, selection_of(which))]
+    print_whole(found, which, "celery-dead-letters")
 
 
 def _letters(config_path: str, tracker: str, selection: Selection) -> list[DeadLetter]:
-    return [letter for router in _routers(config_path, tracker) for letter in router.dead_letters(selection)]
-
-
-def _summary(letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "number": letter.number,
-        "last_failed": letter.last_failed.isoformat(timespec="seconds"),
-        "first_failed": letter.first_failed.isoformat(timespec="seconds"),
-        "route": letter.route,
-        "id": letter.event.id,
-        "name": letter.event.name,
-        "attempts": letter.attempts,
-        "reason": letter.reason,
-    }
-
-
-def _print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    return [letter for router in _routers(config_path, tracker, selection) for letter in router.dead_letters(selection)]
 
 
 @dead_letters.command("replay")
@@ -155,7 +127,8 @@ def _print_json(value: Any) -> None:
 @_tracker_option
 def replay(config_path: str, tracker: str, **filters: Any) -> None:
     """Send dead letters to the workers again."""
-    count = sum(router.replay(Selection(**filters)) for router in _routers(config_path, tracker))
+    selection = Selection(**filters)
+    count = sum(router.replay(selection) for router in _routers(config_path, tracker, selection))
     click.echo(f"{count} events go to the workers again")
 
 
@@ -165,16 +138,18 @@ def replay(config_path: str, tracker: str, **filters: Any) -> None:
 @click.confirmation_option(prompt="Delete them for good?")
 def purge(config_path: str, tracker: str, **filters: Any) -> None:
     """Delete dead letters for good."""
-    count = sum(router.purge(Selection(**filters)) for router in _routers(config_path, tracker))
+    selection = Selection(**filters)
+    count = sum(router.purge(selection) for router in _routers(config_path, tracker, selection))
     click.echo(f"{count} dead letters are deleted")
 
 
-def _routers(config_path: str, name: str) -> Iterator[Any]:
+def _routers(config_path: str, name: str, selection: Selection) -> Iterator[Any]:
     """The routers of a config, one after the other; what the broker refuses ends the command.
 
     Args:
         config_path: The file.
         name: That of the tracker, in the application, whose dead letters are meant.
+        selection: Which are meant; a route that there is not is refused.
     """
     from eventtracking_async_celery.registry import owners_in
 
@@ -184,4 +159,5 @@ def _routers(config_path: str, name: str) -> Iterator[Any]:
         found = owners_in(tracker)
         if not found:
             raise click.ClickException(f"{config_path} names no async_celery router")
+        check_route(selection.route, [leaf for router in found for leaf in router.downstream.leaves])
         yield from found

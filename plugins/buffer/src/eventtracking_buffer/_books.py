@@ -71,8 +71,9 @@ class Books:
         oldest: float | None = None
         names = [name for name in journal_files(self._folder) if name not in snapshot.retired]
         self._forget(names)
+        leaves = snapshot.leaves or self._leaves  # this process may have a newer config than the one that delivers
         for name in names:
-            places = [snapshot.cursors.get((leaf, name), (0, 0)) for leaf in self._leaves]
+            places = [snapshot.cursors.get((leaf, name), (0, 0)) for leaf in leaves]
             offset, records = min(places)
             end, total = self._count(name, max(places))
             received += total
@@ -90,7 +91,7 @@ class Books:
     def _count(self, name: str, known: tuple[int, int]) -> tuple[int, int]:
         """Return the end of the last whole record of a file, and how many events there are."""
         reader = self._readers.setdefault(name, JournalReader(self._folder / name))
-        if known[0] > reader.offset:
+        if known[0] >= reader.offset:  # equal: damage may have changed how many there are
             reader.offset, reader.records = known
         if reader.size() > reader.offset:
             for record in reader.read():

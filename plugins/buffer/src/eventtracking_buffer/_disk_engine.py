@@ -19,7 +19,7 @@ from eventtracking_buffer import codec
 from eventtracking_buffer._alarm import Alarm
 from eventtracking_buffer._books import Balance, Books
 from eventtracking_buffer._disk import DiskStore
-from eventtracking_buffer._folder import DeliveryLock, open_state, prepare_folder
+from eventtracking_buffer._folder import DeliveryLock, cause_of, open_state, prepare_folder
 from eventtracking_buffer._journal import JournalWriter, journal_bytes, unusable_files
 from eventtracking_buffer._keeper import Keeper
 from eventtracking_buffer._lane import Lane
@@ -27,7 +27,7 @@ from eventtracking_buffer._letters import letters_in, request
 from eventtracking_buffer._memory_engine import MemoryEngine
 from eventtracking_buffer._records import EVENT, HEADER_BYTES, frame
 from eventtracking_buffer._state import InheritedStateError, State
-from eventtracking_buffer._worker import Worker
+from eventtracking_buffer._worker import Worker, stop_all
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class DiskEngine:
 
     def _disk_failed(self, error: Exception) -> None:
         self._disk_from = time.monotonic() + _DISK_PAUSE_S
-        self._refusal = f"{type(error).__name__}: {_cause(error)}"
+        self._refusal = f"{type(error).__name__}: {cause_of(error)}"
         self._alarm.note(f"kept in memory, because the disk refuses ({self._refusal})", 0)
 
     def probe(self) -> None:
@@ -264,7 +264,7 @@ class DiskEngine:
                 return _LANE_WAIT_S
             self._look_after()
         except (OSError, sqlite3.Error) as error:
-            self._alarm.note(f"wait: the disk refuses ({type(error).__name__}: {_cause(error)})", 0)
+            self._alarm.note(f"wait: the disk refuses ({type(error).__name__}: {cause_of(error)})", 0)
             return _DISK_PAUSE_S
         return 0.05
 
@@ -322,16 +322,10 @@ class DiskEngine:
         store, lanes = self._store, self._lanes
         if store is None:
             return
-        self._store, self._lanes = (
-            None,
-            {},
-        )  # the workers stay in their place, for a sender who has just looked at the lanes
-        for worker in self._workers.values():
-            worker.stop(0.0)
+        self._store, self._lanes = None, {}  # the workers stay, for a sender who has just looked at the lanes
+        stop_all(self._workers.values(), 0.0)
         store.close()
-        deadline = time.monotonic() + _STOP_S
-        for worker in self._workers.values():
-            worker.stop(max(deadline - time.monotonic(), 0.0))
+        stop_all(self._workers.values(), _STOP_S)
         held = [item for lane in lanes.values() for item in (*lane.give_up(), *lane.in_flight)]
         self._downstream.forget([item.event.id for item in held])
         self._downstream.take_counts()  # they belong to the books that are gone
@@ -386,7 +380,7 @@ class DiskEngine:
             done = self._fallback is None or self._fallback.flush(0.0)
             own = self._own_counts()
             left, goal = own.pending, own.received if goal < 0 else goal
-            late = time.monotonic() >= deadline or self._is_own_thread()
+            late = time.monotonic() >= deadline or self._is_own_thread() or self._closed
             if late or (done and (left == 0 or own.settled >= goal)):
                 return done and left == 0
             if left < least:
@@ -422,11 +416,7 @@ class DiskEngine:
             return
         self._closed = True
         self._keeper.stop(_STOP_S)
-        for worker in self._workers.values():
-            worker.stop(0.0)
-        deadline = time.monotonic() + _STOP_S
-        for worker in self._workers.values():
-            worker.stop(max(deadline - time.monotonic(), 0.0))
+        stop_all(self._workers.values(), _STOP_S)
         if self._fallback is not None:
             self._fallback.close()
         with suppress(OSError, sqlite3.Error):
@@ -504,8 +494,3 @@ class DiskEngine:
             "deliverer": self._lock.holder() if not self._lock.is_mine else {"pid": os.getpid()},
             "lanes": [lane.status() for lane in self._lanes.values()],
         }
-
-
-def _cause(error: Exception) -> str:
-    """Say what the system says, which holds no event's values."""
-    return (error.strerror or "") if isinstance(error, OSError) else str(error)

@@ -16,13 +16,18 @@ from typing import Any, Final
 from eventtracking_buffer._forks import files
 from eventtracking_buffer._state import State, connections, file_id
 
-__all__ = ["STATE_NAME", "DeliveryLock", "open_state", "prepare_folder"]
+__all__ = ["STATE_NAME", "DeliveryLock", "cause_of", "open_state", "prepare_folder"]
 
 STATE_NAME: Final = "state.db"
 _LOCK: Final = "deliverer.lock"
 _REPAIR_LOCK: Final = "repair.lock"
 _REPAIR_WAIT_S: Final = 5.0
 _POLL_S: Final = 0.01
+
+
+def cause_of(error: Exception) -> str:
+    """Say what the system says, which holds no event's values."""
+    return (error.strerror or "") if isinstance(error, OSError) else str(error)
 
 
 def prepare_folder(folder: Path) -> list[str]:
@@ -151,8 +156,8 @@ class DeliveryLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, text.encode(), 0)
+            former = os.fstat(descriptor).st_size
+            os.pwrite(descriptor, text.encode().ljust(former), 0)  # at no moment is there half of it to read
         except BlockingIOError:
             os.close(descriptor)
             return False

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from eventtracking import Event
 from eventtracking_buffer import codec
-from eventtracking_buffer._state import State
+from eventtracking_buffer._state import State, to_id
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 
 __all__ = ["letters_in", "request"]
 
-_QUERY: Final = "SELECT number, leaf, payload, reason, attempts, first_at, last_at, state FROM dead ORDER BY number"
+_QUERY: Final = (
+    "SELECT number, leaf, payload, reason, attempts, first_at, last_at, state, event_id, name FROM dead ORDER BY number"
+)
 
 
 def letters_in(state: State, selection: Selection) -> list[DeadLetter]:
@@ -25,11 +28,16 @@ def _read(state: State) -> Iterator[DeadLetter]:
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
-    number, leaf, payload, reason, attempts, first_at, last_at, what = row
+    number, leaf, payload, reason, attempts, first_at, last_at, what, event_id, name = row
+    try:
+        event = codec.decode(payload)
+    except codec.FormatError as error:  # it is there, and can be purged; a replay fails it
+        event = Event(id=to_id(event_id), name=name, data={"unreadable": str(error)})
+        reason = f"{reason} ({error})"
     return DeadLetter(
         number=number,
         route=leaf,
-        event=codec.decode(payload),
+        event=event,
         reason=reason,
         attempts=attempts,
         first_at=first_at,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -23,16 +24,31 @@ __all__ = ["MemoryStore"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _LOOKS: Final = 50
+_MAX_ENDED: Final = 10_000
+
+
+@attrs.define(eq=False)
+class _Fate:
+    """What became of an event that has dead letters."""
+
+    own: Outcome | None = None
+    """As a whole; None while it is still pending, or again."""
+    leaves: dict[str, Outcome] = attrs.field(factory=dict)
+    """Where it is a dead letter, and where one was given up."""
 
 
 @attrs.define(eq=False)
 class _Grave:
-    """A dead letter and what became of its event as a whole."""
+    """A dead letter."""
 
     letter: DeadLetter
     item: Item
-    own: Outcome | None = None
-    """None while the event is still pending at a sibling."""
+    fate: _Fate
+
+    @property
+    def key(self) -> int:
+        """Which event it is; others may have the same id."""
+        return int(self.item.key)
 
 
 class MemoryStore:
@@ -58,6 +74,13 @@ class MemoryStore:
         self._each_queue = tuple(self.queues.values())
         self._max_dead_letters = max_dead_letters
         self._graves: dict[int, _Grave] = {}
+        self._fates: dict[int, _Fate] = {}
+        self._ended: dict[int, Outcome] = {}
+        """What became of events that may still get a dead letter, from a sibling whose report is to come."""
+        self._wishes: dict[int, str] = {}
+        """The dead letters to be replayed (""), or given up for a reason, when no other event of the id is unfinished."""
+        self._serving = threading.RLock()
+        self._retry: Callable[[str, Sequence[Item]], Any] | None = None
 
     def __len__(self) -> int:
         """How many events are unfinished."""
@@ -86,14 +109,22 @@ class MemoryStore:
     def drop_oldest(self, reason: str) -> bool:
         """Fail the oldest event that is on nobody's way; return whether there was one."""
         leaf, queue = max(self.queues.items(), key=lambda pair: len(pair[1]))
+        skipped: list[Item] = []
         try:
-            item = queue.popleft()
+            while True:
+                item = queue.popleft()
+                if self.claim(item):
+                    self._fail(leaf, [item], reason)
+                    return True
+                skipped.append(item)  # one of its id is on the way
         except IndexError:
             return False
-        self._fail(leaf, [item], reason)
-        return True
+        finally:
+            queue.extendleft(reversed(skipped))
 
     def _fail(self, leaf: str, items: Sequence[Item], reason: str) -> None:
+        if not items:
+            return
         finished = self.downstream.settle(leaf, [item.event.id for item in items], Outcome.FAILED, reason)
         self.ledger.note(Outcome.FAILED, reason, len(items))
         self._finish(items, finished)
@@ -130,10 +161,12 @@ class MemoryStore:
         """Write down what became of a batch."""
         for item in report.done:
             if item.dead is not None:
-                self._graves.pop(item.dead.letter.number, None)
+                self._remove(item.dead, None)
         for item in report.dead:
             self._bury(report.leaf, item)
         self._finish([*report.done, *report.dead], report.finished)
+        if self._wishes:
+            self._serve()
 
     def _finish(self, items: Iterable[Item], finished: dict[str, Outcome]) -> None:
         for item in items:
@@ -143,15 +176,26 @@ class MemoryStore:
             self.ledger.total += SETTLE[outcome]
             if self._measured:
                 self.bytes -= item.size
+            if outcome >= Outcome.DEAD_LETTERED:
+                self._note_end(item.key, outcome)
             if self._owners.get(item.event.id) == item.key:
                 del self._owners[item.event.id]
-            for grave in self._graves_of(item.event.id) if self._graves else ():
-                grave.own = outcome
+
+    def _note_end(self, key: int, outcome: Outcome) -> None:
+        """Remember what became of an event, for its dead letters, before and after they are there."""
+        self._ended[key] = outcome
+        self._take_end(key)
+        while len(self._ended) > _MAX_ENDED:
+            self._ended.pop(next(iter(self._ended)), None)
+
+    def _take_end(self, key: int) -> None:
+        fate = self._fates.get(key)
+        if (
+            fate is not None
+        ):  # looked for after it was noted, and made before it is looked for: one of two threads sees it
+            fate.own = self._ended.pop(key, fate.own)
 
     # Dead letters
-
-    def _graves_of(self, event_id: str) -> list[_Grave]:
-        return [grave for grave in list(self._graves.values()) if grave.letter.event.id == event_id]
 
     def _bury(self, leaf: str, item: Item) -> None:
         if item.dead is not None:  # a replay that failed changes nothing
@@ -166,29 +210,58 @@ class MemoryStore:
             first_at=item.first_at,
             last_at=item.last_at,
         )
-        self._graves[letter.number] = _Grave(letter, item)
+        fate = self._fates.setdefault(item.key, _Fate())
+        fate.leaves[leaf] = Outcome.DEAD_LETTERED
+        self._take_end(item.key)
+        self._graves[letter.number] = _Grave(letter, item, fate)
         while len(self._graves) > self._max_dead_letters:
-            self._fail_grave(next(iter(self._graves.values())), "too many dead letters")
+            with self._serving:
+                oldest = self._oldest()
+                if oldest is None:
+                    break
+                self._give_up_grave(oldest, "too many dead letters")
 
-    def _fail_grave(self, grave: _Grave, reason: str) -> None:
-        self._graves.pop(grave.letter.number, None)
+    def _oldest(self) -> _Grave | None:
+        """The oldest dead letter that nobody is replaying."""
+        try:
+            graves = (grave for grave in self._graves.values() if not grave.letter.replaying)
+            return next((grave for grave in graves if self._is_free(grave)), None)
+        except RuntimeError:  # another thread has changed them meanwhile; the next letter makes room
+            return None
+
+    def _is_free(self, grave: _Grave) -> bool:
+        """Whether no other event of the id is unfinished; it is taken then, for what is to happen with this one."""
+        owner = self._owners.get(grave.letter.event.id)
+        if grave.fate.own is None:
+            return owner == grave.key
+        return self._owners.setdefault(grave.letter.event.id, grave.key) == grave.key
+
+    def _remove(self, grave: _Grave, outcome: Outcome | None) -> None:
+        """Take a dead letter away: it was given up, or has arrived."""
+        if self._graves.pop(grave.letter.number, None) is None:
+            return
+        grave.fate.leaves.pop(grave.letter.route, None)
+        if Outcome.DEAD_LETTERED not in grave.fate.leaves.values():
+            self._fates.pop(grave.key, None)
+        if outcome is not None:
+            grave.fate.leaves[grave.letter.route] = outcome
+
+    def _give_up_grave(self, grave: _Grave, reason: str) -> None:
         self._reopen(grave)
+        self._remove(grave, Outcome.FAILED)
         self._fail(grave.letter.route, [grave.item], reason)
 
     def _reopen(self, grave: _Grave) -> None:
         """Move an event back to pending, at its leaf and, if it was finished, here."""
-        event_id = grave.letter.event.id
-        if grave.own is not None:
-            dead = {other.letter.route: Outcome.DEAD_LETTERED for other in self._graves_of(event_id)}
-            rest = dict.fromkeys(self.downstream.leaves, Outcome.DELIVERED)
-            self.downstream.adopt(
-                {event_id: {**rest, **dead, grave.letter.route: Outcome.DEAD_LETTERED}}, received=False
-            )
-            self.held[grave.item.key] = grave.item
+        event_id, fate = grave.letter.event.id, grave.fate
+        if fate.own is not None:
+            known = {**dict.fromkeys(self.downstream.leaves, Outcome.DELIVERED), **fate.leaves}
+            self.downstream.adopt({event_id: known}, received=False)
+            self.held[grave.key] = grave.item
             if self._measured:
                 self.bytes += grave.item.size
-            self.ledger.move(grave.own, Outcome.PENDING)
-            grave.own = None
+            self.ledger.move(fate.own, Outcome.PENDING)
+            fate.own = None
         self.downstream.reopen(grave.letter.route, [event_id])
 
     def letters(self, selection: Selection) -> list[DeadLetter]:
@@ -197,30 +270,55 @@ class MemoryStore:
 
     def replay(self, selection: Selection, retry: Callable[[str, Sequence[Item]], Any]) -> int:
         """Deliver dead letters once more. Each stays one until it is delivered. Return how many there are."""
-        graves = [self._graves[letter.number] for letter in self.letters(selection) if not letter.replaying]
-        for grave in graves:
-            self._reopen(grave)
-            grave.letter = attrs.evolve(grave.letter, replaying=True)
-            old = grave.item
-            item = grave.item = Item(old.key, old.event, old.size, old.stored_at)
-            item.had, item.dead = True, grave
-            retry(grave.letter.route, [item])
-        return len(graves)
+        self._retry = retry
+        return self._ask(selection, "")
 
     def purge(self, selection: Selection) -> int:
         """Give dead letters up: they count as failed. Return how many there were."""
-        graves = [self._graves[letter.number] for letter in self.letters(selection) if not letter.replaying]
-        for grave in graves:
-            self._fail_grave(grave, "purged")
-        return len(graves)
+        return self._ask(selection, "purged")
+
+    def _ask(self, selection: Selection, wish: str) -> int:
+        meant = [letter.number for letter in self.letters(selection) if not letter.replaying]
+        self._wishes.update(dict.fromkeys(meant, wish))
+        self._serve()
+        return len(meant)
+
+    def _serve(self) -> None:
+        """Do what is wished for, where no other event of the same id is unfinished; the rest waits for the next report."""
+        with self._serving:
+            for number, wish in list(self._wishes.items()):
+                grave = self._graves.get(number)
+                if grave is not None and not self._is_free(grave):
+                    continue
+                if self._wishes.pop(number, None) is None or grave is None:
+                    continue
+                if wish:
+                    self._give_up_grave(grave, wish)
+                else:
+                    self._replay_grave(grave)
+
+    def _replay_grave(self, grave: _Grave) -> None:
+        assert self._retry is not None  # noqa: S101 - it comes with the wish
+        self._reopen(grave)
+        grave.letter = attrs.evolve(grave.letter, replaying=True)
+        old = grave.item
+        item = grave.item = Item(old.key, old.event, old.size, old.stored_at)
+        item.had, item.dead = True, grave
+        self._retry(grave.letter.route, [item])
 
     # The end, and the books
 
     def give_up(self, leaf: str, items: Sequence[Item], reason: str) -> int:
-        """Fail what waits for a leaf, and some items of its lane. Return how many there were."""
+        """Fail what waits for a leaf, and some items of its lane. Return how many there were.
+
+        What waits for another event of its id goes back into the queue: it is to be given up once that one is finished.
+        """
         waiting = [*items, *self.take(leaf, len(self.queues[leaf]), 1 << 62)]
-        self._fail(leaf, waiting, reason)
-        return len(waiting)
+        mine: list[Item] = []
+        for item in waiting:
+            (mine if self.claim(item) else self.queues[leaf]).append(item)
+        self._fail(leaf, mine, reason)
+        return len(mine)
 
     def counts(self) -> Counts:
         """Read the books, with what is pending as it stands in the store."""

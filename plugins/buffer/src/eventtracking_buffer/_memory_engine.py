@@ -14,7 +14,7 @@ from eventtracking_buffer._alarm import Alarm
 from eventtracking_buffer._item import Item
 from eventtracking_buffer._lane import Lane
 from eventtracking_buffer._memory import MemoryStore
-from eventtracking_buffer._worker import Worker
+from eventtracking_buffer._worker import Worker, stop_all
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 
 if TYPE_CHECKING:
@@ -136,24 +136,19 @@ class MemoryEngine:
     def close(self) -> None:
         """End the threads. What is still held is lost: it is failed, and its number logged."""
         self._closed = True
-        for worker in self._workers.values():
-            worker.stop(0.0)
-        deadline = time.monotonic() + _STOP_S
-        for worker in self._workers.values():
-            worker.stop(max(deadline - time.monotonic(), 0.0))
+        stop_all(self._workers.values(), _STOP_S)
         left = len(self._store)
-        if left:
-            for leaf, lane in self._lanes.items():
-                self._give_up(leaf, lane)
+        while any([self._give_up(leaf, lane) for leaf, lane in self._lanes.items()]):  # noqa: C419 - each of them, every time
+            pass  # those that waited for another event of their id come next
         self._alarm.close()
         if left:
             _log.warning("buffer %r: closed with %d event(s) not delivered, which are lost", self._path, left)
 
-    def _give_up(self, leaf: str, lane: Lane) -> None:
-        """Fail what waits for a leaf; what is on its way there just now stays pending."""
+    def _give_up(self, leaf: str, lane: Lane) -> int:
+        """Fail what waits for a leaf; what is on its way there just now stays pending. Return how many there were."""
         mine = lane.busy.acquire(blocking=False)
         items: list[Item] = lane.give_up() if mine else []
-        self._store.give_up(leaf, items, _UNDELIVERED)
+        return self._store.give_up(leaf, items, _UNDELIVERED)
 
     def probe(self) -> None:
         """Memory is there."""

@@ -20,26 +20,39 @@ import attrs
 from eventtracking import Counts, Outcome
 from eventtracking_buffer._forks import Gate
 
-__all__ = ["COUNTED", "FileId", "InheritedStateError", "Snapshot", "State", "connections", "file_id"]
+__all__ = [
+    "COUNTED",
+    "FileId",
+    "InheritedStateError",
+    "Snapshot",
+    "State",
+    "connections",
+    "file_id",
+    "from_id",
+    "to_id",
+    "to_words",
+]
 
 FileId = tuple[int, int]
 """The device and number of a file, which tell it from another one at the same path."""
 
 COUNTED: Final = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
 _BUSY_TIMEOUT_S: Final = 5.0
-_LAYOUT: Final = 1
+_LAYOUT: Final = 2
 _TABLES: Final = """
+CREATE TABLE IF NOT EXISTS leaves (leaf TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cursors (leaf TEXT, file TEXT, offset INT, records INT, PRIMARY KEY (leaf, file)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS retries (
-    leaf TEXT, file TEXT, offset INT, event_id TEXT, attempts INT, had INT, first_at REAL, last_at REAL, reason TEXT,
+    leaf TEXT, file TEXT, offset INT, attempts INT, had INT, first_at REAL, last_at REAL, reason TEXT,
     PRIMARY KEY (leaf, file, offset)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS progress (event_id TEXT PRIMARY KEY, known TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS progress (file TEXT, offset INT, event_id, known TEXT, PRIMARY KEY (file, offset)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dead (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT, leaf TEXT, name TEXT, reason TEXT, attempts INT,
-    first_at REAL, last_at REAL, payload BLOB, stored_at REAL, state TEXT DEFAULT 'dead', own INT, reopened INT DEFAULT 0
+    number INTEGER PRIMARY KEY AUTOINCREMENT, file TEXT, offset INT, event_id, leaf TEXT, name TEXT, reason TEXT, attempts INT,
+    first_at REAL, last_at REAL, payload BLOB, stored_at REAL, state TEXT DEFAULT 'dead', own INT, known TEXT,
+    reopened INT DEFAULT 0
 );
-CREATE INDEX IF NOT EXISTS dead_by_event ON dead (event_id);
+CREATE INDEX IF NOT EXISTS dead_by_place ON dead (file, offset);
 CREATE INDEX IF NOT EXISTS dead_by_state ON dead (state);
 CREATE TABLE IF NOT EXISTS counts (path TEXT, name TEXT, value INT, PRIMARY KEY (path, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reasons (path TEXT, reason TEXT, value INT, PRIMARY KEY (path, reason)) WITHOUT ROWID;
@@ -50,6 +63,7 @@ CREATE TABLE IF NOT EXISTS lanes (leaf TEXT PRIMARY KEY, failures INT, last_erro
 _ADD_COUNT: Final = (
     "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT (path, name) DO UPDATE SET value = value + excluded.value"
 )
+_REOPENED: Final = "SELECT count(*) FROM (SELECT DISTINCT file, offset FROM dead WHERE reopened)"
 _ADD_REASON: Final = (
     "INSERT INTO reasons VALUES (?, ?, ?) ON CONFLICT (path, reason) DO UPDATE SET value = value + excluded.value"
 )
@@ -81,6 +95,8 @@ class Snapshot:
     reopened: int
     """How many finished events are pending again, because a dead letter of theirs is replayed."""
     retired: frozenset[str]
+    leaves: frozenset[str]
+    """Those that the last deliverer's config had."""
 
 
 class State:
@@ -215,13 +231,14 @@ class State:
         changes = [(path, name, value) for name, value in values.items() if value]
         self.connection.executemany(_ADD_COUNT, changes)
         if isinstance(counts, Counts) and counts.reasons:
-            self.connection.executemany(_ADD_REASON, [(path, reason, n) for reason, n in counts.reasons.items()])
+            reasons = [(path, to_words(reason), n) for reason, n in counts.reasons.items() if n]
+            self.connection.executemany(_ADD_REASON, reasons)
 
-    def add_outcomes(self, path: str, outcomes: Iterable[Outcome]) -> None:
-        """Add events that are final now to the books of a path."""
+    def add_outcomes(self, path: str, outcomes: Iterable[Outcome], each: int = 1) -> None:
+        """Add events that are final now to the books of a path, or take them off."""
         values: dict[str, int] = {}
         for outcome in outcomes:
-            values[outcome.name.lower()] = values.get(outcome.name.lower(), 0) + 1
+            values[outcome.name.lower()] = values.get(outcome.name.lower(), 0) + each
         self.add_counts(path, values)
 
     def move_cursors(self, leaf: str, places: Mapping[str, tuple[int, int]]) -> None:
@@ -249,15 +266,36 @@ class State:
             reasons = connection.execute("SELECT path, reason, value FROM reasons").fetchall()
             cursors = connection.execute("SELECT leaf, file, offset, records FROM cursors").fetchall()
             retried = connection.execute("SELECT DISTINCT file, offset FROM retries").fetchall()
-            reopened = connection.execute("SELECT count(DISTINCT event_id) FROM dead WHERE reopened").fetchone()[0]
+            reopened = connection.execute(_REOPENED).fetchone()[0]
             retired = connection.execute("SELECT file FROM retired").fetchall()
+            leaves = connection.execute("SELECT leaf FROM leaves").fetchall()
         return Snapshot(
             counts=_counts(values, reasons),
             cursors={(leaf, file): (offset, records) for leaf, file, offset, records in cursors},
             retried=frozenset(retried),
             reopened=reopened,
             retired=frozenset(file for (file,) in retired),
+            leaves=frozenset(leaf for (leaf,) in leaves),
         )
+
+
+def to_words(text: object) -> str:
+    """Turn what may hold lone surrogates, or be no text at all, into text that SQLite takes, for people to read."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def from_id(event_id: str) -> str | bytes:
+    """Turn an event's id into what SQLite takes: the text, or the bytes of one with lone surrogates."""
+    try:
+        event_id.encode()
+    except UnicodeEncodeError:
+        return event_id.encode("utf-8", "surrogatepass")
+    return event_id
+
+
+def to_id(stored: str | bytes) -> str:
+    """Turn what `from_id` has made back."""
+    return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogatepass")
 
 
 def _counts(values: Sequence[tuple[Any, ...]], reasons: Sequence[tuple[Any, ...]]) -> dict[str, Counts]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from eventtracking_buffer._lane import Lane
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "stop_all"]
 
 _log = logging.getLogger("eventtracking.buffer")
 _CRASH_DELAY_S: Final = 1.0
@@ -94,3 +94,12 @@ class Worker:
             return True
         thread.join(timeout_s)
         return not thread.is_alive()
+
+
+def stop_all(workers: Collection[Worker], timeout_s: float) -> None:
+    """Ask the threads to end, all of them at once, and wait so long."""
+    for worker in workers:
+        worker.stop(0.0)
+    deadline = time.monotonic() + timeout_s
+    for worker in workers:
+        worker.stop(max(deadline - time.monotonic(), 0.0))

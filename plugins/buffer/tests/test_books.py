@@ -1,0 +1,611 @@
+"""The books of a buffer add up on every route, whatever is killed, renamed, replayed, purged, doubled or damaged."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventtracking import Event, Outcome, Rejected, Tracker
+from eventtracking_buffer import codec
+from eventtracking_buffer._disk import DiskStore
+from eventtracking_buffer._item import Item
+from eventtracking_buffer._journal import JournalWriter
+from eventtracking_buffer._lane import Report
+from eventtracking_buffer._records import EVENT, frame
+from eventtracking_buffer._state import State
+from eventtracking_buffer.dead_letters import Selection
+from eventtracking_testkit.fakes import FailingBackend, RecordingBackend, read_recorded
+
+Options = dict[str, Any]
+Track = Callable[..., Tracker]
+Until = Callable[..., None]
+Program = Callable[..., "subprocess.Popen[str]"]
+
+
+def down(events: Sequence[Event]) -> None:
+    raise ConnectionError
+
+
+def reject(events: Sequence[Event]) -> None:
+    raise Rejected({event.id: "no" for event in events})
+
+
+def take(events: Sequence[Event]) -> None:
+    """Deliver."""
+
+
+def hang(release: threading.Event) -> Callable[[Sequence[Event]], None]:
+    """Deliver when it is released."""
+
+    def wait(events: Sequence[Event]) -> None:
+        release.wait(30.0)
+
+    return wait
+
+
+def figures(tracker: Tracker, path: str) -> dict[str, int]:
+    counts = tracker.stats()[path]
+    names = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
+    return {name: getattr(counts, name) for name in names if getattr(counts, name)}
+
+
+def router(tracker: Tracker) -> Any:
+    return tracker._tree.routes["b"].backend  # type: ignore[union-attr]  # it is a leaf
+
+
+def is_served(tracker: Tracker) -> bool:
+    """Whether no request waits, and nothing is being replayed."""
+    return not any(letter.replaying for letter in router(tracker).dead_letters())
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Options:
+    """Return the options of a buffer on disk."""
+    return {"storage": "disk", "path": str(tmp_path / "buffer")}
+
+
+# Text
+
+
+@pytest.mark.parametrize(
+    "strange", [{"name": "x\udcff"}, {"name": "x", "id": "an id \ud800"}, {"name": "x", "id": "nul \0"}]
+)
+def test_text_that_no_store_takes_is_kept(track: Track, disk: Options, until: Until, strange: Options) -> None:
+    """A dead letter with lone surrogates in its name, id or reason blocks nothing, is listed, and arrives when it is replayed."""
+
+    def refuse(events: Sequence[Event]) -> None:
+        raise Rejected({event.id: "why \udcff" for event in events})
+
+    FailingBackend.actions[""] = refuse
+    leaves = {"p": {"plugin": "fail"}, "q": {"plugin": "rec"}}
+    first = track(disk, **leaves)
+    first.submit(Event(**strange))
+    until(lambda: figures(first, "b") == {"received": 1, "dead_lettered": 1})
+    FailingBackend.actions[""] = take
+    first.emit("next")
+    until(lambda: figures(first, "b") == {"received": 2, "delivered": 1, "dead_lettered": 1})
+    (letter,) = router(first).dead_letters()
+    assert letter.event.name == strange["name"]
+    first.close()
+    second = track(disk, **leaves)
+    second.open()
+    assert router(second).replay(Selection(event_id=letter.event.id)) == 1
+    until(lambda: figures(second, "b") == {"received": 2, "delivered": 2})
+
+
+def test_an_unfinished_event_with_a_strange_id_goes_on(track: Track, disk: Options, until: Until) -> None:
+    """What its siblings have had is found again after a restart."""
+    FailingBackend.actions[""] = down
+    leaves = {"p": {"plugin": "fail"}, "q": {"plugin": "rec"}}
+    first = track(disk, **leaves)
+    first.submit(Event(name="x", id="an id \ud800"))
+    until(lambda: figures(first, "b/p") == {"received": 1, "pending": 1})
+    until(lambda: figures(first, "b/q") == {"received": 1, "delivered": 1})
+    first.close(0.1)
+    FailingBackend.actions[""] = take
+    second = track(disk, **leaves)
+    assert second.flush(20.0)
+    assert figures(second, "b") == figures(second, "b/p") == figures(second, "b/q") == {"received": 1, "delivered": 1}
+    assert len(RecordingBackend.recorded[""]) == 1
+
+
+# One store, by hand
+
+
+class Shop:
+    """A store over a tracker of its own, driven by hand; leaving it without a word is as good as a kill."""
+
+    def __init__(self, folder: Path, leaves: Collection[str] = "pqr") -> None:
+        node = {"plugin": "buffer", "backends": {name: {"plugin": "rec", "key": name} for name in leaves}}
+        self.tracker = Tracker.from_config({"backends": {"b": node}})
+        self.downstream = self.tracker.downstream("b")
+        self.state = State(folder / "state.db", synced=False)
+        self.told: list[str] = []
+        self.store = DiskStore(folder, self.downstream, self.state, lambda text, count: self.told.append(text))
+        self.store.take_over({})
+
+    def deliver(self, leaf: str, items: Sequence[Item]) -> Report:
+        first = not items[0].had
+        done = self.downstream.deliver([item.event for item in items], only={leaf}, first=first)
+        return Report(leaf, done=list(items), finished=done.finished)
+
+    def close(self) -> None:
+        self.store.close()
+        self.state.close()
+        self.tracker.close(0.0)
+
+
+def fill(folder: Path, count: int) -> JournalWriter:
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = JournalWriter(folder, synced=False)
+    for number in range(count):
+        writer.append(frame(codec.encode(Event(name="x", data={"n": number})), EVENT, time.time()))
+    return writer
+
+
+def test_a_sibling_that_finishes_in_memory_alone_leaves_no_event_behind(tmp_path: Path, track: Track) -> None:
+    """Of three leaves, two have their outcome written, one after the other, while the third has finished the event in memory
+    alone; killed then, the event goes to the third again, and is finished.
+    """
+    writer = fill(tmp_path, 2)
+    shop = Shop(tmp_path)
+    p, q, r = (shop.store.take(f"b/{leaf}", 1, 1 << 20) for leaf in "pqr")
+    reports = [shop.deliver(leaf, items) for leaf, items in (("b/p", p), ("b/q", q), ("b/r", r))]
+    for report in reports[:2]:
+        shop.store.report(report)
+    shop.close()
+    writer.close()
+    leaves = {leaf: {"plugin": "rec", "key": leaf} for leaf in "pqr"}
+    again = track({"storage": "disk", "path": str(tmp_path)}, **leaves)
+    assert again.flush(20.0)
+    for path in ("b", "b/p", "b/q", "b/r"):
+        assert figures(again, path) == {"received": 2, "delivered": 2}
+
+
+def test_one_bad_entry_does_not_block_the_rest(tmp_path: Path) -> None:
+    """What SQLite cannot store is told, set aside and failed; the reports before and after it are written, and the books add up."""
+    writer = fill(tmp_path, 3)
+    shop = Shop(tmp_path, "p")
+    for number, item in enumerate(shop.store.take("b/p", 3, 1 << 20)):
+        failures = shop.downstream.deliver([item.event])
+        assert not failures
+        item.attempts = 1 << 70 if number == 1 else 1
+        shop.store.report(
+            Report("b/p", done=[item], finished=dict(failures.finished))
+            if number != 1
+            else Report("b/p", dead=[item], finished={item.event.id: Outcome.DEAD_LETTERED})
+        )
+    rows = shop.state.rows("SELECT name, value FROM counts WHERE path = 'b' ORDER BY name")
+    assert rows == [("delivered", 2), ("failed", 1)]
+    assert [text for text in shop.told if "could not be noted" in text]
+    assert len(list((tmp_path / "damaged").iterdir())) == 1
+    shop.close()
+    writer.close()
+
+
+def test_counts_are_written_with_the_report_that_they_belong_to(tmp_path: Path) -> None:
+    """While one leaf is on its way, the report of another writes nothing of it, so that a kill leaves no trace of it."""
+    writer = fill(tmp_path, 1)
+    shop = Shop(tmp_path)
+    p, q = (shop.store.take(f"b/{leaf}", 1, 1 << 20) for leaf in "pq")
+    shop.deliver("b/p", p)  # not reported
+    shop.store.report(shop.deliver("b/q", q))
+    shop.store.write()
+    rows = shop.state.rows("SELECT path, name, value FROM counts WHERE value ORDER BY 1, 2")
+    assert rows == [("b/q", "delivered", 1), ("b/q", "received", 1)]
+    shop.close()
+    writer.close()
+
+
+def test_an_event_that_cannot_be_decoded_fails_once(track: Track, disk: Options) -> None:
+    """Its record is whole, its bytes are no event: it is received and failed, at each leaf, and waits nowhere."""
+    writer = fill(Path(disk["path"]), 1)
+    writer.append(frame(b"\x01 no event", EVENT, time.time()))
+    writer.close()
+    tracker = track(disk, p={"plugin": "rec", "key": "p"}, q={"plugin": "rec", "key": "q"})
+    assert tracker.flush(20.0)
+    for path in ("b", "b/p", "b/q"):
+        assert figures(tracker, path) == {"received": 2, "delivered": 1, "failed": 1}
+
+
+# Another config
+
+
+def test_a_renamed_leaf_goes_on_with_what_waited(track: Track, disk: Options, until: Until) -> None:
+    """The new name gets what the old one could not take, once; the old one's books say that they have failed there."""
+    FailingBackend.actions[""] = down
+    first = track(disk, old={"plugin": "fail"})
+    for number in range(20):
+        first.emit("x", {"n": number})
+    until(lambda: figures(first, "b/old") == {"received": 20, "pending": 20})
+    first.close(0.1)
+    second = track(disk, new={"plugin": "rec"})
+    assert second.flush(10.0)
+    assert sorted(event.data["n"] for event in RecordingBackend.recorded[""]) == list(range(20))
+    assert figures(second, "b") == figures(second, "b/new") == {"received": 20, "delivered": 20}
+    assert figures(second, "b/old") == {"received": 20, "failed": 20}
+    second.close()
+    assert not list(Path(disk["path"]).glob("*.journal"))
+
+
+def test_a_removed_leaf_leaves_nothing_pending(track: Track, disk: Options, until: Until) -> None:
+    """What waited for it alone has failed, with the reason; nothing waits, and the journal is deleted."""
+    FailingBackend.actions[""] = down
+    group = {"backends": {"old": {"plugin": "fail"}, "ok": {"plugin": "rec"}}}
+    first = track(disk, g=group)
+    for _ in range(20):
+        first.emit("x")
+    until(lambda: figures(first, "b/g/old") == {"received": 20, "pending": 20})
+    until(lambda: figures(first, "b/g/ok") == {"received": 20, "delivered": 20})
+    first.close(0.1)
+    second = track(disk, g={"backends": {"ok": {"plugin": "rec"}}})
+    assert second.flush(10.0)
+    for path in ("b", "b/g", "b/g/old"):
+        assert figures(second, path) == {"received": 20, "failed": 20}
+    assert figures(second, "b/g/ok") == {"received": 20, "delivered": 20}
+    assert second.stats()["b"].reasons == {"failed: its route is no longer in the config": 20}
+    second.close()
+    assert not list(Path(disk["path"]).glob("*.journal"))
+    assert len(RecordingBackend.recorded[""]) == 20
+
+
+def test_a_new_leaf_gets_what_is_unfinished(track: Track, disk: Options, until: Until) -> None:
+    """What every old leaf has had is over, and is neither delivered nor counted again."""
+    first = track(disk, ok={"plugin": "rec"}, bad={"plugin": "fail"})
+    FailingBackend.actions[""] = take
+    first.emit("over")
+    until(lambda: figures(first, "b") == {"received": 1, "delivered": 1})
+    FailingBackend.actions[""] = down
+    first.emit("unfinished")
+    until(lambda: figures(first, "b/bad") == {"received": 2, "delivered": 1, "pending": 1})
+    until(lambda: figures(first, "b/ok") == {"received": 2, "delivered": 2})
+    first.close(0.1)
+    FailingBackend.actions[""] = take
+    more = {"ok": {"plugin": "rec"}, "bad": {"plugin": "fail"}, "new": {"plugin": "rec", "key": "new"}}
+    second = track(disk, **more)
+    second.emit("fresh")
+    assert second.flush(10.0)
+    assert [event.name for event in RecordingBackend.recorded["new"]] == ["unfinished", "fresh"]
+    assert figures(second, "b") == {"received": 3, "delivered": 3}
+
+
+# Dead letters
+
+
+@pytest.mark.parametrize("what", ["two letters", "one letter", "a purge of one"])
+def test_dead_letters_of_two_events_with_one_id(storage: Options, track: Track, until: Until, what: str) -> None:
+    """Each is replayed or purged by itself; what became of the other event of the id stays."""
+    FailingBackend.actions[""] = reject
+    tracker = track(storage, p={"plugin": "fail"})
+    event = Event(name="x")
+    tracker.submit(event)
+    if what != "one letter":
+        tracker.submit(event)
+        until(lambda: figures(tracker, "b") == {"received": 2, "dead_lettered": 2})
+        FailingBackend.actions[""] = take
+    else:
+        until(lambda: figures(tracker, "b") == {"received": 1, "dead_lettered": 1})
+        FailingBackend.actions[""] = take
+        tracker.submit(event)
+        until(lambda: figures(tracker, "b") == {"received": 2, "delivered": 1, "dead_lettered": 1})
+    expected = {"received": 2, "delivered": 2}
+    if what == "a purge of one":
+        router(tracker).purge(Selection(numbers=frozenset([router(tracker).dead_letters()[0].number])))
+        expected = {"received": 2, "delivered": 1, "failed": 1}
+        until(lambda: len(router(tracker).dead_letters()) == 1)
+    router(tracker).replay()
+    until(lambda: figures(tracker, "b") == figures(tracker, "b/p") == expected)
+    assert router(tracker).dead_letters() == []
+
+
+@pytest.mark.parametrize("what", ["replay", "purge"])
+def test_two_dead_letters_of_one_event_at_once(storage: Options, track: Track, until: Until, what: str) -> None:
+    """Both leaves, the group over them, and the buffer count the event once."""
+    FailingBackend.actions.update(p=reject, q=reject)
+    tracker = track(storage, g={"backends": {key: {"plugin": "fail", "key": key} for key in "pq"}})
+    for _ in range(5):
+        tracker.emit("x")
+    until(lambda: figures(tracker, "b") == {"received": 5, "dead_lettered": 5})
+    until(lambda: len(router(tracker).dead_letters()) == 10)
+    FailingBackend.actions.update(p=take, q=take)
+    assert getattr(router(tracker), what)() == 10
+    outcome = {"received": 5, "delivered" if what == "replay" else "failed": 5}
+    for path in ("b", "b/g", "b/g/p", "b/g/q"):
+        until(lambda path=path: figures(tracker, path) == outcome)
+    assert router(tracker).dead_letters() == []
+
+
+def test_a_letter_of_an_unfinished_event_is_purged(storage: Options, track: Track, until: Until) -> None:
+    """The event goes on at the sibling that still fails, and counts as failed when it has arrived there."""
+    FailingBackend.actions.update(p=reject, q=down)
+    tracker = track(storage, g={"backends": {key: {"plugin": "fail", "key": key} for key in "pq"}})
+    tracker.emit("x")
+    until(lambda: figures(tracker, "b/g/p") == {"received": 1, "dead_lettered": 1})
+    until(lambda: router(tracker).dead_letters())
+    until(lambda: FailingBackend.attempts.get("q"))
+    router(tracker).purge()
+    until(lambda: figures(tracker, "b/g/p") == {"received": 1, "failed": 1})
+    assert figures(tracker, "b") == figures(tracker, "b/g") == {"received": 1, "pending": 1}
+    FailingBackend.actions.update(q=take)
+    assert tracker.flush(20.0)
+    for path in ("b", "b/g"):
+        until(lambda path=path: figures(tracker, path) == {"received": 1, "failed": 1})
+    assert figures(tracker, "b/g/q") == {"received": 1, "delivered": 1}
+
+
+def test_the_limit_of_dead_letters_spares_one_that_is_replayed(track: Track, until: Until) -> None:
+    """The oldest other one is given up instead, and the one on its way arrives."""
+    release = threading.Event()
+    FailingBackend.actions.update(a=reject, b=reject)
+    leaves = {key: {"plugin": "fail", "key": key} for key in "ab"}
+    tracker = track({"max_dead_letters": 2}, **leaves)
+    tracker.emit("x")
+    until(lambda: len(router(tracker).dead_letters()) == 2)
+    FailingBackend.actions["a"] = hang(release)
+    router(tracker).replay(Selection(route="b/a"))
+    for _ in range(3):
+        tracker.emit("x")
+    until(lambda: figures(tracker, "b/b") == {"received": 4, "failed": 3, "dead_lettered": 1})
+    release.set()
+    until(lambda: figures(tracker, "b/a") == {"received": 4, "delivered": 4})
+    until(lambda: figures(tracker, "b") == {"received": 4, "failed": 3, "dead_lettered": 1})
+    assert len(router(tracker).dead_letters()) == 1
+
+
+def test_letters_of_a_leaf_that_is_gone_can_be_purged(track: Track, disk: Options, until: Until) -> None:
+    """They are deleted and count as failed, at their route and as a whole; a replay leaves them as they are."""
+    FailingBackend.actions[""] = reject
+    first = track(disk, old={"plugin": "fail"})
+    for _ in range(3):
+        first.emit("x")
+    until(lambda: figures(first, "b") == {"received": 3, "dead_lettered": 3})
+    first.close()
+    second = track(disk, new={"plugin": "rec"})
+    second.open()
+    assert router(second).replay() == 3
+    until(lambda: is_served(second))
+    assert len(router(second).dead_letters()) == 3
+    assert router(second).purge() == 3
+    until(lambda: figures(second, "b") == figures(second, "b/old") == {"received": 3, "failed": 3})
+    assert router(second).dead_letters() == []
+
+
+@pytest.mark.parametrize("state", ["dead", "replay", "replaying", "purge"])
+def test_a_letter_that_cannot_be_read_hides_no_other(track: Track, disk: Options, until: Until, state: str) -> None:
+    """It is listed with what is known of it; a replay fails it, copies it aside, and delivers the others."""
+    FailingBackend.actions[""] = reject
+    first = track(disk, p={"plugin": "fail"})
+    for number in range(5):
+        first.emit(f"n{number}")
+    until(lambda: figures(first, "b") == {"received": 5, "dead_lettered": 5})
+    first.close()
+    with sqlite3.connect(Path(disk["path"]) / "state.db") as connection:
+        connection.execute("UPDATE dead SET payload = substr(payload, 1, 10) WHERE number = 2")
+        if state != "replaying":
+            connection.execute("UPDATE dead SET state = ?", (state,))
+    connection.close()
+    FailingBackend.actions[""] = take
+    second = track(disk, p={"plugin": "fail"})
+    second.open()
+    if state in ("dead", "replaying"):
+        letters = router(second).dead_letters()
+        assert [letter.event.name for letter in letters] == [f"n{number}" for number in range(5)]
+        assert letters[1].reason == "no (not an event: the bytes are damaged)"
+        router(second).replay()
+    expected = {"received": 5, "failed": 5} if state == "purge" else {"received": 5, "delivered": 4, "failed": 1}
+    until(lambda: figures(second, "b") == figures(second, "b/p") == expected)
+    assert router(second).dead_letters() == []
+    assert (Path(disk["path"]) / "damaged" / "letter-2").exists() is (state != "purge")
+
+
+# Full
+
+
+def test_drop_oldest_spares_what_waits_for_another_of_its_id(storage: Options, track: Track, until: Until) -> None:
+    """An event whose id is on its way is neither dropped nor forgotten: it comes when that one is done."""
+    release = threading.Event()
+    FailingBackend.actions[""] = hang(release)
+    leaves = {"p": {"plugin": "fail"}, "q": {"plugin": "rec"}}
+    tracker = track({**storage, "max_events": 4, "when_full": "drop_oldest"}, **leaves)
+    event = Event(name="x")
+    tracker.submit(event)
+    until(lambda: FailingBackend.attempts.get("") == 1)
+    tracker.submit(event)
+    for _ in range(8):
+        tracker.emit("y")
+    release.set()
+    assert tracker.flush(20.0)
+    until(lambda: figures(tracker, "b").get("pending", 0) == 0)
+    stats = tracker.stats()["b"]
+    assert (stats.received, stats.delivered + stats.failed) == (10, 10)
+    assert stats.delivered >= 2
+
+
+def test_close_gives_up_both_of_two_events_with_one_id(track: Track) -> None:
+    """In memory, what is not delivered by then has failed, the second as well."""
+    FailingBackend.actions[""] = down
+    tracker = track({}, p={"plugin": "fail"}, q={"plugin": "fail"})
+    event = Event(name="x")
+    for _ in range(3):
+        tracker.submit(event)
+    tracker.close(0.3)
+    for path in ("b", "b/p", "b/q"):
+        assert figures(tracker, path) == {"received": 3, "failed": 3}
+
+
+# Damage
+
+
+def test_damage_between_the_reads_of_two_leaves(track: Track, disk: Options, until: Until) -> None:
+    """The event was received once, delivered by the leaf that had read it, and failed at the one that could not."""
+    release = threading.Event()
+    FailingBackend.actions[""] = hang(release)
+    leaves = {"a": {"plugin": "rec"}, "z": {"plugin": "fail"}}
+    tracker = track({**disk, "max_batch_events": 1}, **leaves)
+    for number in range(6):
+        tracker.emit("x", {"n": number})
+    until(lambda: figures(tracker, "b/a") == {"received": 6, "delivered": 6})
+    until(lambda: FailingBackend.attempts.get("") == 1)
+    (journal,) = Path(disk["path"]).glob("*.journal")
+    data = bytearray(journal.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    journal.write_bytes(data)
+    release.set()
+    assert tracker.flush(20.0)
+    assert figures(tracker, "b") == figures(tracker, "b/z") == {"received": 6, "delivered": 5, "failed": 1}
+    tracker.close()
+    again = track(disk, **leaves)
+    again.open()
+    assert figures(again, "b") == {"received": 6, "delivered": 5, "failed": 1}
+
+
+# Kills
+
+
+LETTERS = """
+from eventtracking import Rejected
+folder, what, count = sys.argv[1:4]
+def reject(events):
+    raise Rejected({event.id: "no" for event in events})
+FailingBackend.actions[""] = reject
+tracker = Tracker.from_config({"backends": {"b": {
+    "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01, "backends": {"p": {"plugin": "fail"}},
+}}})
+for _ in range(int(count)):
+    tracker.emit("x")
+tracker.flush(20)
+router = tracker._tree.routes["b"].backend
+FailingBackend.actions[""] = lambda events: time.sleep(60)
+getattr(router, what)()
+import sqlite3
+state = sqlite3.connect(os.path.join(folder, "state.db"))
+query = "SELECT count(*) FROM dead WHERE state NOT IN ('replay', 'purge')" if sys.argv[4] == "all" else (
+    "SELECT count(*) != %s FROM dead WHERE state IN ('replay', 'purge')" % count)
+wanted = int(count) if sys.argv[4] == "all" else 1
+while state.execute(query).fetchone()[0] != wanted:
+    pass
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "when", "count"), [("replay", "first", 300), ("replay", "all", 1_200), ("purge", "first", 1_200)]
+)
+def test_a_kill_while_letters_are_served(
+    track: Track, program: Program, disk: Options, until: Until, what: str, when: str, count: int
+) -> None:
+    """Killed while it replays or purges, the next process goes on: every replayed event arrives, and no purged one does."""
+    process = program(LETTERS, disk["path"], what, count, when)
+    assert process.wait(60) == -9
+    seen: list[str] = []
+    FailingBackend.actions[""] = lambda events: seen.extend(event.id for event in events)
+    tracker = track(disk, p={"plugin": "fail"})
+    tracker.open()
+    outcome = "failed" if what == "purge" else "delivered"
+    until(lambda: figures(tracker, "b") == {"received": count, outcome: count})
+    assert figures(tracker, "b/p") == {"received": count, outcome: count}
+    assert len(set(seen)) == (0 if what == "purge" else count)
+    assert router(tracker).dead_letters() == []
+
+
+BLOCK_0 = {"plugin": "regex_filter", "filter_type": "blocklist", "regular_expressions": [r"x\.0$"]}
+BLOCK_1 = {"plugin": "regex_filter", "filter_type": "blocklist", "regular_expressions": [r"x\.1$"]}
+
+
+def tree(below: Path, by: object) -> dict[str, Any]:
+    """Three leaves, two of them in a group, with processors at the group and at one of them."""
+    half = {"plugin": "fail", "key": "half"}
+    flaky = {"plugin": "fail", "key": "flaky", "processors": [BLOCK_1]}
+    group = {"processors": [BLOCK_0], "backends": {"half": half, "flaky": flaky}}
+    return {"good": {"plugin": "rec", "path": f"{below}.{by}"}, "g": group}
+
+
+UNDER_FIRE = """
+import json, random
+from eventtracking import Rejected
+import eventtracking_buffer._journal as journal
+journal._MAX_FILE_BYTES = 3_000
+def half(events):
+    even = {event.id: "even" for event in events if int(event.name[2:]) % 2 == 0}
+    time.sleep(0.001)
+    if even:
+        raise Rejected(even)
+def flaky(events):
+    time.sleep(0.001)
+    if random.random() < 0.3:
+        raise ConnectionError
+FailingBackend.actions.update(half=half, flaky=flaky)
+folder, leaves = sys.argv[1], json.loads(sys.argv[2].replace("PID", str(os.getpid())))
+tracker = Tracker.from_config({"backends": {"b": {
+    "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01, "retry_base_s": 0.02, "retry_max_s": 0.1,
+    "max_batch_events": 40, "max_attempts": 1_000, "backends": leaves,
+}}})
+for number in range(400):
+    tracker.emit("x.%d" % (number % 7))
+    os.write(1, b".")
+    time.sleep(0.005 if number % 50 == 0 else 0.0002)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+def test_the_law_holds_on_every_route_after_kills(
+    tmp_path: Path, track: Track, program: Program, disk: Options, kills: int
+) -> None:
+    """Two processes at a time share a folder and are killed at random; at the end every route has counted every event exactly."""
+    below = tmp_path / "good.jsonl"
+    running: list[subprocess.Popen[str]] = []
+    promised = 0
+    for kill in range(kills):
+        while len(running) < 2:
+            running.append(program(UNDER_FIRE, disk["path"], json.dumps(tree(below, "PID"))))
+            assert running[-1].stdout is not None
+            promised += len(running[-1].stdout.read(1))
+        time.sleep(random.random() * 0.6)
+        for process in [running.pop(random.randrange(2))] + (running if kill == kills - 1 else []):
+            process.kill()
+            promised += len(process.communicate()[0])
+
+    def refuse_even(events: Sequence[Event]) -> None:
+        even = {event.id: "even" for event in events if int(event.name[2:]) % 2 == 0}
+        if even:
+            raise Rejected(even)
+
+    FailingBackend.actions.update(half=refuse_even, flaky=take)
+    tracker = track(disk, **tree(below, 0))
+    assert tracker.flush(60.0)
+    names = {}
+    for file in tmp_path.glob("good.jsonl.*"):
+        file.write_text(file.read_text().rpartition("\n")[0] + "\n")  # a line that one was killed in does not count
+        names.update({line["id"]: int(line["name"][2:]) for line in read_recorded(file)})
+    total = len(names)
+    assert total >= promised
+    dropped = sum(number == 0 for number in names.values())
+    even = sum(number in (2, 4, 6) for number in names.values())
+    ones = sum(number == 1 for number in names.values())
+    passed = total - dropped
+    check_routes(tracker, total, dropped, even, ones, passed)
+    assert len(router(tracker).dead_letters()) == even
+    tracker.close()
+    again = track(disk, **tree(below, 0))
+    again.open()
+    check_routes(again, total, dropped, even, ones, passed)
+
+
+def check_routes(tracker: Tracker, total: int, dropped: int, even: int, ones: int, passed: int) -> None:
+    assert figures(tracker, "b") == {"received": total, "delivered": total - even, "dead_lettered": even}
+    assert figures(tracker, "b/good") == {"received": total, "delivered": total}
+    assert figures(tracker, "b/g/half") == {"received": passed, "delivered": passed - even, "dead_lettered": even}
+    assert figures(tracker, "b/g/flaky") == {"received": passed, "delivered": passed - ones, "filtered": ones}
+    group = tracker.stats()["b/g"]
+    assert (group.received, group.dead_lettered, group.pending, group.failed) == (total, even, 0, 0)
+    assert group.delivered + group.filtered == total - even
