@@ -154,12 +154,17 @@ class Subtree:
         for event_id, outcomes in progress.items():
             known = {path: Outcome(outcome) for path, outcome in outcomes.items() if path in self._groups_over}
             for group in self._group_at.values():
-                if not known.keys().isdisjoint(group.leaves):
+                if not known.keys().isdisjoint(group.leaves) and not self._is_over_above(group, known):
                     known.setdefault(group.path, self._worst(group.leaves, known))
             with self._lock:
                 self._keep(event_id, known)
                 if received:
                     self._book_pending(known, ENTER)
+
+    def _is_over_above(self, group: Group, known: Mapping[str, Outcome]) -> bool:
+        """Whether the chain of a group further up has ended an event, so that it never came to this one."""
+        above = (known.get(over.path, Outcome.PENDING) for over in self._groups_over[group.path] if over is not group)
+        return any(outcome is not Outcome.PENDING for outcome in above)
 
     def forget(self, event_ids: Iterable[str]) -> None:
         """Take unfinished events off the books, because another process adopts them."""
