@@ -161,6 +161,13 @@ def test_what_is_for_one_node_alone_is_refused_to_others() -> None:
         parse({"backends": {"a": {"plugin": "owning", "thing": "t"}, "b": {"plugin": "owning", "thing": "u"}}})
 
 
+def test_an_exclusive_that_is_something_else_is_a_problem() -> None:
+    """A method of that name that core cannot use is told, not crashed upon."""
+    assert problems({"backends": {"a": {"plugin": "owning", "thing": "wrong"}}}) == [
+        "backends.a: Owning.exclusive() raised ValueError; it must return a mapping by option"
+    ]
+
+
 def test_a_class_that_breaks_on_its_options_is_named() -> None:
     """Anything but a validator's words tells which class it was and what it raised."""
     assert problems({"backends": {"a": {"plugin": "owning", "thing": ""}}}) == [

@@ -93,6 +93,10 @@ def test_only_named_plugins_are_imported(install: Install) -> None:
             GOOD.replace("pass", "yield"),
             "'bad': Backend.send must be a plain function; an async one, or one with `yield`",
         ),
+        (
+            GOOD.replace("pass", "pass\n    async def close(self): pass"),
+            "'bad': Backend.close must be a plain function",
+        ),
         ("raise SystemExit(3)", "importing bad_module raised SystemExit: 3"),
         (GOOD.replace('register("{name}", Backend)', "1 / 0"), "raised ZeroDivisionError: division by zero"),
     ],

@@ -262,7 +262,12 @@ class _Parser:
     def _conflicts(self, instance: Any, path: str) -> list[Problem]:
         """What a plugin wants for itself alone, and another node of the config has."""
         found = []
-        for option, thing in getattr(instance, "exclusive", dict)().items():
+        try:
+            wanted = dict(instance.exclusive()) if hasattr(instance, "exclusive") else {}
+        except Exception as error:  # noqa: BLE001 - whatever a plugin's class raises is a problem of the config
+            text = f"{type(instance).__qualname__}.exclusive() raised {type(error).__name__}; it must return a mapping by option"
+            return [Problem(path=path, message=text)]
+        for option, thing in wanted.items():
             place = _join(path, option)
             owner = self._owned.setdefault(thing, place)
             if owner != place:

@@ -35,6 +35,7 @@ RESERVED_KEYS: Final = frozenset({"plugin", "processors", "backends", "on_error"
 """What a config's node says itself, so that no option may have these names."""
 _LAZY: Final = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 """Functions that do nothing when they are called."""
+_OPTIONAL_METHODS: Final = ("accepts", "open", "flush", "close", "probe", "exclusive", "bind")
 _REGISTERING_HOOKS: Final = ("eventtracking_register_backends", "eventtracking_register_processors")
 
 
@@ -260,10 +261,11 @@ class _Registrar:
         function = getattr(plugin_class, method, None)
         if not callable(function):
             raise BrokenPluginError(f"{name!r}: {plugin_class.__qualname__} has no method {method}")
-        if any(is_lazy(function) for is_lazy in _LAZY):
-            raise BrokenPluginError(
-                f"{name!r}: {plugin_class.__qualname__}.{method} must be a plain function; an async one, or one with `yield`, would never run"
-            )
+        for called in (method, *_OPTIONAL_METHODS):
+            if any(is_lazy(getattr(plugin_class, called, None)) for is_lazy in _LAZY):
+                raise BrokenPluginError(
+                    f"{name!r}: {plugin_class.__qualname__}.{called} must be a plain function; an async one, or one with `yield`, would never run"
+                )
         if self.is_processor:
             return "processor"
         return "router" if hasattr(plugin_class, "bind") else "backend"

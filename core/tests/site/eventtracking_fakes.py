@@ -73,8 +73,8 @@ class Owning:
     def __attrs_post_init__(self) -> None:
         1 / len(self.thing)
 
-    def exclusive(self) -> dict[str, str]:
-        return {"thing": self.thing}
+    def exclusive(self) -> Any:
+        return "no mapping" if self.thing == "wrong" else {"thing": self.thing}
 
     def send(self, events: Sequence[Event]) -> None:
         pass
