@@ -104,4 +104,4 @@ class Books:
 
     def _forget(self, names: Collection[str]) -> None:
         for name in [name for name in self._readers if name not in names]:
-            self._readers.pop(name).close()
+            del self._readers[name]

@@ -340,11 +340,9 @@ class JournalReader:
 
     def _pread(self, size: int, offset: int) -> tuple[bytes, int]:
         """Read a piece of the file. Return how long the file is, too."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.pread(descriptor, size, offset), os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
-
-    def close(self) -> None:
-        """Let go of the file: nothing to do, as it is open only while it is read."""
+        with files:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.pread(descriptor, size, offset), os.fstat(descriptor).st_size
+            finally:
+                os.close(descriptor)
