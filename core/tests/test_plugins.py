@@ -231,7 +231,9 @@ def test_what_an_interrupted_installation_left_behind_stops_nobody(
 ) -> None:
     """A folder of metadata without metadata is passed over."""
     (tmp_path / "leftover-1.0.dist-info").mkdir()
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(
+        sys, "path", [str(tmp_path), *sys.path]
+    )  # `syspath_prepend` would put back the path of the fakes, too
     Tracker.from_config({"backends": {"a": {"plugin": "recording"}}})
     assert "recording" in installed_plugins().names
 

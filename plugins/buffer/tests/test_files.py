@@ -78,7 +78,8 @@ def make(folder, **leaf):
 def held():
     names = os.listdir("/proc/self/fd")
     links = [os.readlink(f"/proc/self/fd/{name}") for name in names if os.path.islink(f"/proc/self/fd/{name}")]
-    return [os.path.basename(link) for link in links if link.startswith(folder)]
+    # A folder that another thread is just listing is neither locked nor written to.
+    return [os.path.basename(link) for link in links if link.startswith(folder) and not os.path.isdir(link)]
 folder = sys.argv[1]
 """
 
