@@ -202,9 +202,10 @@ class Plugins:
                 raise _broken(declaration, f"{hook} raised {_quote(error)}") from error
 
     def call(self, module: object, hook: str, **arguments: Any) -> None:
-        """Call one hook of one module, so that one that raises does not stop those of others."""
-        others = [other for other in self._manager.get_plugins() if other is not module]
-        self._manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
+        """Call one hook of one module, so that one that raises does not stop those of others, which other threads may be registering."""
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            if implementation.plugin is module:
+                implementation.function(*(arguments[name] for name in implementation.argnames))
 
     def declared_by(self, distribution: str) -> tuple[str, ...]:
         """The plugin names that one distribution declares."""
