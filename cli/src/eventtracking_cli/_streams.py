@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,13 @@ class OutputError(OSError):
 class _Descriptor(io.FileIO):
     """A file descriptor that belongs to somebody else."""
 
+    is_over = False
+    """Whether the command is, and what it could not write has been told: the interpreter would tell it again when it lets go of the stream."""
+
     def write(self, data: Any) -> int:
         """Write what can be written."""
+        if self.is_over:
+            return len(data)
         try:
             return super().write(data)
         except OSError as error:
@@ -38,14 +43,21 @@ def mended_streams() -> Iterator[None]:
     failed write raises `OutputError`.
     """
     former = sys.stdin, sys.stdout, sys.stderr
+    descriptors: list[_Descriptor] = []
     with ExitStack() as opened:
         sys.stdin = sys.stdin or opened.enter_context(_null("r"))
         sys.stdout, sys.stderr = (
-            opened.enter_context(_null("w")) if stream is None else _mended(stream) for stream in former[1:]
+            opened.enter_context(_null("w")) if stream is None else _mended(stream, descriptors)
+            for stream in former[1:]
         )
         try:
             yield
         finally:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # told already, or closed by the command
+                    stream.flush()
+            for descriptor in descriptors:
+                descriptor.is_over = True
             sys.stdin, sys.stdout, sys.stderr = former
 
 
@@ -53,12 +65,13 @@ def _null(mode: str) -> Any:
     return Path(os.devnull).open(mode, encoding="utf-8")
 
 
-def _mended(stream: Any) -> Any:
+def _mended(stream: Any, descriptors: list[_Descriptor]) -> Any:
     buffer = getattr(stream, "buffer", None)
     if not isinstance(getattr(buffer, "raw", buffer), io.FileIO):  # it has no `raw` where PYTHONUNBUFFERED is set
         return stream  # no file: a test's, or an application's
     stream.flush()
     raw = _Descriptor(stream.fileno(), "w", closefd=False)
+    descriptors.append(raw)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=stream.encoding,
