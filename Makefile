@@ -37,7 +37,7 @@ test: env ## Run the tests, real services included (ARGS= for pytest)
 # What says the same on every Python, the documents, the trials and the benchmarks, is left to `make test`.
 ONCE := tests/docs tests/trials tests/third_party bench/tests
 test-all: env ## Run every distribution's tests that need no service on each Python 3.10-3.13 of this machine
-	@$(TOOL)/matrix.py -n $(WORKERS) --dist loadfile -m '$(SHORT) and not service' $(addprefix --ignore=,$(ONCE)) $(ARGS)
+	@$(TOOL)/matrix.py -n 3 --dist loadfile -m '$(SHORT) and not service' $(addprefix --ignore=,$(ONCE)) $(ARGS)
 
 check: env ## Check format, lint, types and docs
 	@$(BIN)/ruff format --check --quiet . || { echo 'Run: make format'; exit 1; }

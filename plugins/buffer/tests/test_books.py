@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from eventtracking import Event, Outcome, Rejected, Tracker
+from eventtracking import Counts, Event, Outcome, Rejected, Tracker
 from eventtracking_buffer import codec
+from eventtracking_buffer._books import Books
 from eventtracking_buffer._disk import DiskStore
 from eventtracking_buffer._item import Item
-from eventtracking_buffer._journal import JournalWriter
+from eventtracking_buffer._journal import JournalWriter, journal_files
 from eventtracking_buffer._lane import Report
 from eventtracking_buffer._records import EVENT, frame
 from eventtracking_buffer._state import State
@@ -609,3 +610,27 @@ def check_routes(tracker: Tracker, total: int, dropped: int, even: int, ones: in
     group = tracker.stats()["b/g"]
     assert (group.received, group.dead_lettered, group.pending, group.failed) == (total, even, 0, 0)
     assert group.delivered + group.filtered == total - even
+
+
+def test_a_look_sees_every_event_of_a_file_that_is_deleted_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between reading the state and listing the files, another process may note that a file is done with, and delete it."""
+    writer = JournalWriter(tmp_path, synced=False)
+    for _ in range(3):
+        writer.append(frame(codec.encode(Event(name="x")), EVENT, time.time()))
+    looking, delivering = State(tmp_path / "state.db", synced=False), State(tmp_path / "state.db", synced=False)
+
+    def list_late(folder: Path) -> list[str]:
+        if (folder / writer.name).exists():
+            with delivering.transaction():
+                delivering.retire(writer.name, "b", 3)
+                delivering.add_counts("b", {"delivered": 3})
+            (folder / writer.name).unlink()
+        return journal_files(folder)
+
+    monkeypatch.setattr("eventtracking_buffer._books.journal_files", list_late)
+    balance = Books(tmp_path, "b", ["b/p"], looking).balance()
+    assert balance.counts["b"] == Counts(received=3, delivered=3)
+    for one in (writer, looking, delivering):
+        one.close()

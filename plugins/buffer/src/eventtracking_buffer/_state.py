@@ -259,6 +259,11 @@ class State:
 
     # Reading
 
+    def received(self, path: str) -> int:
+        """Return how many events of files that are gone a path has received."""
+        found = self.rows("SELECT value FROM counts WHERE path = ? AND name = 'received'", path)
+        return int(found[0][0]) if found else 0
+
     def snapshot(self) -> Snapshot:
         """Read the books, all at one moment."""
         with self.transaction("DEFERRED") as connection:
