@@ -395,11 +395,13 @@ def test_the_log_is_told_at_the_end_what_was_lost_and_where_the_code_broke(caplo
     made = Tracker.from_config({"processors": [{"plugin": "picky"}], "backends": {"a": {"plugin": "failing"}}})
     for data in ({}, {}, {"poison": 1}):
         made.emit("x", data)
-    assert not caplog.records
+    assert "picky" not in caplog.text
     with caplog.at_level(logging.WARNING):  # whatever another test has made of the root logger
         made.close()
         made.close()
-    said = [re.sub(r":\d+\)", ":N)", record.getMessage()) for record in caplog.records]
+    said = [
+        re.sub(r":\d+\)", ":N)", record.getMessage()) for record in caplog.records if record.name == "eventtracking"
+    ]
     assert said == [
         "route '': 1 event failed: picky raised KeyError (last at eventtracking_fakes.py:N)",
         "route 'a': 2 events failed: KeyError (last at eventtracking_fakes.py:N)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -34,7 +35,9 @@ def app() -> Iterator[Celery]:
             raise ZeroDivisionError
         return tracker.resolve_context()
 
+    level = logging.root.level
     with start_worker(found, perform_ping_check=False, loglevel="ERROR", shutdown_timeout=30):
+        logging.root.setLevel(level)  # the worker has set it
         yield found
 
 

@@ -152,7 +152,11 @@ def test_what_is_committed_is_sent_whatever_other_hooks_do(counts: Any, caplog: 
             commit_with_a_hook_that_fails()
     found = counts()
     assert (found.received, found.delivered, found.reasons) == (6, 6, {})
-    assert [json.loads(record.getMessage())["name"] for record in caplog.records] == ["a", "b", "c"] * 2
+    assert [json.loads(record.getMessage())["name"] for record in caplog.records if record.name == "tests.commit"] == [
+        "a",
+        "b",
+        "c",
+    ] * 2
 
 
 def test_an_event_of_a_hook_is_sent(counts: Any) -> None:
@@ -251,4 +255,4 @@ def test_a_tracker_that_knows_no_transactions(caplog: pytest.LogCaptureFixture) 
         tracker.register_tracker(plain)
         emit("a", on_commit=True)
         tracker.register_tracker(former)
-    assert len(caplog.records) == 1
+    assert [record.name for record in caplog.records if record.name == "tests.commit"] == ["tests.commit"]

@@ -204,7 +204,7 @@ def test_indexes_that_cannot_be_made(
     backend = make(uri=mongo_server.uri, database=database)
     for event in sample_events(3):
         backend.send([event])
-    (message,) = [record.getMessage() for record in caplog.records]
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "eventtracking.mongo"]
     assert message == (
         f"eventtracking-mongo: cannot make the index on `name` in {database}.events: there is one of the same name "
         "with other options: events are stored without it, and it is tried again"

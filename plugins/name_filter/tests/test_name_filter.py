@@ -29,7 +29,11 @@ def names_that_pass(caplog: pytest.LogCaptureFixture, config: dict[str, Any], *n
         for name in names:
             tracker.emit(name)
         assert tracker.stats()["log"].balanced
-    return [re.findall(r'"name":"([^"]*)"', record.getMessage())[0] for record in caplog.records]
+    return [
+        re.findall(r'"name":"([^"]*)"', record.getMessage())[0]
+        for record in caplog.records
+        if record.name == "filtered"
+    ]
 
 
 def test_an_allowlist_keeps_what_it_names(caplog: pytest.LogCaptureFixture) -> None:
@@ -86,4 +90,4 @@ def test_the_readme_config_runs(caplog: pytest.LogCaptureFixture, tmp_path: Path
     with caplog.at_level(logging.INFO, "tracking"), Tracker.from_config(load_file(config)) as tracker:
         tracker.emit("edx.bookmark.added")
         tracker.emit("edx.bookmark.removed")
-    assert len(caplog.records) == 1
+    assert [record.name for record in caplog.records if record.name == "tracking"] == ["tracking"]

@@ -29,7 +29,7 @@ class Alarm:
         self._end = threading.Event()
 
     def note(self, text: str, count: int = 1) -> None:
-        """Have the log told that something happened to so many events."""
+        """Have the log told that something happened to so many events; zero where nobody knows to how many."""
         self._new[text] = self._new.get(text, 0) + count
         if self._starter.acquire(blocking=False):
             try:
@@ -51,7 +51,8 @@ class Alarm:
         """Tell what has been collected. Return whether there was anything."""
         told, self._new = self._new, {}
         for text, count in told.items():
-            _log.warning("buffer %r: %d event%s %s", self._path, count, "" if count == 1 else "s", text)
+            events = "1 event" if count == 1 else f"{count or ''} events".lstrip()
+            _log.warning("buffer %r: %s %s", self._path, events, text)
         return bool(told)
 
     def close(self) -> None:

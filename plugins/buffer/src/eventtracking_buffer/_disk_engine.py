@@ -26,6 +26,7 @@ from eventtracking_buffer._lane import Lane
 from eventtracking_buffer._letters import letters_in, request
 from eventtracking_buffer._memory_engine import MemoryEngine
 from eventtracking_buffer._records import EVENT, HEADER_BYTES, frame
+from eventtracking_buffer._room import Room
 from eventtracking_buffer._state import InheritedStateError, State
 from eventtracking_buffer._worker import Worker, stop_all
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["DiskEngine"]
 
 _POLL_S: Final = 0.01
-_MEASURE_S: Final = 0.02
 _STOP_S: Final = 0.2
 _DISK_PAUSE_S: Final = 1.0
 _MAX_FALLBACK_EVENTS: Final = 10_000
@@ -45,7 +45,6 @@ _STANDSTILL_S: Final = 1.0
 _OVERSHOOT: Final = 1.1
 _BATCH_SHARE: Final = 100
 """The part of the limit that is given up at once: doing it for each event would cost each emit() a transaction."""
-_UNLIMITED: Final = 1 << 62
 _LEAST_RECORD_BYTES: Final = HEADER_BYTES + 40
 """No event is stored in less: its id alone has 36."""
 _LANE_WAIT_S: Final = 0.5
@@ -78,9 +77,7 @@ class DiskEngine:
         self._fallback: MemoryEngine | None = None
         self._disk_from = 0.0
         self._refusal = ""
-        self._room = options.limit_events
-        self._room_bytes = _UNLIMITED if options.max_bytes is None else options.max_bytes
-        self._measured_at = 0.0
+        self._room = Room(options.limit_events, options.max_bytes, self._balance)
         self._final: Balance | None = None
         self._closed = False
         self._keeper = Keeper(self._keep, f"eventtracking-buffer:{self._path}")
@@ -93,7 +90,7 @@ class DiskEngine:
         """Open the files. Where that fails, events wait in memory, and the keeper tries again."""
         try:
             for name in prepare_folder(self._folder):
-                self._alarm.note(f"may be lost: what stood in the place of the folder was set aside as {name}")
+                self._alarm.note(f"may be lost: what stood in the place of the folder was set aside as {name}", 0)
             self._open_books()
         except InheritedStateError:
             self._alarm.note(
@@ -105,12 +102,12 @@ class DiskEngine:
         self._writer = JournalWriter(self._folder, self._synced)
         self._disk_from = 0.0
         with suppress(OSError, sqlite3.Error):
-            self._measure()
+            self._room.measure()
 
     def _open_books(self) -> None:
         state, aside = open_state(self._folder, self._synced)
         for name in aside:
-            self._alarm.note(f"may come again: the damaged state was set aside as {name}")
+            self._alarm.note(f"may come again: the damaged state was set aside as {name}", 0)
             with state.transaction():
                 state.add_counts(self._path, Counts(reasons={"damaged state set aside": 1}))
         self._state = state
@@ -143,7 +140,7 @@ class DiskEngine:
         now = time.time()
         data = b"".join([frame(codec.encode(event), EVENT, now) for event in events])
         refused: dict[str, str] = {}
-        if self._room < len(events) or self._room_bytes < len(data):
+        if not self._room.fits(len(events), len(data)):
             events, data, refused = self._fit(events, data, now)
         if events:
             self._store_all(events, data)
@@ -163,8 +160,7 @@ class DiskEngine:
             self._fall_back(events)
             return
         self._disk_from = 0.0
-        self._room -= len(events)
-        self._room_bytes -= len(data)
+        self._room.take(len(events), len(data))
         for leaf, lane in self._lanes.items():
             lane.arrived += len(events)
             if lane.arrived >= lane.wake_at:
@@ -184,7 +180,7 @@ class DiskEngine:
             return events, data, {}
         fitting: list[Event] = []
         pieces: list[bytes] = []
-        room, room_bytes = self._room, self._room_bytes
+        room, room_bytes = self._room.left, self._room.left_bytes
         for event in events:
             piece = frame(codec.encode(event), EVENT, now)
             if room > len(fitting) and room_bytes >= len(piece):
@@ -198,12 +194,12 @@ class DiskEngine:
         mode = self._options.when_full
         deadline = time.monotonic() + (self._options.block_timeout_s if mode == "block" else 0.0)
         while True:
-            if time.monotonic() - self._measured_at > _MEASURE_S:
+            if not self._room.is_fresh:
                 try:
-                    self._measure()
+                    self._room.measure()
                 except (OSError, sqlite3.Error):  # how much waits is not known, which does not mean too much
                     return True
-            if self._room >= count and self._room_bytes >= size:
+            if self._room.fits(count, size):
                 return True
             if mode == "drop_oldest" and self._drop_oldest(count, size):
                 return True
@@ -211,25 +207,16 @@ class DiskEngine:
                 return False
             time.sleep(_POLL_S)
 
-    def _measure(self) -> Balance:
-        """Look how much room there is. What other processes store in the meantime is seen next time."""
-        balance = self._balance()
-        self._room = self._options.limit_events - balance.pending
-        limit = self._options.max_bytes
-        self._room_bytes = _UNLIMITED if limit is None else limit - balance.pending_bytes
-        self._measured_at = time.monotonic()
-        return balance
-
     def _drop_oldest(self, count: int, size: int) -> bool:
         """Give up the oldest events, if this process delivers; the one that does follows within moments otherwise."""
         if self._store is None:
-            return self._room > -self._options.limit_events * (_OVERSHOOT - 1.0)
+            return self._room.left > -self._options.limit_events * (_OVERSHOOT - 1.0)
         if self._is_own_thread():
             return False
-        while self._room < count or self._room_bytes < size:
-            if not self._give_up(max(count - self._room, self._options.limit_events // _BATCH_SHARE, 1)):
+        while not self._room.fits(count, size):
+            if not self._give_up(max(count - self._room.left, self._options.limit_events // _BATCH_SHARE, 1)):
                 return False
-            self._measure()
+            self._room.measure()
         return True
 
     def _give_up(self, count: int) -> int:
@@ -282,7 +269,7 @@ class DiskEngine:
         """Measure, if anybody can be near the limit: other processes store as well, and nobody counts for all."""
         size, limit = journal_bytes(self._folder), self._options.max_bytes
         if size // _LEAST_RECORD_BYTES > self._options.limit_events // 2 or (limit is not None and size > limit // 2):
-            self._measure()
+            self._room.measure()
 
     # Files that somebody deletes while they are in use
 
@@ -358,9 +345,9 @@ class DiskEngine:
         if self._keeper.every("retire", 0.5):
             store.retire(self._writer.name if self._writer else "")
         if self._options.when_full == "drop_oldest" and self._keeper.every("measure", 0.2):
-            self._measure()
-            if self._room < 0:
-                self._give_up(-self._room)
+            self._room.measure()
+            if self._room.left < 0:
+                self._give_up(-self._room.left)
 
     # The end
 
