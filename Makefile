@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 p
 BIN := .venv/bin
 TOOL := .uv/bin/python tools
 # Servers are shared by all workers of a run; the tests of one file never run at the same time.
-WORKERS ?= 2
+WORKERS ?= 3
 SPREAD := -n $(WORKERS) --dist loadfile
 SHORT := not soak and not fuzz
 ARGS ?=
@@ -34,10 +34,10 @@ demo: env ## Watch sample events flow through a routing tree (no server needed)
 test: env ## Run the tests, real services included (ARGS= for pytest)
 	@$(BIN)/python -m pytest $(SPREAD) -m '$(SHORT)' $(ARGS)
 
-# What says the same on every Python, the documents, the trials and the benchmarks, is left to `make test`.
-ONCE := tests/docs tests/trials tests/third_party bench/tests
+# What says the same on every Python, the documents, the trials, the wheels and the benchmarks, is left to `make test`.
+ONCE := tests/docs tests/trials tests/third_party tests/wheels bench/tests
 test-all: env ## Run every distribution's tests that need no service on each Python 3.10-3.13 of this machine
-	@$(TOOL)/matrix.py -n 3 --dist loadfile -m '$(SHORT) and not service' $(addprefix --ignore=,$(ONCE)) $(ARGS)
+	@$(TOOL)/matrix.py $(SPREAD) -m '$(SHORT) and not service' $(addprefix --ignore=,$(ONCE)) $(ARGS)
 
 check: env ## Check format, lint, types and docs
 	@$(BIN)/ruff format --check --quiet . || { echo 'Run: make format'; exit 1; }
