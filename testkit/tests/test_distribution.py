@@ -116,3 +116,6 @@ def test_a_recording_backend_writes_for_other_processes(tmp_path: Any) -> None:
     backend.send([Event(name="a\u2028b"), Event(name="c")])
     backend.send([Event(name="d")])
     assert [document["name"] for document in read_recorded(file)] == ["a\u2028b", "c", "d"]
+    file.write_bytes(file.read_bytes()[:-20])  # killed in the middle of the last one
+    backend.send([Event(name="e")])
+    assert [document["name"] for document in read_recorded(file)] == ["a\u2028b", "c", "e"]

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -54,20 +55,29 @@ class RecordingBackend:
 
 
 def _append(path: str, events: Sequence[Event]) -> None:
-    """Write all lines at once, so that those of several processes do not mix."""
+    """Write all lines at once, so that those of several processes do not mix. One that was killed may have left half a line."""
     text = "".join(event.to_json() + "\n" for event in events)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, text.encode())
+        size = os.fstat(descriptor).st_size
+        torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, (f"\n{text}" if torn else text).encode())
     finally:
         os.close(descriptor)
 
 
 def read_recorded(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read the events back that `RecordingBackend` wrote to a file; none if there is no file yet."""
+    """Read the events back that `RecordingBackend` wrote to a file; none if there is no file yet.
+
+    Half a line, of a process that was killed while it wrote, is no event.
+    """
     file = Path(path)
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
-    return [json.loads(line) for line in lines]
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if file.exists() else []
+    found = []
+    for line in lines:
+        with suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
 
 
 def _refuse(events: Sequence[Event]) -> None:  # noqa: ARG001 - the signature of all actions
