@@ -48,11 +48,17 @@ def digest_of(members: list[Path]) -> str:
     """Sum up all that decides what is installed: when it is the same as last time, nothing is to do."""
     files = [workspace.CONSTRAINTS, workspace.DEV_REQUIREMENTS, Path(__file__)]
     files += [member / "pyproject.toml" for member in members]
+    files += [path for member in members for path in compiled_parts(member)]
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path}\0".encode())
         digest.update(path.read_bytes() if path.exists() else b"")
     return digest.hexdigest()
+
+
+def compiled_parts(member: Path) -> list[Path]:
+    """Name the files that say what of a member is compiled, and how; none where nothing is."""
+    return [*member.glob("setup.py"), *sorted((member / "src").rglob("*.c"))]
 
 
 def create(venv: Path, version: str | None) -> None:
@@ -72,6 +78,9 @@ def install(venv: Path, members: list[Path]) -> None:
         arguments += ["-e", member]
         if "test" in workspace.load(member).get("dependency-groups", {}):
             arguments += ["--group", f"{member}/pyproject.toml:test"]
+        if compiled_parts(member):  # what uv has in its cache was compiled into another tree
+            name = workspace.load(member)["project"]["name"]
+            arguments += ["--refresh-package", name, "--reinstall-package", name]
     workspace.uv("pip", "install", "--quiet", "--no-sources", "--python", venv / "bin" / "python", *arguments)
     remove_former(venv, members)
 

@@ -84,7 +84,8 @@ def test_its_facts_are_those_of_the_train(member: Path) -> None:
     assert facts["readme"] == "README.md"
     assert {"Programming Language :: Python :: 3", "Typing :: Typed"} <= set(facts["classifiers"])
     assert facts["description"].endswith(".")
-    assert document["build-system"]["build-backend"] == "hatchling.build"
+    compiled = (member / "setup.py").exists()
+    assert document["build-system"]["build-backend"] == ("setuptools.build_meta" if compiled else "hatchling.build")
 
 
 @members

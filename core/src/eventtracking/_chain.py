@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import FunctionType, MethodType
 from typing import Any, Final
 
 import attrs
 
-from eventtracking.counts import Outcome
+from eventtracking.counts import Outcome, reason_text
 from eventtracking.errors import DropEvent, locate
 from eventtracking.event import Event
 
@@ -27,6 +28,12 @@ class Verdict:
     """The path of the processor in the config."""
     place: str = ""
     """Where the processor broke, `plugin.py:15`."""
+    remark: str = attrs.field(init=False)
+    """The reason as the books have it."""
+
+    @remark.default
+    def _make_remark(self) -> str:
+        return reason_text(self.outcome, self.reason)
 
 
 @attrs.frozen(eq=False)
@@ -61,11 +68,11 @@ class Chain:
             if hasattr(link.processor, "accepts"):
                 self._add_name_step(link)
             if not getattr(link.processor, "name_only", False):
-                self._steps.append(_CallStep(link))
+                self._steps.append(_CallStep(link).run)
 
     def _add_name_step(self, link: Link) -> None:
         if self._steps:  # one before it may change the name
-            self._steps.append(_NameStep(link))
+            self._steps.append(_NameStep(link).run)
         elif self._gate is None:
             self._gate = _NameStep(link)
         else:
@@ -98,7 +105,7 @@ class _NameStep:
         self.links = [link]
         self.verdicts: dict[str, Verdict | None] = {}
 
-    def __call__(self, event: Event) -> Event | Verdict:
+    def run(self, event: Event) -> Event | Verdict:
         try:
             verdict = self.verdicts[event.name]
         except KeyError:
@@ -132,15 +139,17 @@ class _NameStep:
 class _CallStep:
     """Call a processor and hold it to its contract."""
 
-    __slots__ = ("_link", "_processor")
+    __slots__ = ("_link", "_process")
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._processor = link.processor
+        # A bound method of Python's is called without the detour that calling an instance takes.
+        call = getattr(type(link.processor), "__call__", None)  # noqa: B004 - it is called, not looked for
+        self._process = MethodType(call, link.processor) if isinstance(call, FunctionType) else link.processor
 
-    def __call__(self, event: Event) -> Event | Verdict:
+    def run(self, event: Event) -> Event | Verdict:
         try:
-            result = self._processor(event)
+            result = self._process(event)
             if result is event or (isinstance(result, Event) and result.id == event.id and type(result.name) is str):
                 return result
         except DropEvent as drop:

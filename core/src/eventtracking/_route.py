@@ -77,7 +77,7 @@ class Route:
                 result = Verdict(_FAILED, describe_error(error), self.path)
             if isinstance(result, Verdict):
                 outcomes[event.id] = result.outcome
-                self.ledger.note(result.outcome, result.reason, 1, result.place)
+                self.ledger.remark(result.remark, place=result.place)
             else:
                 passed.append(result)
         return passed
@@ -145,7 +145,7 @@ class Leaf(Route):
                 result = self.chain.apply(event)
                 if result.__class__ is Verdict:
                     outcome = result.outcome
-                    ledger.note(outcome, result.reason, 1, result.place)
+                    ledger.remark(result.remark, place=result.place)
                     return outcome
                 event = result  # type: ignore[assignment]  # it is an Event
             if not self.opened:
@@ -340,7 +340,7 @@ class Group(Route):
         if self.chain is not None:
             result = self.chain.apply(event)
             if result.__class__ is Verdict:
-                self.ledger.note(result.outcome, result.reason, 1, result.place)
+                self.ledger.remark(result.remark, place=result.place)
                 return result.outcome
             event = result  # type: ignore[assignment]  # it is an Event
         worst = _FILTERED

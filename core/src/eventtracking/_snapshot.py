@@ -1,10 +1,8 @@
 """The snapshot: a deep copy of what the caller gave, in plain types, that never raises.
 
-The fast path knows the exact builtin types and nothing else, so that no code of the caller's runs in it, and each
-container is copied in one step before its members are looked at, so that other threads may change it meanwhile. What it
-refuses goes to the slow path, which is iterative (no recursion to exhaust), bounded in depth and size, and also lists a
-container before it calls any code of the caller's. (`msgspec.to_builtins` would be faster for large events, but reads
-dataclasses and subclasses of sets through code of the caller's, and crashes the interpreter when that changes a list.)
+What the fast path refuses goes to the slow path, which is iterative (no recursion to exhaust), bounded in depth and size,
+and also lists a container before it calls any code of the caller's. (`msgspec.to_builtins` reads dataclasses and subclasses of
+sets through code of the caller's, and crashes the interpreter when that changes a list.)
 """
 
 from __future__ import annotations
@@ -18,83 +16,16 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["Snapshot", "clean_text", "fast_copy", "snapshot"]
+from eventtracking._copy import MAX_DEPTH, fast_copy
 
-MAX_DEPTH = 200
-"""Containers inside containers. Past MongoDB's own 100, far below what exhausts the stack of an encoder."""
+__all__ = ["Snapshot", "clean_text", "snapshot"]
+
 MAX_VALUES = 50_000
 """Values in one event that the slow path copies; what comes after is marked."""
-MAX_CONTAINERS = 100_000
-"""Containers below the second level that the fast path copies, in some 30 milliseconds; more is left to the slow path."""
-
-_NATIVE: Final = frozenset({str, int, float, bool, type(None), bytes, datetime, date, uuid.UUID})
-"""The exact types of scalars that a snapshot holds as they are."""
-
-
-def fast_copy(value: Any, left: list[int] | None = None) -> Any:  # noqa: C901 - a call more for each container would cost a tenth of emit()
-    """Copy dicts with text keys, lists (also from tuples) and native scalars.
-
-    Args:
-        left: How many containers there may yet be below the second level, each counted as often as it is held, so that a few
-            lists that hold each other many times over cannot keep the caller for hours. None for the outermost container.
-
-    Raises:
-        TypeError: If there is anything else in it, or too much.
-        RecursionError: If it is too deep, or has a cycle.
-    """
-    kind = type(value)
-    if kind is dict:
-        below = left
-        fields: dict[str, Any] = value.copy()
-        for key, member in fields.items():
-            if type(key) is not str:
-                raise TypeError
-            kind = type(member)
-            if kind in _NATIVE:
-                continue
-            if below is None:
-                below = [MAX_CONTAINERS]
-            elif below is left:
-                _spend(left)
-            # A small container without others inside is copied here: a call would cost more than that.
-            if kind is dict:
-                fields[key] = inner = member.copy()
-                for name, scalar in inner.items():
-                    if type(name) is not str or type(scalar) not in _NATIVE:
-                        fields[key] = fast_copy(member, below)
-                        break
-            elif kind is list:
-                fields[key] = members = member.copy()
-                for scalar in members:
-                    if type(scalar) not in _NATIVE:
-                        fields[key] = fast_copy(member, below)
-                        break
-            else:
-                fields[key] = fast_copy(member, below)
-        return fields
-    if kind is list or kind is tuple:
-        members = list(value)
-        if not _NATIVE.issuperset(map(type, members)):
-            below = left or [MAX_CONTAINERS]
-            for index, member in enumerate(members):
-                if type(member) not in _NATIVE:
-                    if below is left:
-                        _spend(left)
-                    members[index] = fast_copy(member, below)
-        return members
-    if kind in _NATIVE:
-        return value
-    raise TypeError
-
-
-def _spend(left: list[int]) -> None:
-    left[0] -= 1
-    if left[0] < 0:
-        raise TypeError
 
 
 class Snapshot(NamedTuple):

@@ -8,16 +8,17 @@ import warnings
 from _thread import get_ident
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Final
 
 from uuid_utils import uuid7
 
 from eventtracking import _context, _process, config
 from eventtracking._build import build_tree
+from eventtracking._capture import capture
 from eventtracking._guard import Guard
 from eventtracking._route import Leaf
-from eventtracking._snapshot import clean_text, fast_copy, snapshot
+from eventtracking._snapshot import clean_text, snapshot
 from eventtracking._tree import Tree
 from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Outcome
 from eventtracking.errors import DataError, describe_error, locate
@@ -33,9 +34,7 @@ DEFAULT_TIMEOUT_S: Final = 10.0
 _LOST: Final = RECORD[Outcome.FAILED]  # looked up here: on Python 3.10 the look-up of a member is a call
 _MAX_MENDED_NAME_CHARS: Final = 200
 _NO_COUNTS: Final = Counts()
-_UTC: Final = timezone.utc
 _FAILED: Final = Outcome.FAILED  # looking a member up in its enum costs as much as the rest of a line
-_new = object.__new__
 _frames = _context.frames.get
 _keys = itertools.count()
 
@@ -116,29 +115,56 @@ class Tracker:
         Raises:
             DataError: In strict mode only, if the name or the data had to be mended.
         """
+        event: Event | None = None
+        try:
+            frame = _frames().get(self._key)
+            event = capture(name, data, self._base if frame is None else frame.merged, datetime)
+        except Exception:  # noqa: BLE001 - nothing is raised into the caller; what has to be mended is, outside of this block
+            pass
+        if event is None:
+            event = self._mended(name, data)
+            if event is None:
+                return
+        thread = get_ident()
+        inside = self._inside
+        root = self._root
+        if thread in inside:
+            self._guard.park(thread, root, event)
+            return
+        if self._refusal is not None:
+            self._refuse(*self._refusal)
+            return
+        ledger = root.ledger
+        outcome = _FAILED
+        inside[thread] = None
+        ledger.total += ENTER  # no call between this and `try`, see `Guard`
+        try:
+            outcome = root.route(event)
+        except Exception as error:  # noqa: BLE001 - the tree lets none through, but for exhausted memory or stack in itself
+            with suppress(Exception):  # as in `_lose`
+                ledger.note(outcome, describe_error(error))
+        finally:
+            ledger.total += SETTLE[outcome]
+            if thread in inside:  # not in a child that was forked inside
+                del inside[thread]
+            if thread in self._parked:
+                self._guard.drain(thread)
+
+    def _mended(self, name: Any, data: Any) -> Event | None:
+        """Make an event of whatever was given. None if that fails, which is counted."""
         try:
             if type(name) is not str or not name:
                 name = self._mend_name(name)
-            try:
-                copy = {} if data is None else fast_copy(data)
-            except Exception:  # noqa: BLE001 - nothing is raised into the caller
-                copy = self._mend(data)
+            copy = {} if data is None else self._mend(data)
             if type(copy) is not dict:
                 copy = self._wrap(copy)
             frame = _frames().get(self._key)
-            event = _new(Event)  # field by field: `__init__` with its keywords costs three times as much
-            event.id = str(uuid7())
-            event.name = name
-            event.timestamp = datetime.now(_UTC)
-            event.context = self._base if frame is None else frame.merged
-            event.data = copy
-            event.extra = {}
+            return Event(name=name, data=copy, context=self._base if frame is None else frame.merged)
         except DataError:
             raise
         except Exception as error:  # noqa: BLE001 - what no stage foresaw, such as exhausted memory, must not hurt the caller
             self._lose(error)
-        else:
-            self._send(event)
+            return None
 
     def submit(self, event: Event) -> None:
         """Send an event that exists already, to replay it. It keeps its id, time and context. Never raises.
@@ -174,30 +200,14 @@ class Tracker:
             ledger.note(_FAILED, f"not captured: {describe_error(error)}", 1, locate(error))
 
     def _send(self, event: Event) -> None:
+        """Send an event the way that parked ones take, which is `emit`'s but for the speed."""
         thread = get_ident()
-        inside = self._inside
-        root = self._root
-        if thread in inside:
-            self._guard.park(thread, root, event)
-            return
-        if self._refusal is not None:
+        if thread not in self._inside and self._refusal is not None:
             self._refuse(*self._refusal)
             return
-        ledger = root.ledger
-        outcome = _FAILED
-        inside[thread] = None
-        ledger.total += ENTER  # no call between this and `try`, see `Guard`
-        try:
-            outcome = root.route(event)
-        except Exception as error:  # noqa: BLE001 - the tree lets none through, but for exhausted memory or stack in itself
-            with suppress(Exception):  # as in `_lose`
-                ledger.note(outcome, describe_error(error))
-        finally:
-            ledger.total += SETTLE[outcome]
-            if thread in inside:  # not in a child that was forked inside
-                del inside[thread]
-            if thread in self._parked:
-                self._guard.drain(thread)
+        self._guard.park(thread, self._root, event)
+        if thread not in self._inside:
+            self._guard.drain(thread)
 
     def _refuse(self, outcome: Outcome, reason: str) -> None:
         self._root.ledger.total += RECORD[outcome]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import attrs
 
-__all__ = ["Counts", "Ledger", "Outcome"]
+__all__ = ["Counts", "Ledger", "Outcome", "reason_text"]
 
 
 class Outcome(enum.IntEnum):
@@ -83,6 +83,11 @@ RECORD = tuple(_RECEIVED_UNIT + unit for unit in _UNITS)
 """Add `RECORD[outcome]` for each event that arrived and found its outcome in one step."""
 
 
+def reason_text(outcome: Outcome, reason: str) -> str:
+    """Say why, as the books have it."""
+    return f"{_WORDS[outcome]}: {reason}"
+
+
 class Ledger:
     """The books of one route in one process, safe from any thread, signal handler or destructor.
 
@@ -101,18 +106,17 @@ class Ledger:
 
     def note(self, outcome: Outcome, reason: str, count: int = 1, place: str = "") -> None:
         """Remember why, and where in the code; the counts themselves do not change."""
-        text = f"{_WORDS[outcome]}: {reason}"
-        self.remark(text, count)
-        if place and text in self._reasons:
-            self.places[text] = place
+        self.remark(reason_text(outcome, reason), count, place)
 
-    def remark(self, text: str, count: int = 1) -> None:
-        """Count a text that is not an outcome, such as a mended value."""
+    def remark(self, text: str, count: int = 1, place: str = "") -> None:
+        """Count a text, which may have no outcome, such as a mended value."""
         reasons = self._reasons
         if text not in reasons:
             text = text if len(reasons) < _MAX_REASONS else _OTHER
             reasons.setdefault(text, 0)
         reasons[text] += count
+        if place and text is not _OTHER:
+            self.places[text] = place
 
     def move(self, before: Outcome, after: Outcome, count: int = 1) -> None:
         """Move events from one outcome to another."""

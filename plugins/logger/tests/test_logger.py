@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,6 +74,80 @@ def test_the_record_is_as_any_other(log: Lines) -> None:
     backend().send([Event(name="b")])
     LOGGER.removeFilter(refuse)
     assert len(log.records) == 1
+
+
+def test_a_record_has_all_that_the_standard_librarys_has(log: Lines) -> None:
+    """Field by field, on whatever thread and in whatever task, but for the time and the place in the code."""
+    writer = backend()
+    writer.open()
+
+    def write() -> None:
+        LOGGER.info("%s", "the standard library's")
+        writer.send([Event(name="a")])
+
+    async def in_a_task() -> None:
+        write()
+
+    write()
+    thread = threading.Thread(target=write, name="named")
+    thread.start()
+    thread.join()
+    asyncio.run(in_a_task())
+    changing = {
+        "args",
+        "message",
+        "created",
+        "msecs",
+        "relativeCreated",
+        "pathname",
+        "filename",
+        "module",
+        "lineno",
+        "funcName",
+    }
+    for theirs, ours in zip(log.records[::2], log.records[1::2], strict=True):
+        assert list(vars(ours)) == list(vars(theirs))
+        assert {k: v for k, v in vars(ours).items() if k not in changing} == {
+            k: v for k, v in vars(theirs).items() if k not in changing
+        }
+        assert 0 <= ours.created - theirs.created < 5
+        assert abs(ours.relativeCreated - theirs.relativeCreated - (ours.created - theirs.created) * 1_000) < 1
+        assert abs(ours.created % 1 * 1_000 - ours.msecs) < 1.01
+        assert type(ours.msecs) is type(theirs.msecs)
+        assert (ours.funcName, ours.filename) == ("send", "_records.py")
+
+
+@pytest.mark.parametrize("flag", ["logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"])
+def test_a_record_lacks_what_is_switched_off(log: Lines, monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
+    """The flags of the standard library hold."""
+    monkeypatch.setattr(logging, flag, False, raising=False)
+    writer = backend()
+    writer.open()
+    LOGGER.info("%s", "theirs")
+    writer.send([Event(name="a")])
+    theirs, ours = log.records
+    assert [key for key, value in vars(ours).items() if value is None] == [
+        key for key, value in vars(theirs).items() if value is None
+    ]
+
+
+def test_a_factory_of_the_applications_own_makes_the_records(log: Lines) -> None:
+    """Also one that comes later."""
+    writer = backend()
+    writer.open()
+
+    class Own(logging.LogRecord):
+        pass
+
+    before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(Own)
+    try:
+        writer.send([Event(name="a")])
+    finally:
+        logging.setLogRecordFactory(before)
+    writer.send([Event(name="b")])
+    assert [type(record) for record in log.records] == [Own, logging.LogRecord]
+    assert [json.loads(line)["name"] for line in log.lines] == ["a", "b"]
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])

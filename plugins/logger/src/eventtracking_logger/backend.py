@@ -10,6 +10,7 @@ import attrs
 import msgspec
 
 from eventtracking import Event, Rejected
+from eventtracking_logger._records import RecordMaker
 
 __all__ = ["LoggerBackend"]
 
@@ -33,14 +34,17 @@ class LoggerBackend:
         metadata={"help": "The longest line in bytes of UTF-8; a longer event is rejected. None: no limit."},
     )
     _logger: logging.Logger = attrs.field(init=False, repr=False)
+    _records: RecordMaker = attrs.field(init=False, repr=False)
     _level: int = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._logger = logging.getLogger(self.name)
         self._level = getattr(logging, self.level.upper())
+        self._records = RecordMaker(self._logger, self._level)
 
     def open(self) -> None:
         """Say once, in the log of diagnostics, if the level is off: that is right in a test, and a surprise elsewhere."""
+        self._records.renew()
         if not self._logger.isEnabledFor(self._level):
             _log.warning(
                 "the logger %r is off for %s, so that no event is written; for example: logging.basicConfig(level=logging.%s)",
@@ -57,21 +61,13 @@ class LoggerBackend:
         """
         if not self._logger.isEnabledFor(self._level):
             return
-        too_long = {}
+        limit, too_long = self.max_event_bytes, {}
         for event in events:
             line = event.to_json()
-            if self.max_event_bytes is not None and self._is_too_long(line):
+            # A character has four bytes at most, so that hardly any line needs to be measured.
+            if limit is not None and len(line) * 4 > limit < len(line.encode()):
                 too_long[event.id] = f"longer than max_event_bytes={self.max_event_bytes}"
             else:
-                self._log(line)
+                self._logger.handle(self._records.make(line))
         if too_long:
             raise Rejected(too_long)
-
-    def _log(self, line: str) -> None:
-        """Do what `Logger.log` does, without its walk up the stack, which would always find this place (a third of the time)."""
-        logger = self._logger
-        logger.handle(logger.makeRecord(logger.name, self._level, __file__, 0, "%s", (line,), None, "send"))
-
-    def _is_too_long(self, line: str) -> bool:
-        limit = self.max_event_bytes or 0
-        return len(line) > limit or (len(line) * 4 > limit and len(line.encode()) > limit)

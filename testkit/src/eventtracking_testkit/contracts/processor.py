@@ -159,7 +159,9 @@ class ProcessorContract(PluginContract):
 
 def _marked(event: Event, mark: str) -> Event:
     """Put a mark into each part of an event but its name."""
-    parts = {part: {**getattr(event, part), "testkit_mark": mark} for part in ("context", "data", "extra")}
+    parts: dict[str, Any] = {
+        part: {**getattr(event, part), "testkit_mark": mark} for part in ("context", "data", "extra")
+    }
     return event.replace(id=f"id-{mark}", **parts)
 
 

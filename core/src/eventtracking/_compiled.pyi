@@ -1,0 +1,9 @@
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from eventtracking.event import Event
+
+def bind(event_type: type[Event], make_id: Callable[[], object], /) -> None: ...
+def capture(name: str, data: dict[str, Any] | None, context: dict[str, Any], clock: type[datetime], /) -> Event: ...
+def fast_copy(value: Any, /) -> Any: ...
