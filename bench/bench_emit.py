@@ -11,23 +11,26 @@ from _table import Row, main
 
 HERE = Path(__file__).resolve().parent
 US = "eventtracking"
+PURE = "eventtracking, nothing compiled"
 THE_PREDECESSOR = "event-tracking 4.0.2"
 STRUCTLOG = "structlog + orjson"
 OPENTELEMETRY = "OpenTelemetry logs, batch"
 
 WORKERS = {
     US: (OURS, "worker_ours.py"),
+    PURE: (OURS, "worker_ours.py"),
     THE_PREDECESSOR: (PREDECESSOR, "worker_predecessor.py"),
     STRUCTLOG: (PEERS, "worker_structlog.py"),
     OPENTELEMETRY: (PEERS, "worker_opentelemetry.py"),
 }
+PREFIXES = {PURE: ("env", "EVENTTRACKING_PURE_PYTHON=1")}
 SCENARIOS = {
-    "null": ("one event of 1 KB, one null backend", [THE_PREDECESSOR, STRUCTLOG, OPENTELEMETRY]),
+    "null": ("one event of 1 KB, one null backend", [PURE, THE_PREDECESSOR, STRUCTLOG, OPENTELEMETRY]),
     "json": ("the same, as a line of JSON to a null handler", [THE_PREDECESSOR, STRUCTLOG]),
-    "open_edx": ("the layout of Open edX", [THE_PREDECESSOR]),
+    "open_edx": ("the layout of Open edX", [PURE, THE_PREDECESSOR]),
     "three_routers": ("three routers, eleven patterns each, all match", [THE_PREDECESSOR]),
     "filtered": ("three routers, none matches", [THE_PREDECESSOR, STRUCTLOG]),
-    "large": ("one event of 100 KB, one null backend", [THE_PREDECESSOR, STRUCTLOG, OPENTELEMETRY]),
+    "large": ("one event of 100 KB, one null backend", [PURE, THE_PREDECESSOR, STRUCTLOG, OPENTELEMETRY]),
 }
 WANTED = {
     ("null", THE_PREDECESSOR): 10.0,
@@ -42,7 +45,8 @@ def measure(quick: bool) -> Iterator[Row]:
     pythons = {environment: python_of(environment) for environment in (OURS, PREDECESSOR, PEERS)}
     for scenario, (title, others) in SCENARIOS.items():
         commands: dict[str, Sequence[str | Path]] = {
-            who: [pythons[WORKERS[who][0]], HERE / WORKERS[who][1], scenario] for who in (US, *others)
+            who: [*PREFIXES.get(who, ()), pythons[WORKERS[who][0]], HERE / WORKERS[who][1], scenario]
+            for who in (US, *others)
         }
         seconds = best_of_rounds(commands, quick)
         yield Row(title, US, seconds[US] * 1e6, "µs")

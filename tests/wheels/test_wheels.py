@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tarfile
 import venv
 import zipfile
 from collections.abc import Iterable
@@ -144,3 +145,17 @@ def closure(name: str) -> set[str]:
     needs = workspace.load(OURS[name])["project"].get("dependencies", [])
     direct = {found.group() for need in needs if (found := re.match(r"[\w-]+", need)) and found.group() in OURS}
     return {name}.union(*(closure(other) for other in direct))
+
+
+def test_core_is_installed_where_there_is_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its source, which holds all that it takes; it does the same then, without the compiled part."""
+    core = workspace.ROOT / "core"
+    workspace.uv("build", "-q", "--no-sources", "--sdist", "--out-dir", tmp_path, core)
+    (source,) = tmp_path.glob("eventtracking-*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "setup.py", "src/eventtracking/_compiled.c", "src/eventtracking/py.typed"} <= names
+    monkeypatch.setenv("CC", "false")
+    clean = CleanEnvironment(tmp_path / "clean", tmp_path, [str(source)])
+    code = "import eventtracking\ntracker = eventtracking.Tracker.from_config({'backends': {}})\ntracker.emit('x', {'a': [1]})\n"
+    assert clean.run(f"{code}print(tracker.stats()[''].received, eventtracking._copy.IS_COMPILED)") == "1 False\n"
