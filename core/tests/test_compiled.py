@@ -23,8 +23,7 @@ from eventtracking._copy import MAX_CONTAINERS, MAX_DEPTH, copy_in_python, fast_
 
 HERE = Path(__file__).resolve().parent
 CAN_COMPILE = bool(
-    (shutil.which("cc") or shutil.which("gcc"))
-    and os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h"))  # noqa: PTH110, PTH118
+    (shutil.which("cc") or shutil.which("gcc")) and Path(sysconfig.get_paths()["include"], "Python.h").exists()
 )
 compiled = pytest.mark.skipif(not (_copy.IS_COMPILED or CAN_COMPILE), reason="there is no compiler")
 
@@ -165,9 +164,9 @@ def test_a_changed_event_is_a_copy() -> None:
     assert event.name == "a"
     assert event.replace() == event
     with pytest.raises(TypeError, match="colour"):
-        event.replace(colour="red")  # type: ignore[call-arg]
+        event.replace(colour="red")  # type: ignore[call-arg]  # that is what is refused
     with pytest.raises(TypeError):
-        Event.replace({}, name="x")  # type: ignore[arg-type]
+        Event.replace({}, name="x")  # type: ignore[arg-type]  # that as well
 
 
 def test_extra_keys_never_hide_the_events_own() -> None:

@@ -122,7 +122,7 @@ class Tracker:
         except Exception:  # noqa: BLE001 - nothing is raised into the caller; what has to be mended is, outside of this block
             pass
         if event is None:
-            event = self._mended(name, data)
+            event = self._capture(name, data)
             if event is None:
                 return
         thread = get_ident()
@@ -150,8 +150,8 @@ class Tracker:
             if thread in self._parked:
                 self._guard.drain(thread)
 
-    def _mended(self, name: Any, data: Any) -> Event | None:
-        """Make an event of whatever was given. None if that fails, which is counted."""
+    def _capture(self, name: Any, data: Any) -> Event | None:
+        """Make an event of whatever was given, mended where it has to be. None if that fails, which is counted."""
         try:
             if type(name) is not str or not name:
                 name = self._mend_name(name)

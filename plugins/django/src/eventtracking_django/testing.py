@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from eventtracking import Event, Tracker
 from eventtracking.tracker import get_tracker, register_tracker
@@ -21,11 +22,19 @@ class _CapturingTracker(StandIn):
         self.events: list[Event] = []
         self._enabled_at_first = conf.is_enabled()
 
-    def _send(self, event: Event) -> None:
+    def _emit_now(self, name: str, data: Any = None) -> None:
+        event = self._capture(name, data)
+        if event is not None:
+            self._keep(event)
+
+    def submit(self, event: Event) -> None:
+        """Keep an event that exists already, such as one whose transaction has committed."""
+        self._keep(event)
+
+    def _keep(self, event: Event) -> None:
+        # A test may want its events where the settings of all tests have tracking disabled.
         if conf.is_enabled() or not self._enabled_at_first:
-            self.events.append(
-                event
-            )  # a test may want its events where the settings of all tests have tracking disabled
+            self.events.append(event)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from eventtracking import DataError, Event, Outcome, Tracker
+from eventtracking import Event, Outcome, Tracker
 from eventtracking.errors import describe_error
 from eventtracking.tracker import get_tracker
 from eventtracking_django import conf
@@ -45,7 +45,7 @@ class DjangoTracker(Tracker):
         waits = self.waits_for_commit if on_commit is None else on_commit
         connection = self._transaction(using) if waits else None
         if connection is None:
-            super().emit(name, data)
+            self._emit_now(name, data)
         else:
             self._emit_on_commit(connection, name, data)
 
@@ -65,23 +65,19 @@ class DjangoTracker(Tracker):
         return None
 
     def _emit_on_commit(self, connection: BaseDatabaseWrapper, name: Any, data: Any) -> None:
-        waiting = None
+        event = self._capture(name, data)
+        if event is None:
+            return
+        waiting = _Waiting(self, event)
         try:
-            waiting = _Waiting(self, self._capture(name, data))
             _send_all_that_is_committed(connection)
             connection.on_commit(waiting)
-        except DataError:
-            raise
         except Exception as error:  # noqa: BLE001 - what no stage foresaw must not hurt the caller
-            if waiting is not None:
-                waiting.take()
+            waiting.take()
             self._refuse(Outcome.FAILED, f"not captured: {describe_error(error)}")
 
-    def _capture(self, name: Any, data: Any) -> Event:
-        text = name if type(name) is str and name else self._mend_name(name)
-        copy = self._mend({} if data is None else data)
-        facts = copy if isinstance(copy, dict) else self._wrap(copy)
-        return Event(name=text, data=facts, context=self.resolve_context())
+    _emit_now = Tracker.emit
+    """Capture an event and send it."""
 
     def count_rolled_back(self) -> None:
         """Count one event whose transaction was rolled back."""
