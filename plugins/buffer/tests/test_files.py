@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from eventtracking.errors import ConfigError, DeliveryError
 from eventtracking_buffer import _journal, codec
 from eventtracking_buffer._journal import JournalReader, JournalWriter
 from eventtracking_buffer._records import EVENT, frame, read_records
+from eventtracking_buffer._state import connections
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend, read_recorded
 
 Options = dict[str, Any]
@@ -421,6 +423,42 @@ def test_descriptors_do_not_grow_with_what_waits(
     assert len(list(Path("/proc/self/fd").iterdir())) < before + 20
     FailingBackend.actions[""] = nothing
     assert tracker.flush(20.0)
+
+
+def test_a_handler_that_interrupts_the_buffer_waits_for_nobody(track: Track, disk: Options, until: Until) -> None:
+    """Whoever it would wait for may wait for what it has interrupted: it gets the last figures, and the rest is done later."""
+    FailingBackend.actions[""] = down
+    options = {**disk, "max_events": 10, "when_full": "block", "block_timeout_s": 60.0}
+    tracker = track(options, p={"plugin": "fail"})
+    for _ in range(10):
+        tracker.emit("x")
+    until(lambda: figures(tracker, "b").get("pending") == 10)
+    engine = router(tracker)._engine
+    held = threading.Event()
+
+    def hold() -> None:
+        with engine._store.lock:
+            held.set()
+            with connections:
+                pass
+
+    thread = threading.Thread(target=hold)
+    begun = time.monotonic()
+    with connections:  # as if a signal had come in the middle of a call of SQLite
+        thread.start()
+        assert held.wait(20.0)
+        tracker.emit("y")
+        assert tracker.stats()["b"].failed >= 0
+        assert not tracker.flush(60.0)
+        with pytest.raises(DeliveryError, match="in the middle of a call"):
+            router(tracker).dead_letters()
+        tracker.close(60.0)
+    assert time.monotonic() - begun < 50.0
+    thread.join(20.0)
+    FailingBackend.actions[""] = nothing
+    again = track(disk, p={"plugin": "fail"})
+    until(lambda: again.flush(1.0))
+    until(lambda: figures(again, "b").get("delivered") == 10)
 
 
 # Limits

@@ -39,7 +39,8 @@ class Books:
         self._readers: dict[str, JournalReader] = {}
         self._lock = threading.RLock()
         self._reading = False
-        self._last: Balance | None = None
+        self.last = Balance(counts={}, pending=0, pending_bytes=0, oldest_at=None)
+        """What was measured the last time."""
 
     def balance(self) -> Balance:
         """Measure.
@@ -49,13 +50,13 @@ class Books:
         """
         with self._lock:
             if self._reading:  # a signal handler has interrupted this very thread
-                return self._last or Balance(counts={}, pending=0, pending_bytes=0, oldest_at=None)
+                return self.last
             self._reading = True
             try:
-                self._last = self._look()
+                self.last = self._look()
             finally:
                 self._reading = False
-            return self._last
+            return self.last
 
     def _look(self) -> Balance:
         for _ in range(_LOOKS):

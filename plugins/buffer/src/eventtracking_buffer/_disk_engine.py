@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -20,6 +21,7 @@ from eventtracking_buffer._alarm import Alarm
 from eventtracking_buffer._books import Balance, Books
 from eventtracking_buffer._disk import DiskStore
 from eventtracking_buffer._folder import DeliveryLock, cause_of, open_state, prepare_folder
+from eventtracking_buffer._forks import is_inside, refuse_inside
 from eventtracking_buffer._journal import JournalWriter, journal_bytes, unusable_files
 from eventtracking_buffer._keeper import Keeper
 from eventtracking_buffer._lane import Lane
@@ -203,13 +205,13 @@ class DiskEngine:
                 return True
             if mode == "drop_oldest" and self._drop_oldest(count, size):
                 return True
-            if time.monotonic() >= deadline or self._is_own_thread() or self._closed:
+            if time.monotonic() >= deadline or self._is_own_thread() or self._closed or is_inside():
                 return False
             time.sleep(_POLL_S)
 
     def _drop_oldest(self, count: int, size: int) -> bool:
         """Give up the oldest events, if this process delivers; the one that does follows within moments otherwise."""
-        if self._store is None:
+        if self._store is None or is_inside():
             return self._room.left > -self._options.limit_events * (_OVERSHOOT - 1.0)
         if self._is_own_thread():
             return False
@@ -354,8 +356,10 @@ class DiskEngine:
     def flush(self, timeout_s: float) -> bool:
         """Deliver what waits, within the time. Where every leaf that something waits for fails, it stays on disk at once.
 
-        It does not wait for as many events as come meanwhile.
+        It does not wait for as many events as come meanwhile, and not at all in a signal handler that has interrupted the buffer.
         """
+        if is_inside():
+            return False
         deadline = time.monotonic() + timeout_s
         hurried = False
         still_since, least, goal = time.monotonic(), 1 << 62, -1
@@ -402,6 +406,13 @@ class DiskEngine:
         if self._closed:
             return
         self._closed = True
+        if is_inside():  # what is interrupted goes on first
+            with suppress(RuntimeError):  # the interpreter ends, and the system closes the files
+                threading.Thread(target=self._end, name=f"eventtracking-buffer-end:{self._path}", daemon=True).start()
+        else:
+            self._end()
+
+    def _end(self) -> None:
         self._keeper.stop(_STOP_S)
         stop_all(self._workers.values(), _STOP_S)
         if self._fallback is not None:
@@ -438,6 +449,8 @@ class DiskEngine:
     def _balance(self) -> Balance:
         if self._books is None:
             raise OSError(f"{self._folder} cannot be opened")
+        if is_inside():
+            return self._books.last
         with self._store.lock if self._store is not None else nullcontext():
             balance = self._books.balance()
             return balance if self._store is None else self._store.with_taken(balance)
@@ -456,6 +469,7 @@ class DiskEngine:
 
     def letters(self, selection: Selection) -> list[DeadLetter]:
         """Return dead letters."""
+        refuse_inside()
         found = [] if self._state is None else letters_in(self._state, selection)
         return found + ([] if self._fallback is None else self._fallback.letters(selection))
 
@@ -468,6 +482,7 @@ class DiskEngine:
         return self._request(selection, "purge")
 
     def _request(self, selection: Selection, what: str) -> int:
+        refuse_inside()
         count = 0 if self._state is None else request(self._state, selection, what)
         self._keeper.wake()
         if self._fallback is not None:

@@ -8,9 +8,34 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-__all__ = ["Gate", "files"]
+from eventtracking.errors import DeliveryError
+
+__all__ = ["Gate", "files", "is_inside", "refuse_inside"]
 
 _FORK_WAIT_S: Final = 10.0
+
+
+_gates: Final[list[Gate]] = []
+
+
+def is_inside() -> bool:
+    """Whether a signal handler or a destructor has interrupted this very thread inside a gate.
+
+    It must not wait for another lock then: whoever holds that one may wait for the gate.
+    """
+    return any(gate.is_mine for gate in _gates)
+
+
+def refuse_inside() -> None:
+    """Raise where `is_inside`.
+
+    Raises:
+        DeliveryError: Then.
+    """
+    if is_inside():
+        raise DeliveryError(
+            "the buffer was interrupted in the middle of a call: ask again outside of the signal handler"
+        )
 
 
 class Gate:
@@ -28,6 +53,7 @@ class Gate:
         self._in_child = in_child
         self._forking: dict[int, tuple[bool, bool]] = {}
         """By the thread that forks: whether it holds the lock, and whether nothing is inside."""
+        _gates.append(self)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=self._close, after_in_parent=self._open, after_in_child=self._open_in_child)
 
@@ -40,6 +66,11 @@ class Gate:
     ) -> None:
         self._depth -= 1
         self._lock.release()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread is inside."""
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition asks of it; an owner noted here would come too late
 
     def _close(self) -> None:
         held = self._lock.acquire(timeout=_FORK_WAIT_S)
