@@ -71,7 +71,7 @@ services: env ## Fetch the servers that the tests start (mongod, redis-server)
 	@$(BIN)/python -m eventtracking_testkit.services
 
 clean: ## Remove builds and caches
-	rm -rf dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf dist core/build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -not -path './.v*' -not -path './.uv/*' -prune -exec rm -rf {} +
 
 distclean: clean ## Remove the environments too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,7 +18,8 @@ def main() -> int:
 
 
 def build(member: Path, folder: Path) -> None:
-    """Build the wheel of one distribution."""
+    """Build the wheel of one distribution. What an earlier build has left could hold files that are gone."""
+    shutil.rmtree(member / "build", ignore_errors=True)
     constrained = ("--build-constraints", workspace.CONSTRAINTS)
     workspace.uv("build", "--quiet", "--no-sources", "--wheel", *constrained, "--out-dir", folder, member)
 

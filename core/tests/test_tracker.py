@@ -324,6 +324,14 @@ def test_an_emit_from_inside_a_backend_is_sent_by_the_call_that_it_interrupted()
     assert made.stats()["a"].delivered == 2
 
 
+def test_thousands_of_emits_at_once_inside_an_emit_all_arrive() -> None:
+    """As when a collection of garbage destroys that many objects whose destructors emit."""
+    made = make(a={"plugin": "failing"})
+    ACTIONS[""] = lambda events: [made.emit("inner") for _ in range(5_000) if events[0].name == "outer"]
+    made.emit("outer")
+    assert made.stats()[""].delivered == 5_001
+
+
 def test_a_backend_that_answers_every_emit_with_an_emit_is_stopped_and_counted() -> None:
     """An endless conversation ends, and its last event is counted as failed."""
     made = make(a={"plugin": "failing"})

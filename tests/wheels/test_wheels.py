@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import workspace
+from wheels import build
 
 MEMBERS = workspace.ready_members()
 OURS = {workspace.load(member)["project"]["name"]: member for member in MEMBERS}
@@ -60,8 +61,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel of every distribution."""
     folder = tmp_path_factory.mktemp("wheels")
     for member in MEMBERS:
-        constrained = ("--build-constraints", workspace.CONSTRAINTS)
-        workspace.uv("build", "-q", "--no-sources", "--wheel", *constrained, "--out-dir", folder, member)
+        build(member, folder)
     return folder
 
 

@@ -20,8 +20,10 @@ from eventtracking.event import Event
 
 __all__ = ["Guard"]
 
-_MAX_PARKED_IN_A_ROW: Final = 1_000
-"""After so many, something emits in answer to each emit, and only stops when it is no longer answered."""
+_MAX_ANSWERS: Final = 1_000
+"""Emits that answer emits that answer emits, so many times over, only stop when they are no longer sent."""
+_MAX_PARKED: Final = 100_000
+"""Emits that are sent in a row, however they came about: a collection of garbage may bring thousands at once."""
 _FAILED: Final = Outcome.FAILED
 
 Parked = deque[tuple[Group, Event]]
@@ -64,21 +66,23 @@ class Guard:
 
     def drain(self, thread: int) -> None:
         """Send what a thread has parked, one after the other, marked as inside again."""
-        left = _MAX_PARKED_IN_A_ROW
+        answers, left, sent = 0, 0, 0
         parked = self.parked.get(thread)  # a handler that emitted just now may have been here before
         while True:
             self.inside[thread] = None  # before looking: what a handler emits from now on is parked, and drains nothing
             if not parked:
                 del self.inside[thread]
                 break
-            left -= 1
+            if not left:  # those before are sent: what is here now was emitted while they were
+                answers, left = answers + 1, len(parked)
+            left, sent = left - 1, sent + 1
             root, event = parked[0]
             ledger = root.ledger
             outcome = _FAILED
             ledger.total += ENTER
             del parked[0]
             try:
-                if left >= 0:
+                if answers <= _MAX_ANSWERS and sent <= _MAX_PARKED:
                     outcome = root.route(event)
                 else:
                     ledger.note(outcome, "emits answer emits without end")
