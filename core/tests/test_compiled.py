@@ -8,7 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,45 @@ def test_a_changed_event_is_a_copy() -> None:
         event.replace(colour="red")  # type: ignore[call-arg]  # that is what is refused
     with pytest.raises(TypeError):
         Event.replace({}, name="x")  # type: ignore[arg-type]  # that as well
+
+
+@pytest.mark.parametrize("extra", [None, [], {}])
+def test_no_extra_keys_are_none_however_they_are_given(extra: Any) -> None:
+    """A processor may mean well."""
+    assert list(Event(name="a", extra=extra).to_dict()) == ["name", "timestamp", "context", "data", "id"]
+
+
+def test_an_event_may_change_while_its_extra_keys_are_read() -> None:
+    """A mapping with code of its own crashes nothing."""
+
+    class Changing(Mapping[str, int]):
+        def __init__(self, event: Event) -> None:
+            self.event = event
+
+        def __len__(self) -> int:
+            return 2
+
+        def __iter__(self) -> Iterator[str]:
+            self.event.extra = {}
+            return iter(["p", "q"])
+
+        def __getitem__(self, key: str) -> int:
+            return 1
+
+    event = Event(name="a")
+    event.extra = Changing(event)  # type: ignore[assignment]  # that is what breaks the contract
+    assert list(event.to_dict())[5:] == ["p", "q"]
+
+
+def test_an_event_without_one_of_its_fields_is_refused() -> None:
+    """By its name."""
+    for field in ("data", "extra"):
+        event = Event(name="a")
+        delattr(event, field)
+        with pytest.raises(AttributeError, match=field):
+            event.replace(name="b")
+        with pytest.raises(AttributeError, match=field):
+            event.to_json()
 
 
 def test_extra_keys_never_hide_the_events_own() -> None:

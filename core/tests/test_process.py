@@ -167,6 +167,41 @@ said(str(all(counts.balanced and not counts.pending for counts in stats.values()
 """) == ["True", "[True, True, True]", "True", "True"]
 
 
+def test_a_storm_of_signals_and_flushes_loses_nothing_that_is_submitted() -> None:
+    """Handlers that emit, and other threads that send what was parked, at random moments of a submit."""
+    assert run("""
+from eventtracking import Event
+handled = submitted = 0
+def handler(*_):
+    global handled
+    handled += 1
+    made.emit("signal")
+def flush():
+    while not done:
+        made.flush(0.1)
+done = False
+sys.setswitchinterval(1e-5)
+thread = threading.Thread(target=flush)
+thread.start()
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.00005, 0.00005)
+import time
+end = time.monotonic() + 2
+event = Event(name="x")
+while time.monotonic() < end:
+    made.submit(event)
+    submitted += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+done = True
+thread.join()
+made.flush(1)
+stats = made.stats()
+said(str(handled > 50))
+said(str([stats[path].delivered == submitted + handled for path in ("", "a", "f")]))
+said(str(all(counts.balanced and not counts.pending for counts in stats.values())))
+""") == ["True", "[True, True, True]", "True"]
+
+
 def test_a_destructor_that_emits_is_kept() -> None:
     """Garbage that is collected inside a backend may emit."""
     assert run("""

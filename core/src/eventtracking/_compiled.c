@@ -232,7 +232,10 @@ capture(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return event;
 }
 
-PyDoc_STRVAR(replace_doc, "replace(event, /, **changes)\n--\n\nSee `Event.replace`.");
+PyDoc_STRVAR(replace_doc,
+             "replace(self, *, name=None, id=None, timestamp=None, context=None, data=None, extra=None)\n--\n\n"
+             "Return a copy with some fields changed: `event.replace(data={**event.data, \"score\": 1})`.\n\n"
+             "Raises:\n    TypeError: If a change names no field.\n");
 
 static PyObject *
 replace(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
@@ -261,6 +264,12 @@ replace(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *key
             Py_XSETREF(*slot(event, state, field), Py_NewRef(args[1 + index]));
         }
     }
+    for (int field = 0; event != NULL && field < FIELDS; field++) {
+        if (*slot(event, state, field) == NULL) {
+            PyErr_SetObject(PyExc_AttributeError, state->names[field]);
+            Py_CLEAR(event);
+        }
+    }
     return event;
 }
 
@@ -285,10 +294,18 @@ document(PyObject *module, PyObject *event)
             Py_CLEAR(made);
         }
     }
-    PyObject *extra = *slot(event, state, EXTRA);
-    if (made != NULL && extra != NULL && PyDict_Merge(made, extra, 0) < 0) { /* which replaces nothing */
+    PyObject *extra = Py_XNewRef(*slot(event, state, EXTRA)); /* the event may change while a mapping's own code runs */
+    if (made != NULL && extra == NULL) {
+        PyErr_SetObject(PyExc_AttributeError, state->names[EXTRA]);
         Py_CLEAR(made);
     }
+    if (made != NULL) {
+        int is_any = PyObject_IsTrue(extra);
+        if (is_any < 0 || (is_any && PyDict_Merge(made, extra, 0) < 0)) { /* which replaces nothing */
+            Py_CLEAR(made);
+        }
+    }
+    Py_XDECREF(extra);
     return made;
 }
 
@@ -352,6 +369,12 @@ clear(PyObject *module)
     return 0;
 }
 
+static void
+release(void *module)
+{
+    (void)clear(module);
+}
+
 static PyMethodDef methods[] = {
     {"bind", bind, METH_VARARGS, bind_doc},
     {"capture", (PyCFunction)(void (*)(void))capture, METH_FASTCALL, capture_doc},
@@ -372,6 +395,7 @@ static struct PyModuleDef definition = {
     .m_slots = slots,
     .m_traverse = traverse,
     .m_clear = clear,
+    .m_free = release,
 };
 
 PyMODINIT_FUNC

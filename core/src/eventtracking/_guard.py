@@ -10,7 +10,7 @@ from __future__ import annotations
 from _thread import get_ident
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from eventtracking._route import Group
@@ -36,13 +36,16 @@ class Guard:
     written without a call between.
     """
 
-    __slots__ = ("inside", "parked")
+    __slots__ = ("_draining", "inside", "parked")
 
     def __init__(self) -> None:
         self.inside: dict[int, None] = {}
         """The threads, by their identity. `Tracker.emit` works on it, and on the next, directly."""
         self.parked: dict[int, Parked] = {}
-        """What each thread is to send when it leaves. It enters the books of the routes then."""
+        """What each thread is to send when it leaves; it enters the books of the routes then. A queue stays for good once it is there:
+        somebody may be about to add to it."""
+        self._draining: dict[int, object] = {}
+        """Whose queues are being sent, and by which call: two would take the same event."""
 
     def park(self, thread: int, root: Group, event: Event) -> None:
         """Leave an event to the call that is inside on this thread."""
@@ -61,21 +64,29 @@ class Guard:
         finally:
             if thread in self.inside:  # not in a child that was forked inside
                 del self.inside[thread]
-            if thread in self.parked:
+            if self.parked.get(thread):
                 self.drain(thread)
 
     def drain(self, thread: int) -> None:
-        """Send what a thread has parked, one after the other, marked as inside again."""
+        """Send what a thread has parked, one after the other, unless somebody does already."""
+        mine = object()
+        try:
+            while self.parked.get(thread) and self._draining.setdefault(thread, mine) is mine:
+                self._send_all(self.parked[thread])
+                self._draining.pop(thread, None)  # and then one look more, for what came just now
+        finally:
+            if self._draining.get(thread) is mine:
+                self._draining.pop(thread, None)
+
+    def _send_all(self, parked: Parked) -> None:
+        """Send events, each with this thread marked as inside again."""
+        thread = get_ident()
         answers, left, sent = 0, 0, 0
-        parked = self.parked.get(thread)  # a handler that emitted just now may have been here before
-        while True:
-            self.inside[thread] = None  # before looking: what a handler emits from now on is parked, and drains nothing
-            if not parked:
-                del self.inside[thread]
-                break
+        while parked:
             if not left:  # those before are sent: what is here now was emitted while they were
                 answers, left = answers + 1, len(parked)
             left, sent = left - 1, sent + 1
+            self.inside[thread] = None
             root, event = parked[0]
             ledger = root.ledger
             outcome = _FAILED
@@ -87,12 +98,12 @@ class Guard:
                 else:
                     ledger.note(outcome, "emits answer emits without end")
             except Exception as error:  # noqa: BLE001 - the tree lets none through, but for exhausted memory or stack in itself
-                ledger.note(outcome, describe_error(error))
+                with suppress(Exception):  # the stack may be exhausted, and the count is what matters
+                    ledger.note(outcome, describe_error(error))
             finally:
                 ledger.total += SETTLE[outcome]
                 if thread in self.inside:
                     del self.inside[thread]
-        self.parked.pop(thread, None)
 
     @property
     def waiting(self) -> int:
@@ -101,13 +112,16 @@ class Guard:
 
     def drain_all(self) -> None:
         """Send what threads have left behind that were interrupted before they could, and may never come again."""
-        for thread in [thread for thread in list(self.parked) if thread not in self.inside]:
+        if get_ident() in self.inside:
+            return
+        for thread in [thread for thread, parked in list(self.parked.items()) if parked and thread not in self.inside]:
             self.drain(thread)
 
     def reset(self) -> None:
         """Start anew in a forked child: what other threads of the parent had parked is the parent's."""
         mine = self.parked.get(get_ident())
         self.inside.clear()
+        self._draining.clear()
         self.parked.clear()
         if mine:
             self.parked[get_ident()] = mine

@@ -147,7 +147,7 @@ class Tracker:
             ledger.total += SETTLE[outcome]
             if thread in inside:  # not in a child that was forked inside
                 del inside[thread]
-            if thread in self._parked:
+            if self._parked.get(thread):
                 self._guard.drain(thread)
 
     def _capture(self, name: Any, data: Any) -> Event | None:
@@ -200,14 +200,29 @@ class Tracker:
             ledger.note(_FAILED, f"not captured: {describe_error(error)}", 1, locate(error))
 
     def _send(self, event: Event) -> None:
-        """Send an event the way that parked ones take, which is `emit`'s but for the speed."""
+        """Send an event as `emit` does, which holds the same within: a call more would cost each emit a thirtieth."""
         thread = get_ident()
-        if thread not in self._inside and self._refusal is not None:
+        root = self._root
+        if thread in self._inside:
+            self._guard.park(thread, root, event)
+            return
+        if self._refusal is not None:
             self._refuse(*self._refusal)
             return
-        self._guard.park(thread, self._root, event)
-        if thread not in self._inside:
-            self._guard.drain(thread)
+        outcome = _FAILED
+        self._inside[thread] = None
+        root.ledger.total += ENTER  # no call between this and `try`, see `Guard`
+        try:
+            outcome = root.route(event)
+        except Exception as error:  # noqa: BLE001 - as in `emit`
+            with suppress(Exception):  # as in `_lose`
+                root.ledger.note(outcome, describe_error(error))
+        finally:
+            root.ledger.total += SETTLE[outcome]
+            if thread in self._inside:
+                del self._inside[thread]
+            if self._parked.get(thread):
+                self._guard.drain(thread)
 
     def _refuse(self, outcome: Outcome, reason: str) -> None:
         self._root.ledger.total += RECORD[outcome]

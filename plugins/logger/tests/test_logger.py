@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -129,6 +130,42 @@ def test_a_record_lacks_what_is_switched_off(log: Lines, monkeypatch: pytest.Mon
     assert [key for key, value in vars(ours).items() if value is None] == [
         key for key, value in vars(theirs).items() if value is None
     ]
+
+
+@pytest.mark.parametrize("when", ["before it opens", "afterwards"])
+@pytest.mark.parametrize("where", ["class", "instance"])
+def test_what_makes_records_may_be_replaced(log: Lines, monkeypatch: pytest.MonkeyPatch, when: str, where: str) -> None:
+    """As tools do that trace an application: their fields are in the records while they are there, and not later."""
+    genuine = logging.Logger.makeRecord
+
+    def traced(self: logging.Logger, *arguments: Any) -> logging.LogRecord:
+        record = genuine(self, *arguments)
+        record.trace = "t1"
+        return record
+
+    writer = backend()
+    if when == "afterwards":
+        writer.open()
+    if where == "class":
+        monkeypatch.setattr(logging.Logger, "makeRecord", traced)
+    else:
+        monkeypatch.setattr(LOGGER, "makeRecord", lambda *arguments: traced(LOGGER, *arguments), raising=False)
+    if when == "before it opens":
+        writer.open()
+    writer.send([Event(name="a")])
+    monkeypatch.undo()
+    writer.send([Event(name="b")])
+    assert [hasattr(record, "trace") for record in log.records] == [True, False]
+
+
+@pytest.mark.skipif(not hasattr(logging, "logAsyncioTasks"), reason="records have no task before Python 3.12")
+def test_asyncio_that_is_being_imported_costs_no_event(log: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be in the middle of it; the record has no task then, as the standard library's."""
+    writer = backend()
+    writer.open()
+    monkeypatch.setitem(sys.modules, "asyncio", type(sys)("asyncio"))
+    writer.send([Event(name="a")])
+    assert vars(log.records[0])["taskName"] is None
 
 
 def test_a_factory_of_the_applications_own_makes_the_records(log: Lines) -> None:
