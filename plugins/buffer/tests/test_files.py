@@ -434,6 +434,7 @@ def test_a_handler_that_interrupts_the_buffer_waits_for_nobody(track: Track, dis
         tracker.emit("x")
     until(lambda: figures(tracker, "b").get("pending") == 10)
     engine = router(tracker)._engine
+    until(lambda: engine._store is not None)  # it delivers
     held = threading.Event()
 
     def hold() -> None:
