@@ -435,19 +435,23 @@ def test_a_handler_that_interrupts_the_buffer_waits_for_nobody(track: Track, dis
     until(lambda: figures(tracker, "b").get("pending") == 10)
     engine = router(tracker)._engine
     until(lambda: engine._store is not None)  # it delivers
-    held = threading.Event()
+    lock = engine._store.lock
 
     def hold() -> None:
-        with engine._store.lock:
-            held.set()
-            with connections:
-                pass
+        with lock, connections:
+            pass
+
+    def is_held() -> bool:
+        if lock.acquire(blocking=False):
+            lock.release()
+            return False
+        return True
 
     thread = threading.Thread(target=hold)
     begun = time.monotonic()
     with connections:  # as if a signal had come in the middle of a call of SQLite
         thread.start()
-        assert held.wait(20.0)
+        until(is_held)
         tracker.emit("y")
         assert tracker.stats()["b"].failed >= 0
         assert not tracker.flush(60.0)
