@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +22,6 @@ from eventtracking.plugins import (
     UnknownPluginError,
     installed_plugins,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["ProcessorSpec", "RouteSpec", "Spec", "advice", "load_file", "parse"]
 
@@ -78,6 +72,19 @@ class Spec:
     strict: bool
 
 
+def _parse(text: str, suffix: str) -> Any:
+    """Parse a config; the parsers are imported here, because most applications have theirs in Python."""
+    if suffix == ".json":
+        import json
+
+        return json.loads(text)
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
 def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a config file, TOML or (if its name ends in `.json`) JSON.
 
@@ -87,7 +94,7 @@ def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8-sig")  # some editors put a mark at the beginning
-        config = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+        config = _parse(text, file.suffix)
     except OSError as error:
         raise ConfigError([Problem(path=str(file), message=f"cannot be read: {error.strerror}")]) from error
     except ValueError as error:

@@ -7,11 +7,9 @@ That one definition drives everything. A field's type says what is accepted (con
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from difflib import get_close_matches
 from inspect import get_annotations
 from types import SimpleNamespace
 from typing import Any, Final, get_type_hints
@@ -187,7 +185,7 @@ def _found_in(plugin_class: type[Any], originals: Mapping[str, Any], place: str)
 
 def _without_secrets(plugin_class: type[Any], options: Mapping[str, Any]) -> Callable[[str], str]:
     secrets = [str(options[o.name]) for o in options_of(plugin_class).values() if o.secret and options.get(o.name)]
-    forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1])}
+    forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1], _json(secret)[1:-1])}
 
     def clean(text: str) -> str:
         for form in sorted(forms, key=len, reverse=True):
@@ -261,14 +259,22 @@ def _misfit(option: Option, path: str, original: Any, error: Exception, index: i
 
 def did_you_mean(name: str, known: Any, cutoff: float = 0.6) -> str | None:
     """Suggest the nearest of the known names, if one is near: by `difflib`'s ratio, from 0 to 1 for equal, at least `cutoff`."""
+    from difflib import get_close_matches  # for a mistake alone
+
     near = get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=cutoff)
     return f"did you mean {near[0]!r}?" if near else None
+
+
+def _json(value: Any, **how: Any) -> str:
+    import json  # for a mistake alone
+
+    return json.dumps(value, **how)
 
 
 def show(value: Any) -> str:
     """Quote what a config holds, shortly."""
     try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
+        text = _json(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError):
         text = f"a {type(value).__name__}"
     return text if len(text) <= 100 else f"{text[:97]}..."
@@ -303,7 +309,7 @@ def _words(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(_words(choice) for choice in schema["anyOf"])
     if "enum" in schema:
-        return "one of " + ", ".join(json.dumps(value) for value in schema["enum"])
+        return "one of " + ", ".join(_json(value) for value in schema["enum"])
     if schema.get("type") == "array":
         items = _words(schema.get("items") or {})
         words = f"a list (each {items})" if items else "a list"
