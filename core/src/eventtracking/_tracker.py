@@ -147,7 +147,7 @@ class Tracker:
             ledger.total += SETTLE[outcome]
             if thread in inside:  # not in a child that was forked inside
                 del inside[thread]
-            if self._parked.get(thread):
+            if self._parked and self._parked.get(thread):
                 self._guard.drain(thread)
 
     def _capture(self, name: Any, data: Any) -> Event | None:

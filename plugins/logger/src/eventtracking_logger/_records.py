@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from threading import current_thread, get_ident
 from time import time
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, Final
 
 __all__ = ["RecordMaker"]
@@ -15,7 +16,7 @@ _PLAIN: Final = logging.LogRecord
 _new = object.__new__
 
 
-def _genuine(function: object) -> object:
+def _genuine(function: Callable[..., object]) -> Callable[..., object] | None:
     """Return a method of the standard library; None if somebody has put something else in its place already."""
     return function if type(function) is FunctionType and function.__globals__ is vars(logging) else None
 
@@ -39,13 +40,14 @@ class RecordMaker:
     def __init__(self, logger: logging.Logger, level: int) -> None:
         self._logger = logger
         self._level = level
+        self._genuine = None if _MAKE is None else MethodType(_MAKE, logger)
         self._common: dict[str, Any] = {}
         self._zero_ms = 0.0
 
     def renew(self) -> None:
         """Learn anew what is the same each time. For the first use in a process."""
         self._common = {}
-        if not self._is_plain():
+        if _PLAIN.__init__ is not _INIT:
             return
         record = _PLAIN(self._logger.name, self._level, __file__, 0, "%s", ("",), None, "send")
         self._zero_ms = record.relativeCreated - record.created * 1_000.0
@@ -53,30 +55,25 @@ class RecordMaker:
 
     def make(self, line: str) -> logging.LogRecord:
         """Make a record whose message is the line."""
-        if not self._common or not self._is_plain():
-            logger = self._logger
+        logger = self._logger
+        if (
+            logger.makeRecord != self._genuine
+            or logging.getLogRecordFactory() is not _PLAIN
+            or _PLAIN.__init__ is not _INIT
+            or not (self._common and logging.logThreads and logging.logProcesses and logging.logMultiprocessing)
+        ):
             return logger.makeRecord(logger.name, self._level, __file__, 0, "%s", (line,), None, "send")
         record: logging.LogRecord = _new(_PLAIN)
         record.__dict__ = fields = self._common.copy()
         fields["args"] = (line,)
         fields["created"] = now = time()
-        fields["msecs"] = int((now - int(now)) * 1_000) + 0.0
+        fields["msecs"] = now % 1.0 * 1_000.0 // 1.0  # whole ones, as the standard library has them
         fields["relativeCreated"] = now * 1_000.0 + self._zero_ms
         fields["thread"] = get_ident()
         fields["threadName"] = current_thread().name
         if "taskName" in fields:
             fields["taskName"] = _task_name()
         return record
-
-    def _is_plain(self) -> bool:
-        return (
-            logging.getLogRecordFactory() is _PLAIN
-            and getattr(self._logger.makeRecord, "__func__", None) is _MAKE
-            and _PLAIN.__init__ is _INIT
-            and logging.logThreads
-            and logging.logProcesses
-            and logging.logMultiprocessing
-        )
 
 
 def _task_name() -> str | None:
