@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -119,3 +120,6 @@ def test_a_recording_backend_writes_for_other_processes(tmp_path: Any) -> None:
     file.write_bytes(file.read_bytes()[:-20])  # killed in the middle of the last one
     backend.send([Event(name="e")])
     assert [document["name"] for document in read_recorded(file)] == ["a\u2028b", "c", "e"]
+    file.write_bytes(file.read_bytes() + b"{damaged}\n")
+    with pytest.raises(json.JSONDecodeError):
+        read_recorded(file)

@@ -6,7 +6,6 @@ import json
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -54,6 +53,10 @@ class RecordingBackend:
             memory.pop(key, None) if key is not None else memory.clear()
 
 
+_TORN: Final = "\x18"
+"""Ends half a line: what JSON itself never ends with."""
+
+
 def _append(path: str, events: Sequence[Event]) -> None:
     """Write all lines at once, so that those of several processes do not mix. One that was killed may have left half a line."""
     text = "".join(event.to_json() + "\n" for event in events)
@@ -61,7 +64,7 @@ def _append(path: str, events: Sequence[Event]) -> None:
     try:
         size = os.fstat(descriptor).st_size
         torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
-        os.write(descriptor, (f"\n{text}" if torn else text).encode())
+        os.write(descriptor, (f"{_TORN}\n{text}" if torn else text).encode())
     finally:
         os.close(descriptor)
 
@@ -69,15 +72,11 @@ def _append(path: str, events: Sequence[Event]) -> None:
 def read_recorded(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Read the events back that `RecordingBackend` wrote to a file; none if there is no file yet.
 
-    Half a line, of a process that was killed while it wrote, is no event.
+    Half a line, of a process that was killed while it wrote, is no event. Anything else that is none is an error.
     """
     file = Path(path)
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if file.exists() else []
-    found = []
-    for line in lines:
-        with suppress(json.JSONDecodeError):
-            found.append(json.loads(line))
-    return found
+    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+    return [json.loads(line) for line in lines if not line.endswith(_TORN.encode())]
 
 
 def _refuse(events: Sequence[Event]) -> None:  # noqa: ARG001 - the signature of all actions
