@@ -258,7 +258,8 @@ replace(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *key
             field++;
         }
         if (field == FIELDS) {
-            PyErr_Format(PyExc_TypeError, "an event has no field %R", key);
+            PyErr_Format(PyExc_TypeError,
+                         "an event has no field %R; its fields are id, name, timestamp, context, data and extra", key);
             Py_CLEAR(event);
         } else {
             Py_XSETREF(*slot(event, state, field), Py_NewRef(args[1 + index]));
