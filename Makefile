@@ -1,5 +1,5 @@
 # The one list of commands: what a person runs is what CI runs.
-# `make demo` and `make test` need Python 3.10 or newer, make and a package index; they bring the rest.
+# `make demo` and `make test` need Python 3.10 or newer, make and a package index, and bring the rest.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

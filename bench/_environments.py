@@ -1,4 +1,6 @@
-"""The environments of those we compare with: each has its own, in exact versions, made on first use below `.venvs/`."""
+"""The environments of those we compare with: each has its own, in exact versions, made on first use
+below `.venvs/`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def python_of(name: str) -> Path:
     folder = HERE / ".venvs" / f"{name}-{sys.version_info.major}.{sys.version_info.minor}"
     requirements = HERE / "requirements" / f"{name}.txt"
     stamp = folder / "up-to-date"
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != requirements.read_text(encoding="utf-8"):
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != requirements.read_text(
+        encoding="utf-8"
+    ):
         _make(folder, requirements)
         stamp.write_text(requirements.read_text(encoding="utf-8"), encoding="utf-8")
     return folder / "bin" / "python"
@@ -44,6 +48,15 @@ def _make(folder: Path, requirements: Path) -> None:
     python = folder / "bin" / "python"
     try:
         workspace.uv("venv", "--quiet", "--clear", "--python", sys.executable, folder)
-        workspace.uv("pip", "install", "--quiet", "--compile-bytecode", "--python", python, "-r", requirements)
+        workspace.uv(
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--python",
+            python,
+            "-r",
+            requirements,
+        )
     except (subprocess.CalledProcessError, OSError) as error:
         raise Unavailable(f"the environment {folder.name} cannot be made: {error}") from error

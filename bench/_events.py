@@ -1,4 +1,7 @@
-"""The events that everybody is measured with. Standard library only: workers of every environment import it."""
+"""The events that everybody is measured with.
+
+Standard library only: workers of every environment import it.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,20 @@ SMALL: Final[dict[str, Any]] = {
     "id": "5f2e9e3c9d5f6081",
     "title_truncated": False,
     "truncated": False,
-    "body": "The scale factor cancels out, so the second form is the one to remember. Thanks for the sketch!",
+    "body": (
+        "The scale factor cancels out, so the second form is the one to remember. Thanks for the"
+        " sketch!"
+    ),
     "options": {"followed": False},
     "url": "https://courses.example.org/courses/course-v1:DemoX+Meas101+2026/discussion/5f2e9c1a",
     "user_forums_roles": ["Student"],
     "user_course_roles": [],
 }
-"""A comment in a forum. With name, time, id and context 1 KB of JSON: an event of middling size and depth on such a platform."""
+"""A comment in a forum.
+
+With name, time, id and context 1 KB of JSON: an event of middling size and depth on such a
+platform.
+"""
 
 LARGE: Final[dict[str, Any]] = {
     "rows": [
@@ -51,9 +61,21 @@ LARGE: Final[dict[str, Any]] = {
 """About 100 KB of JSON in 1,050 nested objects."""
 
 _AREAS: Final = (
-    "grades", "enrollment", "bookmark", "notes", "video", "certificate", "cohort", "team", "library", "survey",
-)  # fmt: skip
-PATTERNS: Final = [*(rf"edx\.{area}\.(added|removed|changed)" for area in _AREAS), r"edx\.forum\.comment\..*"]
+    "grades",
+    "enrollment",
+    "bookmark",
+    "notes",
+    "video",
+    "certificate",
+    "cohort",
+    "team",
+    "library",
+    "survey",
+)
+PATTERNS: Final = [
+    *(rf"edx\.{area}\.(added|removed|changed)" for area in _AREAS),
+    r"edx\.forum\.comment\..*",
+]
 """Eleven patterns, of which the last one matches `NAME`."""
 UNMATCHED: Final = [*PATTERNS[:-1], r"edx\.course\.grade\..*"]
 """Eleven patterns, of which none matches `NAME`."""

@@ -1,6 +1,8 @@
-"""The sink: an HTTP server that takes whatever an analytics client posts, after a while, and remembers which events were in it.
+"""The sink: an HTTP server that takes whatever an analytics client posts, after a while, and
+remembers which events were in it.
 
-It knows no client's format: each event carries a mark of its own in plain text, which JSON, gzip and protobuf keep as it is.
+It knows no client's format: each event carries a mark of its own in plain text, which JSON, gzip
+and protobuf keep as it is.
 """
 
 from __future__ import annotations
@@ -80,7 +82,9 @@ class Sink:
                 sink.take(body)
                 answer = b"" if "protobuf" in self.headers.get("Content-Type", "") else b"{}"
                 self.send_response(200)
-                self.send_header("Content-Type", self.headers.get("Content-Type", "application/json"))
+                self.send_header(
+                    "Content-Type", self.headers.get("Content-Type", "application/json")
+                )
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)

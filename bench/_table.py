@@ -1,7 +1,7 @@
 """The table: what every benchmark gives to `make bench`, and how it is shown.
 
-A benchmark is a file `bench_NAME.py` beside this one. `run.py` finds it by its name and runs it as a program of its own, so it can
-neither slow nor break the others. The whole of it::
+A benchmark is a file `bench_NAME.py` beside this one. `run.py` finds it by its name and runs it as
+a program of its own, so it can neither slow nor break the others. The whole of it::
 
     from collections.abc import Iterator
 
@@ -13,7 +13,9 @@ neither slow nor break the others. The whole of it::
             raise Unavailable("needs mongod; `make services` fetches it")
         ours, theirs = ...
         yield Row("1,000 events stored", "eventtracking", ours, "ms")
-        yield Row("1,000 events stored", "the predecessor", theirs, "ms").judged(theirs / ours, at_least=3)
+        yield Row("1,000 events stored", "the predecessor", theirs, "ms").judged(
+            theirs / ours, at_least=3
+        )
 
 
     if __name__ == "__main__":
@@ -58,19 +60,27 @@ class Row:
         """Add a ratio without a target."""
         return dataclasses.replace(self, ratio=ratio)
 
-    def judged(self, ratio: float, at_least: float | None = None, at_most: float | None = None) -> Row:
+    def judged(
+        self, ratio: float, at_least: float | None = None, at_most: float | None = None
+    ) -> Row:
         """Add a ratio with its target."""
         if at_least is not None:
-            return dataclasses.replace(self, ratio=ratio, target=f"at least {at_least:g}", ok=ratio >= at_least)
+            return dataclasses.replace(
+                self, ratio=ratio, target=f"at least {at_least:g}", ok=ratio >= at_least
+            )
         if at_most is not None:
-            return dataclasses.replace(self, ratio=ratio, target=f"at most {at_most:g}", ok=ratio <= at_most)
+            return dataclasses.replace(
+                self, ratio=ratio, target=f"at most {at_most:g}", ok=ratio <= at_most
+            )
         return self.compared(ratio)
 
 
 def main(measure: Callable[[bool], Iterable[Row]]) -> None:
     """Run one benchmark as a program: for people as a table, for `run.py` as JSON lines."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: seconds, and less exact")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter rounds: seconds, and less exact"
+    )
     parser.add_argument("--json", action="store_true", help="print each row as a line of JSON")
     options = parser.parse_args()
     rows = []

@@ -1,4 +1,5 @@
-"""The loop of a worker: a program that has one thing ready, and does it as often as it is told, for as long as it is told.
+"""The loop of a worker: a program that has one thing ready, and does it as often as it is told, for
+as long as it is told.
 
 Standard library only: workers of every environment import it.
 """
@@ -16,7 +17,9 @@ Action = Callable[[], object]
 
 
 def serve(scenarios: Mapping[str, Callable[..., Action]]) -> None:
-    """Prepare the scenario that the command line names; then, for each number that comes in, do it so often and print the seconds."""
+    """Prepare the scenario that the command line names; then, for each number that comes in, do it
+    so often and print the seconds.
+    """
     name, *arguments = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not look like an answer

@@ -1,4 +1,6 @@
-"""Asynchronous emits: what they cost the caller, and how many events a second get through a broker and one worker."""
+"""Asynchronous emits: what they cost the caller, and how many events a second get through a broker
+and one worker.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,13 @@ def measure(quick: bool) -> Iterator[Row]:
 
 def environ(broker: str, folder: Path, **variables: str) -> dict[str, str]:
     paths = os.pathsep.join([str(HERE), str(HERE / "sinks")])
-    return {**os.environ, "PYTHONPATH": paths, "BENCH_BROKER": broker, "BENCH_FOLDER": str(folder), **variables}
+    return {
+        **os.environ,
+        "PYTHONPATH": paths,
+        "BENCH_BROKER": broker,
+        "BENCH_FOLDER": str(folder),
+        **variables,
+    }
 
 
 # The caller's cost
@@ -86,7 +94,11 @@ class Emitter:
 
 @contextmanager
 def emitting(system: str, variables: dict[str, str]) -> Iterator[Emitter]:
-    command: list[str | Path] = [python_of(ENVIRONMENTS.get(system, OURS)), HERE / "worker_async.py", system]
+    command: list[str | Path] = [
+        python_of(ENVIRONMENTS.get(system, OURS)),
+        HERE / "worker_async.py",
+        system,
+    ]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=variables) as process:
         try:
@@ -110,16 +122,24 @@ def caller(broker: str, folder: Path, rounds: int) -> Iterator[Row]:
             for emitter in emitters.values():
                 emitter.turn()
     check_published(broker, "bench.predecessor", (rounds + 1) * BURST_PREDECESSOR)
-    wall = {system: statistics.median(emitter.walls[1:]) * 1e6 for system, emitter in emitters.items()}
-    cpu = {system: statistics.median(emitter.cpus[1:]) * 1e6 for system, emitter in emitters.items()}
+    wall = {
+        system: statistics.median(emitter.walls[1:]) * 1e6 for system, emitter in emitters.items()
+    }
+    cpu = {
+        system: statistics.median(emitter.cpus[1:]) * 1e6 for system, emitter in emitters.items()
+    }
     yield from cost_rows(wall)
     title = "processor time per event of the whole process, delivered to a null backend"
     for system in ("memory", "disk", "opentelemetry"):
-        yield Row(title, LABELS[system], cpu[system], "µs").compared(cpu[system] / cpu["opentelemetry"])
+        yield Row(title, LABELS[system], cpu[system], "µs").compared(
+            cpu[system] / cpu["opentelemetry"]
+        )
 
 
 def check_published(broker: str, queue: str, count: int) -> None:
-    """Make sure that the predecessor has published, because it says nothing when it cannot; and empty its queue."""
+    """Make sure that the predecessor has published, because it says nothing when it cannot; and
+    empty its queue.
+    """
     with redis.Redis.from_url(broker) as client:
         found = client.llen(queue)
         client.delete(queue)
@@ -153,7 +173,9 @@ def throughput(broker: str, folder: Path, quick: bool) -> Iterator[Row]:
     batches = ours_per_s(broker, folder, 15_000 * scale, 500)
     yield Row(title, "event-tracking 4.0.2, a task per event", theirs, "/s")
     yield Row(title, "eventtracking, a task per event", single, "/s").compared(single / theirs)
-    row = Row(title, "eventtracking, a task per batch", batches, "/s", note="over the predecessor's")
+    row = Row(
+        title, "eventtracking, a task per batch", batches, "/s", note="over the predecessor's"
+    )
     yield row.judged(batches / theirs, at_least=10)
 
 
@@ -161,7 +183,10 @@ def predecessor_per_s(broker: str, folder: Path, count: int) -> float:
     arrivals = folder / "arrivals.predecessor"
     variables = environ(broker, folder, BENCH_ARRIVALS=str(arrivals))
     python = python_of(PREDECESSOR)
-    code = f"from predecessor_celery import tracker; from _events import *\nfor _ in range({count}): tracker.emit(NAME, SMALL)"
+    code = (
+        f"from predecessor_celery import tracker; from _events import *\nfor _ in range({count}):"
+        " tracker.emit(NAME, SMALL)"
+    )
     with working(python, "predecessor_celery", variables):
         return per_second(python, code, variables, arrivals, count)
 
@@ -175,9 +200,15 @@ def ours_per_s(broker: str, folder: Path, count: int, batch: int) -> float:
         "queue": f"bench.{batch}",
         "backends": {"end": sink},
     }
-    config.write_text(json.dumps({"backends": {"workers": {**node, "max_batch_events": batch}}}), encoding="utf-8")
+    config.write_text(
+        json.dumps({"backends": {"workers": {**node, "max_batch_events": batch}}}), encoding="utf-8"
+    )
     variables = environ(broker, folder, EVENTTRACKING_CONFIG=str(config))
-    code = f"import eventtracking as e; from _events import *; tracker = e.configure({str(config)!r})\nfor _ in range({count}): tracker.emit(NAME, SMALL)\ntracker.flush({PATIENCE_S})"
+    code = (
+        "import eventtracking as e; from _events import *; tracker ="
+        f" e.configure({str(config)!r})\nfor _ in range({count}): tracker.emit(NAME,"
+        f" SMALL)\ntracker.flush({PATIENCE_S})"
+    )
     with working(python_of(OURS), "eventtracking_async_celery.worker", variables):
         return per_second(python_of(OURS), code, variables, arrivals, count)
 
@@ -187,13 +218,25 @@ def working(python: Path, application: str, variables: dict[str, str]) -> Iterat
     """Run a Celery worker with one process until the end of the block, warm."""
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--concurrency=1")
     with tempfile.TemporaryFile("w+b") as log:
-        command: list[str | Path] = [python, "-m", "celery", "-A", application, "worker", "-l", "INFO", *quiet]
+        command: list[str | Path] = [
+            python,
+            "-m",
+            "celery",
+            "-A",
+            application,
+            "worker",
+            "-l",
+            "INFO",
+            *quiet,
+        ]
         with subprocess.Popen(command, env=variables, stdout=log, stderr=log, cwd=HERE) as process:
             try:
                 deadline = time.monotonic() + PATIENCE_S
                 while b" ready." not in said(log):
                     if process.poll() is not None or time.monotonic() > deadline:
-                        raise RuntimeError(f"the worker does not start: {said(log).decode(errors='replace')}")
+                        raise RuntimeError(
+                            f"the worker does not start: {said(log).decode(errors='replace')}"
+                        )
                     time.sleep(0.05)
                 yield
             finally:
@@ -208,9 +251,13 @@ def said(log: Any) -> bytes:
     return bytes(log.read())
 
 
-def per_second(python: Path, code: str, variables: dict[str, str], arrivals: Path, count: int) -> float:
+def per_second(
+    python: Path, code: str, variables: dict[str, str], arrivals: Path, count: int
+) -> float:
     """Events a second from the first that has arrived, or its batch, to the last."""
-    with subprocess.Popen([python, "-c", code], env=variables, cwd=HERE, stdout=sys.stderr) as emitter:
+    with subprocess.Popen(
+        [python, "-c", code], env=variables, cwd=HERE, stdout=sys.stderr
+    ) as emitter:
         first_at, first = 0.0, 0
         deadline = time.monotonic() + PATIENCE_S
         while (arrived := size_of(arrivals)) < count:

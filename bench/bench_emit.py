@@ -25,12 +25,18 @@ WORKERS = {
 }
 PREFIXES = {PURE: ("env", "EVENTTRACKING_PURE_PYTHON=1")}
 SCENARIOS = {
-    "null": ("one event of 1 KB, one null backend", [PURE, THE_PREDECESSOR, STRUCTLOG, OPENTELEMETRY]),
+    "null": (
+        "one event of 1 KB, one null backend",
+        [PURE, THE_PREDECESSOR, STRUCTLOG, OPENTELEMETRY],
+    ),
     "json": ("the same, as a line of JSON to a null handler", [THE_PREDECESSOR, STRUCTLOG]),
     "open_edx": ("the layout of Open edX", [PURE, THE_PREDECESSOR]),
     "three_routers": ("three routers, eleven patterns each, all match", [THE_PREDECESSOR]),
     "filtered": ("three routers, none matches", [THE_PREDECESSOR, STRUCTLOG]),
-    "large": ("one event of 100 KB, one null backend", [PURE, THE_PREDECESSOR, STRUCTLOG, OPENTELEMETRY]),
+    "large": (
+        "one event of 100 KB, one null backend",
+        [PURE, THE_PREDECESSOR, STRUCTLOG, OPENTELEMETRY],
+    ),
 }
 WANTED = {
     ("null", THE_PREDECESSOR): 10.0,
@@ -45,7 +51,12 @@ def measure(quick: bool) -> Iterator[Row]:
     pythons = {environment: python_of(environment) for environment in (OURS, PREDECESSOR, PEERS)}
     for scenario, (title, others) in SCENARIOS.items():
         commands: dict[str, Sequence[str | Path]] = {
-            who: [*PREFIXES.get(who, ()), pythons[WORKERS[who][0]], HERE / WORKERS[who][1], scenario]
+            who: [
+                *PREFIXES.get(who, ()),
+                pythons[WORKERS[who][0]],
+                HERE / WORKERS[who][1],
+                scenario,
+            ]
             for who in (US, *others)
         }
         seconds = best_of_rounds(commands, quick)

@@ -1,4 +1,6 @@
-"""Growth: how the cost of one event grows with routes, with patterns, and with what is installed."""
+"""Growth: how the cost of one event grows with routes, with patterns, and with what is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ def measure(quick: bool) -> Iterator[Row]:
             own = seconds[str(step)]
             row = Row(title, f"{step:,} {unit}", own * 1e6, "µs")
             last = step == steps[-1] and limit != float("inf")
-            yield row if step == steps[0] else row.judged(own / first, at_most=limit if last else None)
+            yield (
+                row
+                if step == steps[0]
+                else row.judged(own / first, at_most=limit if last else None)
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""MongoDB: acknowledged batches, against the predecessor's unacknowledged inserts and the driver's own `insert_many`."""
+"""MongoDB: acknowledged batches, against the predecessor's unacknowledged inserts and the driver's
+own `insert_many`.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +36,32 @@ def measure(quick: bool) -> Iterator[Row]:
             raise Unavailable(f"{error}; `make services` fetches it") from error
 
 
-def rows(title: str, uri: str, concern: str, pythons: dict[str, Path], quick: bool) -> Iterator[Row]:
-    """Measure at one server, how many events it stores in a second. The ratios: how many times the predecessor we are, and which part of the raw driver."""
+def rows(
+    title: str, uri: str, concern: str, pythons: dict[str, Path], quick: bool
+) -> Iterator[Row]:
+    """Measure at one server, how many events it stores in a second.
+
+    The ratios: how many times the predecessor we are, and which part of the raw driver.
+    """
     commands: dict[str, Sequence[str | Path]] = {
         US: [pythons[OURS], HERE / "worker_mongo.py", "ours", uri, concern],
         RAW: [pythons[OURS], HERE / "worker_mongo.py", "raw", uri, concern],
-        THE_PREDECESSOR: [pythons[PREDECESSOR], HERE / "worker_mongo_predecessor.py", "one_by_one", uri],
+        THE_PREDECESSOR: [
+            pythons[PREDECESSOR],
+            HERE / "worker_mongo_predecessor.py",
+            "one_by_one",
+            uri,
+        ],
     }
     per_s = {who: EVENTS / seconds for who, seconds in best_of_rounds(commands, quick).items()}
     yield Row(title, US, per_s[US], "events/s")
-    yield Row(title, RAW, per_s[RAW], "events/s", note="ours over this").judged(per_s[US] / per_s[RAW], at_least=0.7)
-    over = per_s[US] / per_s[THE_PREDECESSOR]
-    yield Row(title, THE_PREDECESSOR, per_s[THE_PREDECESSOR], "events/s", note="ours over this").judged(
-        over, at_least=3
+    yield Row(title, RAW, per_s[RAW], "events/s", note="ours over this").judged(
+        per_s[US] / per_s[RAW], at_least=0.7
     )
+    over = per_s[US] / per_s[THE_PREDECESSOR]
+    yield Row(
+        title, THE_PREDECESSOR, per_s[THE_PREDECESSOR], "events/s", note="ours over this"
+    ).judged(over, at_least=3)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The Celery application of event-tracking 4.0.2: its tracker with an AsyncRoutingBackend, for the process that emits and for the worker."""
+"""The Celery application of event-tracking 4.0.2: its tracker with an AsyncRoutingBackend, for the
+process that emits and for the worker.
+"""
 
 from __future__ import annotations
 
@@ -29,5 +31,7 @@ class FileBackend:
             file.write(b".")
 
 
-tracker = trackers.Tracker({"workers": Routing(backends={"end": FileBackend()}, backend_name="workers")})
+tracker = trackers.Tracker(
+    {"workers": Routing(backends={"end": FileBackend()}, backend_name="workers")}
+)
 trackers.register_tracker(tracker)

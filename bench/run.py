@@ -1,7 +1,9 @@
-"""Run every benchmark beside this file, and print one table: `make bench`, or `make bench ARGS=--quick`.
+"""Run every benchmark beside this file, and print one table: `make bench`, or `make bench
+ARGS=--quick`.
 
-Each `bench_*.py` runs as a program of its own, one after the other. One that fails, or cannot run here, is named below the
-table. The exit status is 1 if one failed; a missed target is shown, and is no failure, because machines differ.
+Each `bench_*.py` runs as a program of its own, one after the other. One that fails, or cannot run
+here, is named below the table. The exit status is 1 if one failed; a missed target is shown, and is
+no failure, because machines differ.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def main() -> int:
         failed = failed or status != 0
         if remark:
             remarks.append(f"{path.stem}: {remark}")
-    text = "\n".join([markdown(rows), "", *[f"- {line}" for line in [*remarks, machine(options.quick)]]])
+    text = "\n".join(
+        [markdown(rows), "", *[f"- {line}" for line in [*remarks, machine(options.quick)]]]
+    )
     print(text)
     keep(rows, text)
     return int(failed)
@@ -46,7 +50,10 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: less exact")
     parser.add_argument(
-        "--only", action="append", metavar="NAME", help="a benchmark by name, such as emit; may be repeated"
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="a benchmark by name, such as emit; may be repeated",
     )
     return parser.parse_args()
 
@@ -55,13 +62,20 @@ def benchmarks(only: list[str] | None) -> list[Path]:
     """Find the benchmarks, the well-known ones first."""
     found = sorted(
         HERE.glob("bench_*.py"),
-        key=lambda path: (path.stem not in FIRST, FIRST.index(path.stem) if path.stem in FIRST else 0, path.stem),
+        key=lambda path: (
+            path.stem not in FIRST,
+            FIRST.index(path.stem) if path.stem in FIRST else 0,
+            path.stem,
+        ),
     )
     if not only:
         return found
     chosen = [path for path in found if path.stem.removeprefix("bench_") in only]
     if len(chosen) != len(set(only)):
-        sys.exit(f"no such benchmark; there are: {', '.join(path.stem.removeprefix('bench_') for path in found)}")
+        sys.exit(
+            "no such benchmark; there are:"
+            f" {', '.join(path.stem.removeprefix('bench_') for path in found)}"
+        )
     return chosen
 
 
@@ -69,27 +83,43 @@ def run(path: Path, quick: bool) -> tuple[list[Row], str, int]:
     """Run one benchmark; its rows, what is to be said about it, and its exit status."""
     command = [sys.executable, str(path), "--json", *(["--quick"] if quick else [])]
     try:
-        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S, cwd=HERE.parent)
+        done = subprocess.run(
+            command,
+            check=False,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT_S,
+            cwd=HERE.parent,
+        )
     except subprocess.TimeoutExpired:
         return [], f"FAILED: not done after {LIMIT_S} s", 1
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     rows = [Row(**answer) for answer in answers if "unavailable" not in answer]
-    remarks = [f"not measured: {answer['unavailable']}" for answer in answers if "unavailable" in answer]
+    remarks = [
+        f"not measured: {answer['unavailable']}" for answer in answers if "unavailable" in answer
+    ]
     if done.returncode:
-        remarks.append(f"FAILED with exit status {done.returncode}; what it said stands above the table")
+        remarks.append(
+            f"FAILED with exit status {done.returncode}; what it said stands above the table"
+        )
     return rows, "; ".join(remarks), done.returncode
 
 
 def machine(quick: bool) -> str:
     form = "the quick form, " if quick else ""
-    return f"{form}{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
+    return (
+        f"{form}{platform.python_implementation()} {platform.python_version()}, {platform.system()}"
+        f" {platform.machine()}, {os.cpu_count()} CPUs"
+    )
 
 
 def keep(rows: list[Row], text: str) -> None:
     """Leave the results of the last run where they can be looked at, outside of git."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "latest.md").write_text(text + "\n", encoding="utf-8")
-    (RESULTS / "latest.json").write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "latest.json").write_text(
+        json.dumps([vars(row) for row in rows], indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Show what survives: `make survival`, or `python bench/survival.py --only disk`. Prints a table, and writes nothing.
+"""Show what survives: `make survival`, or `python bench/survival.py --only disk`.
 
-Every cell is a program of its own that emits events with one library, default settings, and then ends in one way. The sink takes
-20 ms for each request. A cell shows how many of the events have arrived after the program was started once more.
+Prints a table, and writes nothing.
+
+Every cell is a program of its own that emits events with one library, default settings, and then
+ends in one way. The sink takes 20 ms for each request. A cell shows how many of the events have
+arrived after the program was started once more.
 """
 
 from __future__ import annotations
@@ -89,9 +92,20 @@ class Cell:
 
     def start_again(self) -> None:
         """Start the program once more, and check its books."""
-        command: list[str | Path] = [self.python, HERE / "survival_scene.py", self.system, "start_again"]
+        command: list[str | Path] = [
+            self.python,
+            HERE / "survival_scene.py",
+            self.system,
+            "start_again",
+        ]
         done = subprocess.run(
-            command, env=self.environ, cwd=HERE, stdout=subprocess.PIPE, stderr=self.log, timeout=PATIENCE_S, check=True
+            command,
+            env=self.environ,
+            cwd=HERE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            timeout=PATIENCE_S,
+            check=True,
         )
         if self.system in OWN:
             books = json.loads(done.stdout)
@@ -119,7 +133,9 @@ def kill(program: subprocess.Popen[bytes]) -> None:
     program.wait()
 
 
-def wait_until(condition: Callable[[], object], program: subprocess.Popen[bytes] | None = None) -> bool:
+def wait_until(
+    condition: Callable[[], object], program: subprocess.Popen[bytes] | None = None
+) -> bool:
     """Wait until something holds; False if the program has ended before, or the patience has."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
@@ -137,11 +153,22 @@ def plain(scene: str) -> Callable[[Cell], None]:
 
 
 def gunicorn(number: signal.Signals) -> Callable[[Cell], None]:
-    """Serve requests with two workers that were forked from a loaded application, then stop or kill all of it."""
+    """Serve requests with two workers that were forked from a loaded application, then stop or kill
+    all of it.
+    """
 
     def run(cell: Cell) -> None:
         port = free_port()
-        command = ("-m", "gunicorn", "--preload", "--workers", "2", "--bind", f"127.0.0.1:{port}", "survival_web")
+        command = (
+            "-m",
+            "gunicorn",
+            "--preload",
+            "--workers",
+            "2",
+            "--bind",
+            f"127.0.0.1:{port}",
+            "survival_web",
+        )
         with killed_at_last(cell.start(*command)) as server:
             if not wait_until(lambda: answers(port), server):
                 raise RuntimeError(f"gunicorn does not answer: {cell.said()}")
@@ -177,7 +204,12 @@ def killed_task(cell: Cell) -> None:
     with killed_at_last(cell.start(*celery("survival_celery"))) as worker:
         code = "import survival_celery as module; module.work.apply_async()"
         subprocess.run(
-            [cell.python, "-c", code], env=cell.environ, cwd=HERE, stderr=cell.log, check=True, timeout=PATIENCE_S
+            [cell.python, "-c", code],
+            env=cell.environ,
+            cwd=HERE,
+            stderr=cell.log,
+            check=True,
+            timeout=PATIENCE_S,
         )
         if not wait_until((cell.folder / "emitted").exists, worker):
             raise RuntimeError(f"the task did not run: {cell.said()}")
@@ -199,10 +231,16 @@ def killed_delivery(cell: Cell) -> None:
     config.write_text(json.dumps(our_config(cell.system, {"workers": router})), encoding="utf-8")
     cell.environ["EVENTTRACKING_CONFIG"] = str(config)
     code = (
-        f"import survival_scene as s, eventtracking as e; s.emit_some(e.configure({str(config)!r}).emit, {HANDED_OVER})"
+        "import survival_scene as s, eventtracking as e;"
+        f" s.emit_some(e.configure({str(config)!r}).emit, {HANDED_OVER})"
     )
     subprocess.run(
-        [cell.python, "-c", code], env=cell.environ, cwd=HERE, stderr=cell.log, check=True, timeout=PATIENCE_S
+        [cell.python, "-c", code],
+        env=cell.environ,
+        cwd=HERE,
+        stderr=cell.log,
+        check=True,
+        timeout=PATIENCE_S,
     )
     command = celery("eventtracking_async_celery.worker")
     cell.sink.latency_s = 0.3
@@ -223,7 +261,11 @@ class Way:
     """A row of the matrix: how the program ends, how many events it emits, and who takes part."""
 
     def __init__(
-        self, name: str, emitted: int, run: Callable[[Cell], None], systems: Sequence[str] = tuple(NAMES)
+        self,
+        name: str,
+        emitted: int,
+        run: Callable[[Cell], None],
+        systems: Sequence[str] = tuple(NAMES),
     ) -> None:
         self.name = name
         self.emitted = emitted
@@ -240,7 +282,9 @@ WAYS = (
     Way("gunicorn, preload, 2 workers, stopped", FORKED[0] + REQUESTS, gunicorn(signal.SIGTERM)),
     Way("gunicorn, preload, 2 workers, `kill -9`", FORKED[0] + REQUESTS, gunicorn(signal.SIGKILL)),
     Way("in a Celery task, worker `kill -9`", FEW, killed_task),
-    Way("delivered by Celery, worker `kill -9` mid-batch", HANDED_OVER, killed_delivery, tuple(OWN)),
+    Way(
+        "delivered by Celery, worker `kill -9` mid-batch", HANDED_OVER, killed_delivery, tuple(OWN)
+    ),
 )
 
 
@@ -278,11 +322,18 @@ def table(rows: Sequence[tuple[Way, Mapping[str, int]]], systems: Sequence[str])
     lines.append(["---", "---:", *["---:" for _ in systems]])
     for way, row in rows:
         lines.append(
-            [way.name, f"{way.emitted:,}", *[f"{row[system]:,}" if system in row else "-" for system in systems]]
+            [
+                way.name,
+                f"{way.emitted:,}",
+                *[f"{row[system]:,}" if system in row else "-" for system in systems],
+            ]
         )
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
     )
 
 
@@ -294,7 +345,9 @@ def versions() -> str:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", choices=NAMES, help="one library; may be repeated")
+    parser.add_argument(
+        "--only", action="append", choices=NAMES, help="one library; may be repeated"
+    )
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each row")
     return parser.parse_args()
 
@@ -308,7 +361,9 @@ def main() -> int:
         for way, row in matrix(systems, WAYS):
             rows.append((way, row))
             if options.json:
-                print(json.dumps({"way": way.name, "emitted": way.emitted, "kept": row}), flush=True)
+                print(
+                    json.dumps({"way": way.name, "emitted": way.emitted, "kept": row}), flush=True
+                )
     except Unavailable as reason:
         sys.exit(f"not measured: {reason}")
     if not options.json:

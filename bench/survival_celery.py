@@ -1,4 +1,6 @@
-"""The Celery application of the survival matrix: a task that emits, and is not done yet when its worker is killed."""
+"""The Celery application of the survival matrix: a task that emits, and is not done yet when its
+worker is killed.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""The scenes of the survival matrix: a program that emits with one library, default settings, and then ends in one way.
+"""The scenes of the survival matrix: a program that emits with one library, default settings, and
+then ends in one way.
 
     survival_scene.py SYSTEM SCENE
 
-`SURVIVAL_PORT` says where the sink is, `SURVIVAL_FOLDER` which folder a scene may write to. It runs in the environment of its library;
-those are imported by name, because none is there when types are checked.
+`SURVIVAL_PORT` says where the sink is, `SURVIVAL_FOLDER` which folder a scene may write to. It runs
+in the environment of its library; those are imported by name, because none is there when types are
+checked.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ def our_config(storage: str, backends: dict[str, Any]) -> dict[str, Any]:
 def our_tracker(storage: str) -> Any:
     """A tracker with a buffer before the sink."""
     sink = {"plugin": "survival_sink", "port": int(os.environ["SURVIVAL_PORT"])}
-    return importlib.import_module("eventtracking").Tracker.from_config(our_config(storage, {"http": sink}))
+    return importlib.import_module("eventtracking").Tracker.from_config(
+        our_config(storage, {"http": sink})
+    )
 
 
 def ours(storage: str) -> Emit:
@@ -79,7 +83,9 @@ def rudderstack() -> Emit:
 def snowplow() -> Emit:
     package: Any = importlib.import_module("snowplow_tracker")
     configuration = package.EmitterConfiguration()
-    tracker = package.Snowplow.create_tracker(namespace="survival", endpoint=_url(), emitter_config=configuration)
+    tracker = package.Snowplow.create_tracker(
+        namespace="survival", endpoint=_url(), emitter_config=configuration
+    )
     return lambda text: tracker.track(package.StructuredEvent(category="survival", action=text))
 
 
@@ -89,9 +95,13 @@ def opentelemetry() -> Emit:
     otlp: Any = importlib.import_module("opentelemetry.exporter.otlp.proto.http._log_exporter")
     severity = importlib.import_module("opentelemetry._logs").SeverityNumber.INFO
     provider = sdk.LoggerProvider()
-    provider.add_log_record_processor(export.BatchLogRecordProcessor(otlp.OTLPLogExporter(f"{_url()}/v1/logs")))
+    provider.add_log_record_processor(
+        export.BatchLogRecordProcessor(otlp.OTLPLogExporter(f"{_url()}/v1/logs"))
+    )
     logger = provider.get_logger("survival")
-    return lambda text: logger.emit(timestamp=time.time_ns(), severity_number=severity, event_name=text, body=text)
+    return lambda text: logger.emit(
+        timestamp=time.time_ns(), severity_number=severity, event_name=text, body=text
+    )
 
 
 def sentry() -> Emit:
@@ -171,10 +181,16 @@ def fork(emit: Emit) -> None:
 
 
 def start_again(_emit: Emit) -> None:
-    """Start the program again, which emits nothing: what the last one left behind is delivered. Print what the books say."""
+    """Start the program again, which emits nothing: what the last one left behind is delivered.
+
+    Print what the books say.
+    """
     for tracker in _kept:
         tracker.flush(30)
-        stats = {path: [counts.received, counts.delivered, counts.pending] for path, counts in tracker.stats().items()}
+        stats = {
+            path: [counts.received, counts.delivered, counts.pending]
+            for path, counts in tracker.stats().items()
+        }
         balanced = all(counts.balanced for counts in tracker.stats().values())
         print(json.dumps({"balanced": balanced, "stats": stats}))
 

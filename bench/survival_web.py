@@ -1,4 +1,6 @@
-"""The web application of the survival matrix: it emits as it is loaded, before gunicorn forks, and once for each request."""
+"""The web application of the survival matrix: it emits as it is loaded, before gunicorn forks, and
+once for each request.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""The worker of the benchmark of asynchronous emits: it emits a burst, says how long that took, and ends what the burst has left behind.
+"""The worker of the benchmark of asynchronous emits: it emits a burst, says how long that took, and
+ends what the burst has left behind.
 
     worker_async.py SYSTEM
 
-`BENCH_BROKER` is the URL of a Redis, `BENCH_FOLDER` a folder of its own. The libraries are imported by name, because each is in an
-environment of its own, and two of them have the same name. For each number that comes in it emits so many events; it prints the
-seconds that the emits took, and then the processor's seconds of the whole, delivery or publication included.
+`BENCH_BROKER` is the URL of a Redis, `BENCH_FOLDER` a folder of its own. The libraries are imported
+by name, because each is in an environment of its own, and two of them have the same name. For each
+number that comes in it emits so many events; it prints the seconds that the emits took, and then
+the processor's seconds of the whole, delivery or publication included.
 """
 
 from __future__ import annotations
@@ -40,12 +42,18 @@ def ours(storage: str, celery: bool) -> tuple[Emit, Drain]:
         "queue": f"bench.{storage}",
         "backends": {"end": end},
     }
-    node: dict[str, Any] = {"plugin": "buffer", "storage": storage, "backends": {"end": workers if celery else end}}
+    node: dict[str, Any] = {
+        "plugin": "buffer",
+        "storage": storage,
+        "backends": {"end": workers if celery else end},
+    }
     if storage == "disk":
         node["path"] = str(Path(os.environ["BENCH_FOLDER"], f"buffer.{os.getpid()}"))
     if storage == "memory" and celery:
         node = workers  # it puts a buffer in memory before itself
-    tracker = importlib.import_module("eventtracking").Tracker.from_config({"backends": {"kept": node}})
+    tracker = importlib.import_module("eventtracking").Tracker.from_config(
+        {"backends": {"kept": node}}
+    )
     tracker.enter_context("request", CONTEXT)
     emit = tracker.emit
     return lambda: emit(NAME, SMALL), lambda: tracker.flush(PATIENCE_S)
@@ -62,7 +70,13 @@ def opentelemetry() -> tuple[Emit, Drain]:
     emit = provider.get_logger("bench").emit
 
     def emit_one() -> None:
-        emit(timestamp=time.time_ns(), severity_number=severity, event_name=NAME, body=SMALL, attributes=CONTEXT)
+        emit(
+            timestamp=time.time_ns(),
+            severity_number=severity,
+            event_name=NAME,
+            body=SMALL,
+            attributes=CONTEXT,
+        )
 
     return emit_one, provider.force_flush
 

@@ -1,4 +1,5 @@
-"""The worker that stores batches of events in MongoDB: through our backend, or by `insert_many` alone.
+"""The worker that stores batches of events in MongoDB: through our backend, or by `insert_many`
+alone.
 
 Both begin with the facts of an event, and end when the server has confirmed the batch.
 """
@@ -23,7 +24,9 @@ BATCHES: Final = 4
 
 def ours(uri: str, concern: str) -> Callable[[], object]:
     """Send batches through the backend."""
-    write_concern = cast("Literal['majority', 1]", concern if concern == "majority" else int(concern))
+    write_concern = cast(
+        "Literal['majority', 1]", concern if concern == "majority" else int(concern)
+    )
     backend = MongoBackend(uri=uri, write_concern=write_concern)
     backend.open()
 
@@ -37,7 +40,11 @@ def ours(uri: str, concern: str) -> Callable[[], object]:
 def raw(uri: str, concern: str) -> Callable[[], object]:
     """Insert the same documents into the same collection, with the same write concern."""
     client: MongoClient[dict[str, Any]] = MongoClient(uri, uuidRepresentation="standard")
-    write_concern = WriteConcern(w="majority", j=True) if concern == "majority" else WriteConcern(w=int(concern))
+    write_concern = (
+        WriteConcern(w="majority", j=True)
+        if concern == "majority"
+        else WriteConcern(w=int(concern))
+    )
     collection = client.eventtracking.get_collection("events", write_concern=write_concern)
 
     def action() -> None:

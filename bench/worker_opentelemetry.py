@@ -1,4 +1,6 @@
-"""The worker of the OpenTelemetry SDK for logs: its batch processor before an exporter that forgets everything."""
+"""The worker of the OpenTelemetry SDK for logs: its batch processor before an exporter that forgets
+everything.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from typing import Any
 from _events import CONTEXT, LARGE, NAME, SMALL
 from _worker import serve
 
-sdk: Any = importlib.import_module("opentelemetry.sdk._logs")  # by name: it is in an environment of its own
+sdk: Any = importlib.import_module(
+    "opentelemetry.sdk._logs"
+)  # by name: it is in an environment of its own
 export: Any = importlib.import_module("opentelemetry.sdk._logs.export")
 severity: Any = importlib.import_module("opentelemetry._logs").SeverityNumber.INFO
 
@@ -34,7 +38,11 @@ def emitting(data: dict[str, Any]) -> Callable[[], object]:
     provider.add_log_record_processor(export.BatchLogRecordProcessor(NullExporter()))
     emit = provider.get_logger("bench").emit
     return lambda: emit(
-        timestamp=time.time_ns(), severity_number=severity, event_name=NAME, body=data, attributes=CONTEXT
+        timestamp=time.time_ns(),
+        severity_number=severity,
+        event_name=NAME,
+        body=data,
+        attributes=CONTEXT,
     )
 
 

@@ -87,9 +87,15 @@ def patterns(count: str) -> Callable[[], object]:
 def install_unused(count: int) -> None:
     """Install that many plugins that no config names, each in a distribution of its own."""
     for number in range(count):
-        module = {f"bench_unused_{number}": "raise AssertionError('a plugin that no config names was imported')"}
+        module = {
+            f"bench_unused_{number}": (
+                "raise AssertionError('a plugin that no config names was imported')"
+            )
+        }
         fake_distribution(
-            f"bench-unused-{number}", modules=module, entry_points={f"unused_{number}": f"bench_unused_{number}"}
+            f"bench-unused-{number}",
+            modules=module,
+            entry_points={f"unused_{number}": f"bench_unused_{number}"},
         ).__enter__()
 
 
@@ -105,7 +111,11 @@ def start(count: str) -> Callable[[], object]:
     return lambda: Tracker.from_config({"backends": {"end": null()}}).close()
 
 
-PLUGINS = {"bench_null": NullBackend, "bench_add_type": AddType, "bench_add_to_context": AddToContext}
+PLUGINS = {
+    "bench_null": NullBackend,
+    "bench_add_type": AddType,
+    "bench_add_to_context": AddToContext,
+}
 
 if __name__ == "__main__":
     SCENARIOS: dict[str, Callable[..., Callable[[], object]]] = {

@@ -1,4 +1,6 @@
-"""The worker of event-tracking 4.0.2, in the environment of its own: the same trees, built as its documentation says."""
+"""The worker of event-tracking 4.0.2, in the environment of its own: the same trees, built as its
+documentation says.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from _worker import serve
 
 
 def class_of(path: str) -> Any:
-    """Import by path: its packages have the names of ours, and are not there when types are checked."""
+    """Import by path: its packages have the names of ours, and are not there when types are
+    checked.
+    """
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
@@ -67,7 +71,9 @@ def open_edx() -> dict[str, Any]:
     logger = Logger(name="bench", max_event_size=50_000)
     nobody = [NameAllowlist(whitelist=[]), add_to_context]
     return {
-        "tracking_logs": Routing(backends={"logger": logger}, processors=[add_type, add_to_context]),
+        "tracking_logs": Routing(
+            backends={"logger": logger}, processors=[add_type, add_to_context]
+        ),
         "segmentio": Routing(backends={"segment": NullBackend()}, processors=nobody),
     }
 

@@ -1,4 +1,6 @@
-"""The worker of structlog with orjson, set up as its guide to performance says, writing to nowhere."""
+"""The worker of structlog with orjson, set up as its guide to performance says, writing
+to nowhere.
+"""
 
 from __future__ import annotations
 

@@ -34,10 +34,18 @@ def create() -> None:
         subprocess.run([sys.executable, "-m", "venv", str(HOME)], check=True)
     except subprocess.CalledProcessError:
         sys.exit(
-            f"{sys.executable} -m venv failed: this Python has no working `venv`.\n"
-            "Install it (on Debian and Ubuntu: apt-get install python3-venv), or name another one: make PYTHON=python3.12"
+            f"{sys.executable} -m venv failed: this Python has no working `venv`.\nInstall it (on"
+            " Debian and Ubuntu: apt-get install python3-venv), or name another one: make"
+            " PYTHON=python3.12"
         )
-    pip = [str(HOME / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [
+        str(HOME / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*pip, *PACKAGES], check=True)
 
 

@@ -1,4 +1,6 @@
-"""Check the documents: every link between them leads somewhere, and every block of code says how it is checked."""
+"""Check the documents: every link between them leads somewhere, and every block of code says how it
+is checked.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def problems_of(document: Path) -> list[str]:
     where = document.relative_to(workspace.ROOT)
     prose = FENCED.sub("", document.read_text(encoding="utf-8"))
     links = [
-        f"{where}: link to {target}: no such file" for target in LINK.findall(prose) if not leads(document, target)
+        f"{where}: link to {target}: no such file"
+        for target in LINK.findall(prose)
+        if not leads(document, target)
     ]
     found = [(block.line, documents.problem_with(block)) for block in documents.blocks_of(document)]
     return links + [f"{where}:{line}: {problem}" for line, problem in found if problem]

@@ -25,7 +25,9 @@ def main() -> int:
 def passes(paths: list[Path]) -> int:
     """Run mypy once; its exit status."""
     quiet = ("--no-error-summary", "--hide-error-context")
-    return subprocess.run([sys.executable, "-m", "mypy", *quiet, *paths], check=False, cwd=workspace.ROOT).returncode
+    return subprocess.run(
+        [sys.executable, "-m", "mypy", *quiet, *paths], check=False, cwd=workspace.ROOT
+    ).returncode
 
 
 if __name__ == "__main__":

@@ -56,5 +56,8 @@ def problem_with(block: Block) -> str:
         wanted = "the file's name" if block.mark == "file" else "the reason"
         return f"<!-- {block.mark} --> without {wanted}: write <!-- {block.mark}: {wanted} -->"
     if block.language in CHECKED_LANGUAGES and not block.mark:
-        return f"a {block.language} block that nothing checks: mark it <!-- run --> or <!-- not-run: the reason -->"
+        return (
+            f"a {block.language} block that nothing checks: mark it <!-- run --> or <!-- not-run:"
+            " the reason -->"
+        )
     return ""

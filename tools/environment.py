@@ -1,6 +1,8 @@
-"""Make `.venv`: the development tools and every member of the workspace, editable, in pinned versions.
+"""Make `.venv`: the development tools and every member of the workspace, editable, in pinned
+versions.
 
-Quick when nothing changed; safe to run many times at once. `--python 3.12 --venv .venvs/3.12` makes another one.
+Quick when nothing changed; safe to run many times at once. `--python 3.12 --venv .venvs/3.12` makes
+another one.
 """
 
 from __future__ import annotations
@@ -27,12 +29,16 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--venv", default=".venv", help="folder of the environment, below the root")
-    parser.add_argument("--python", help="version, such as 3.12; default: the Python that `make` uses")
+    parser.add_argument(
+        "--python", help="version, such as 3.12; default: the Python that `make` uses"
+    )
     return parser.parse_args()
 
 
 def update(venv: Path, version: str | None) -> None:
-    """Create the environment if it is missing, and install into it if anything it depends on changed."""
+    """Create the environment if it is missing, and install into it if anything it depends on
+    changed.
+    """
     ready = workspace.ready_members()
     stamp = venv / "up-to-date"
     digest = digest_of(ready)
@@ -45,7 +51,9 @@ def update(venv: Path, version: str | None) -> None:
 
 
 def digest_of(members: list[Path]) -> str:
-    """Sum up all that decides what is installed: when it is the same as last time, nothing is to do."""
+    """Sum up all that decides what is installed: when it is the same as last time, nothing is to
+    do.
+    """
     files = [workspace.CONSTRAINTS, workspace.DEV_REQUIREMENTS, Path(__file__)]
     files += [member / "pyproject.toml" for member in members]
     files += [path for member in members for path in compiled_parts(member)]
@@ -70,7 +78,11 @@ def create(venv: Path, version: str | None) -> None:
 
 def install(venv: Path, members: list[Path]) -> None:
     """Install tools and members together, so that one resolution sees all of their requirements."""
-    print(f"Installing {len(members)} distributions and the tools into {venv.relative_to(workspace.ROOT)}/", flush=True)
+    print(
+        f"Installing {len(members)} distributions and the tools into"
+        f" {venv.relative_to(workspace.ROOT)}/",
+        flush=True,
+    )
     arguments: list[str | Path] = ["-r", workspace.DEV_REQUIREMENTS]
     if workspace.CONSTRAINTS.exists():
         arguments += ["-c", workspace.CONSTRAINTS]
@@ -81,17 +93,23 @@ def install(venv: Path, members: list[Path]) -> None:
         if compiled_parts(member):  # what uv has in its cache was compiled into another tree
             name = workspace.load(member)["project"]["name"]
             arguments += ["--refresh-package", name, "--reinstall-package", name]
-    workspace.uv("pip", "install", "--quiet", "--no-sources", "--python", venv / "bin" / "python", *arguments)
+    workspace.uv(
+        "pip", "install", "--quiet", "--no-sources", "--python", venv / "bin" / "python", *arguments
+    )
     remove_former(venv, members)
 
 
 def remove_former(venv: Path, members: list[Path]) -> None:
     """Uninstall what was a member and is none now: its entry points would stay behind."""
-    listing = workspace.uv("pip", "list", "--editable", "--python", venv / "bin" / "python", capture_output=True)
+    listing = workspace.uv(
+        "pip", "list", "--editable", "--python", venv / "bin" / "python", capture_output=True
+    )
     installed = {line.split()[0] for line in listing.stdout.splitlines()[2:]}
     former = installed - {workspace.load(member)["project"]["name"] for member in members}
     if former:
-        workspace.uv("pip", "uninstall", "--quiet", "--python", venv / "bin" / "python", *sorted(former))
+        workspace.uv(
+            "pip", "uninstall", "--quiet", "--python", venv / "bin" / "python", *sorted(former)
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Write `constraints.txt`: one exact version of everything that any member or the tools need, for every Python."""
+"""Write `constraints.txt`: one exact version of everything that any member or the tools need, for
+every Python.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ from pathlib import Path
 
 import workspace
 
-HEADER = "# The exact versions that development and CI use, for every supported Python. Written by `make lock`.\n"
+HEADER = (
+    "# The exact versions that development and CI use, for every supported Python. Written by `make"
+    " lock`.\n"
+)
 
 
 def main() -> int:
@@ -24,9 +29,17 @@ def main() -> int:
 
 def compiled(source: Path) -> str:
     """Resolve for all platforms and Pythons, without a word about where the packages came from."""
-    quiet = ("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--quiet")
+    quiet = (
+        "--no-header",
+        "--no-annotate",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "--quiet",
+    )
     lowest = ("--universal", "--python-version", workspace.PYTHONS[0])
-    answer = workspace.uv("pip", "compile", *quiet, *lowest, *sys.argv[1:], source, capture_output=True)
+    answer = workspace.uv(
+        "pip", "compile", *quiet, *lowest, *sys.argv[1:], source, capture_output=True
+    )
     return answer.stdout
 
 
@@ -38,8 +51,13 @@ def requirements() -> set[str]:
         document = workspace.load(member)
         project = document.get("project", {})
         found |= {*document["build-system"]["requires"], *project.get("dependencies", [])}
-        groups = [*project.get("optional-dependencies", {}).values(), *document.get("dependency-groups", {}).values()]
-        found |= {requirement for group in groups for requirement in group if isinstance(requirement, str)}
+        groups = [
+            *project.get("optional-dependencies", {}).values(),
+            *document.get("dependency-groups", {}).values(),
+        ]
+        found |= {
+            requirement for group in groups for requirement in group if isinstance(requirement, str)
+        }
     return found
 
 

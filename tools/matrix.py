@@ -1,7 +1,8 @@
-"""Run the tests that need no service on each supported Python of this machine, and say which were left out.
+"""Run the tests that need no service on each supported Python of this machine, and say which were
+left out.
 
-All arguments go to pytest. An environment for each Python is made below `.venvs/`. The variable EXCEPT names a version to leave
-out, such as the one on which `make test` has just run everything.
+All arguments go to pytest. An environment for each Python is made below `.venvs/`. The variable
+EXCEPT names a version to leave out, such as the one on which `make test` has just run everything.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ def main() -> int:
     """Run each, all of them even after a failure; exit status 1 if one failed or none could run."""
     results = {version: run(version) for version in workspace.PYTHONS}
     print("\n" + "\n".join(f"Python {version}: {result}" for version, result in results.items()))
-    return 0 if any(map(is_pass, results.values())) and not any(map(is_failure, results.values())) else 1
+    return (
+        0
+        if any(map(is_pass, results.values())) and not any(map(is_failure, results.values()))
+        else 1
+    )
 
 
 def is_pass(result: str) -> bool:
@@ -45,7 +50,15 @@ def run(version: str) -> str:
         "--venv",
         f".venvs/{version}",
     ]
-    test: list[str | Path] = [venv / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *sys.argv[1:]]
+    test: list[str | Path] = [
+        venv / "bin" / "python",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *sys.argv[1:],
+    ]
     for step in (make, test):
         status = subprocess.run(step, check=False, cwd=workspace.ROOT).returncode
         if status:

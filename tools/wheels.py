@@ -18,10 +18,15 @@ def main() -> int:
 
 
 def build(member: Path, folder: Path) -> None:
-    """Build the wheel of one distribution. What an earlier build has left could hold files that are gone."""
+    """Build the wheel of one distribution.
+
+    What an earlier build has left could hold files that are gone.
+    """
     shutil.rmtree(member / "build", ignore_errors=True)
     constrained = ("--build-constraints", workspace.CONSTRAINTS)
-    workspace.uv("build", "--quiet", "--no-sources", "--wheel", *constrained, "--out-dir", folder, member)
+    workspace.uv(
+        "build", "--quiet", "--no-sources", "--wheel", *constrained, "--out-dir", folder, member
+    )
 
 
 if __name__ == "__main__":

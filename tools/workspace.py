@@ -1,6 +1,7 @@
 """Know the workspace: its members, the Pythons of this machine, and how to call `uv`.
 
-The tools beside this file import it; it runs on the Python of `.uv/`, which may be any from 3.10 on.
+The tools beside this file import it; it runs on the Python of `.uv/`, which may be any from 3.10
+on.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
 def members() -> list[Path]:
-    """Find the folders of all distributions, as the globs of the root's pyproject.toml name them."""
+    """Find the folders of all distributions, as the globs of the root's pyproject.toml
+    name them.
+    """
     globs = load(ROOT)["tool"]["uv"]["workspace"]["members"]
     found = {path.parent for glob in globs for path in ROOT.glob(f"{glob}/pyproject.toml")}
     return sorted(found)
@@ -37,13 +40,17 @@ def ready_members() -> list[Path]:
     found = members()
     for member in found:
         if not is_ready(member):
-            print(f"Left out, for want of a README or of src/: {member.relative_to(ROOT)}", flush=True)
+            print(
+                f"Left out, for want of a README or of src/: {member.relative_to(ROOT)}", flush=True
+            )
     return [member for member in found if is_ready(member)]
 
 
 def load(member: Path) -> dict[str, Any]:
     """Read the pyproject.toml of one folder."""
-    document: dict[str, Any] = tomllib.loads((member / "pyproject.toml").read_text(encoding="utf-8"))
+    document: dict[str, Any] = tomllib.loads(
+        (member / "pyproject.toml").read_text(encoding="utf-8")
+    )
     return document
 
 
@@ -56,14 +63,21 @@ def is_ready(member: Path) -> bool:
 
 def uv(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `uv` with the arguments, with this machine's index settings, and fail if it fails."""
-    return subprocess.run([UV, *arguments], check=True, text=True, env=environment(), cwd=ROOT, **options)
+    return subprocess.run(
+        [UV, *arguments], check=True, text=True, env=environment(), cwd=ROOT, **options
+    )
 
 
 def environment() -> dict[str, str]:
-    """Give the environment for `uv`: no downloads of interpreters, and pip's own index where uv has none."""
+    """Give the environment for `uv`: no downloads of interpreters, and pip's own index where uv has
+    none.
+    """
     env = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
     env.pop("VIRTUAL_ENV", None)
-    for name, pip_option in (("UV_DEFAULT_INDEX", "global.index-url"), ("SSL_CERT_FILE", "global.cert")):
+    for name, pip_option in (
+        ("UV_DEFAULT_INDEX", "global.index-url"),
+        ("SSL_CERT_FILE", "global.cert"),
+    ):
         value = pip_setting(pip_option)
         if name not in env and value:
             env[name] = value
@@ -86,12 +100,15 @@ PIP_SETTINGS: dict[str, str] = {}
 
 
 def find_python(version: str) -> Path | None:
-    """Find an interpreter of that version (such as `3.12`): on PATH, under pyenv, or where uv keeps its own."""
+    """Find an interpreter of that version (such as `3.12`): on PATH, under pyenv, or where uv keeps
+    its own.
+    """
     candidates = [Path(found) for found in [shutil.which(f"python{version}")] if found]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     candidates += sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
     candidates += sorted(
-        Path.home().glob(f".local/share/uv/python/cpython-{version}.*/bin/python{version}"), reverse=True
+        Path.home().glob(f".local/share/uv/python/cpython-{version}.*/bin/python{version}"),
+        reverse=True,
     )
     return next((path for path in candidates if runs_as(path, version)), None)
 
@@ -104,7 +121,9 @@ def runs_as(python: Path, version: str) -> bool:
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """List the repository's files that match, those not committed yet included and ignored ones not."""
+    """List the repository's files that match, those not committed yet included and ignored ones
+    not.
+    """
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
     answer = subprocess.run(listing, check=True, capture_output=True, text=True, cwd=ROOT)
     return sorted({ROOT / name for name in answer.stdout.splitlines()})

@@ -1,4 +1,6 @@
-"""The plugins `null_sink` and `file_sink`: backends that forget events, or make a file longer by one byte for each."""
+"""The plugins `null_sink` and `file_sink`: backends that forget events, or make a file longer by
+one byte for each.
+"""
 
 from __future__ import annotations
 

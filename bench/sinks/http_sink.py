@@ -1,4 +1,6 @@
-"""The plugin `survival_sink`: a backend that posts events to the sink of the survival matrix, as the clients of the peers do."""
+"""The plugin `survival_sink`: a backend that posts events to the sink of the survival matrix, as
+the clients of the peers do.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class SinkBackend:
     def send(self, events: Sequence[Event]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout_s)
         try:
-            connection.request("POST", "/events", body="\n".join(event.to_json() for event in events).encode())
+            connection.request(
+                "POST", "/events", body="\n".join(event.to_json() for event in events).encode()
+            )
             if connection.getresponse().status != 200:
                 raise OSError("the sink refuses")
         finally:

@@ -1,4 +1,6 @@
-"""What the tests of the command line share: a folder to work in, and a way to run a command in it."""
+"""What the tests of the command line share: a folder to work in, and a way to run a
+command in it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def fresh_commands() -> Iterator[None]:
 
 @pytest.fixture
 def run() -> Run:
-    """Run the command line in this process; an exception that it does not turn into a message fails the test."""
+    """Run the command line in this process; an exception that it does not turn into a message fails
+    the test.
+    """
 
     def run(*arguments: str, stdin: bytes | None = None) -> Result:
         result = CliRunner().invoke(app, arguments, input=stdin, prog_name="eventtracking")

@@ -47,7 +47,10 @@ def test_a_sound_config(run: Callable[..., Result], config: Callable[..., Path])
     """Says so, with what is in it, and succeeds."""
     config('[backends.a]\nplugin = "logger"\n[backends.b.backends.c]\nplugin = "logger"\n')
     result = run("check")
-    assert (result.exit_code, result.output) == (0, "eventtracking.toml: ok (3 routes, 0 processors)\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        "eventtracking.toml: ok (3 routes, 0 processors)\n",
+    )
 
 
 def test_a_config_without_backends(run: Callable[..., Result], config: Callable[..., Path]) -> None:
@@ -55,13 +58,20 @@ def test_a_config_without_backends(run: Callable[..., Result], config: Callable[
     config("")
     result = run("check")
     assert result.exit_code == 0
-    assert result.stderr == (
-        "eventtracking.toml: warning: backends: no backend is named, so that every event is filtered\n"
+    assert (
+        result.stderr
+        == "eventtracking.toml: warning: backends: no backend is named, so that every event is"
+        " filtered\n"
     )
-    assert result.stdout == "eventtracking.toml: ok, but no event goes anywhere (0 routes, 0 processors)\n"
+    assert (
+        result.stdout
+        == "eventtracking.toml: ok, but no event goes anywhere (0 routes, 0 processors)\n"
+    )
 
 
-def test_a_warning_does_not_fail_unless_strict(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_a_warning_does_not_fail_unless_strict(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """A blocking backend without a router above is allowed and likely a mistake."""
     config('[backends.a]\nplugin = "remote"\n')
     lax, strict = run("check"), run("check", "--strict")
@@ -77,11 +87,16 @@ def test_connect_opens_each_backend_and_reports_it(
     monkeypatch.setenv("PASSWORD", SECRET)
     kinds = ("driver", "refused", "the server says no")
     routes = [
-        f'[backends.b{n}]\nplugin = "remote"\npassword = "${{PASSWORD}}"\nerror = "{e}"\n' for n, e in enumerate(kinds)
+        f'[backends.b{n}]\nplugin = "remote"\npassword = "${{PASSWORD}}"\nerror = "{e}"\n'
+        for n, e in enumerate(kinds)
     ]
     config('[backends.log]\nplugin = "logger"\n' + "".join(routes))
     result = run("check", "--connect")
-    lines = [[cell.strip() for cell in line.split("│")[1:3]] for line in result.stdout.splitlines() if "│" in line]
+    lines = [
+        [cell.strip() for cell in line.split("│")[1:3]]
+        for line in result.stdout.splitlines()
+        if "│" in line
+    ]
     assert lines == [
         ["log", "ok"],
         ["b0", "RuntimeError"],
@@ -93,7 +108,9 @@ def test_connect_opens_each_backend_and_reports_it(
     assert run("check").exit_code == 0
 
 
-def test_connect_succeeds_when_all_open(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_connect_succeeds_when_all_open(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """Exit status 0, and the backends are closed again: an SQLite file is there afterwards."""
     config('[backends.a]\nplugin = "sqlite"\npath = "a.db"\n')
     assert run("check", "--connect").exit_code == 0
@@ -111,12 +128,18 @@ plugin = "logger"
 """
 
 
-def test_connect_probes_what_opens_later(run: Callable[..., Result], config: Callable[..., Path]) -> None:
-    """A disk buffer that cannot have its folder is no success: the last line says which backend cannot be used."""
+def test_connect_probes_what_opens_later(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
+    """A disk buffer that cannot have its folder is no success: the last line says which backend
+    cannot be used.
+    """
     config(BUFFER)
     result, as_json = run("check", "--connect"), run("check", "--connect", "--json")
     assert result.exit_code == as_json.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "eventtracking.toml: 1 backend cannot be used now: store"
+    assert (
+        result.stderr.splitlines()[-1] == "eventtracking.toml: 1 backend cannot be used now: store"
+    )
     assert "ok (" not in result.stdout
     report = json.loads(as_json.stdout)
     assert (report["problems"], report["warnings"]) == ([], [])
@@ -141,7 +164,9 @@ def test_for_scripts(run: Callable[..., Result], config: Callable[..., Path]) ->
     assert (problem["path"], problem["found"]) == ("backends.a.level", '"lod"')
 
 
-def test_a_wrong_secret_is_not_shown(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_a_wrong_secret_is_not_shown(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """A secret of the wrong type is a problem without the value."""
     config('[backends.a]\nplugin = "remote"\npassword = ["hunter2"]\n')
     result = run("check")

@@ -10,7 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventtracking import Tracker
-from eventtracking_cli.config import ConfigFailure, config_option, load_config, load_spec, load_tracker
+from eventtracking_cli.config import (
+    ConfigFailure,
+    config_option,
+    load_config,
+    load_spec,
+    load_tracker,
+)
 
 GOOD = '[backends.log]\nplugin = "logger"\n'
 BAD = '[backends.log]\nplugin = "loger"\n[backends.other]\nplugin = "logger"\nlevel = "loud"\n'
@@ -43,9 +49,15 @@ def test_an_empty_option_is_none(
 
 
 @pytest.mark.parametrize("command", [["check"], ["graph"], ["emit", "a"]])
-@pytest.mark.parametrize(("name", "text"), [("c.json", '{"backends": ' * 100_000), ("c.toml", "a = " + "[" * 100_000)])
+@pytest.mark.parametrize(
+    ("name", "text"), [("c.json", '{"backends": ' * 100_000), ("c.toml", "a = " + "[" * 100_000)]
+)
 def test_a_config_that_is_nested_too_deeply_is_a_problem(
-    run: Callable[..., Result], config: Callable[..., Path], command: list[str], name: str, text: str
+    run: Callable[..., Result],
+    config: Callable[..., Path],
+    command: list[str],
+    name: str,
+    text: str,
 ) -> None:
     """A message, and exit status 1."""
     config(text, name)
@@ -73,16 +85,22 @@ def test_a_config_may_be_json(run: Callable[..., Result], config: Callable[..., 
     assert run("check", "-c", "c.json").exit_code == 0
 
 
-@pytest.mark.parametrize("command", [["check"], ["graph"], ["emit", "a"], ["replay", "-"], ["explain", "-"]])
+@pytest.mark.parametrize(
+    "command", [["check"], ["graph"], ["emit", "a"], ["replay", "-"], ["explain", "-"]]
+)
 def test_no_config_is_wrong_usage(run: Callable[..., Result], command: list[str]) -> None:
     """Exit status 2, with the three ways to name one."""
     result = run(*command, stdin=b'{"name": "a"}')
     assert result.exit_code == 2
-    message = "there is no config 'eventtracking.toml'; name one with -c FILE or in EVENTTRACKING_CONFIG"
+    message = (
+        "there is no config 'eventtracking.toml'; name one with -c FILE or in EVENTTRACKING_CONFIG"
+    )
     assert message in result.stderr
 
 
-@pytest.mark.parametrize("command", [["check"], ["graph"], ["emit", "a"], ["replay", "-"], ["explain", "-"]])
+@pytest.mark.parametrize(
+    "command", [["check"], ["graph"], ["emit", "a"], ["replay", "-"], ["explain", "-"]]
+)
 def test_a_bad_config_is_one_message_with_every_problem(
     run: Callable[..., Result], config: Callable[..., Path], command: list[str]
 ) -> None:
@@ -98,7 +116,9 @@ def test_a_bad_config_is_one_message_with_every_problem(
 
 
 @pytest.mark.parametrize("text", ["not toml", "[backends", ""])
-def test_what_cannot_be_parsed_is_a_problem(run: Callable[..., Result], config: Callable[..., Path], text: str) -> None:
+def test_what_cannot_be_parsed_is_a_problem(
+    run: Callable[..., Result], config: Callable[..., Path], text: str
+) -> None:
     """A syntax error has its line; an empty file is a config without backends."""
     config(text)
     result = run("check")

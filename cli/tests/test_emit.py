@@ -23,8 +23,12 @@ processors = [{ plugin = "name_filter", names = ["another"] }]
 """
 
 
-def test_one_event_goes_through_the_config(run: Callable[..., Result], config: Callable[..., Path]) -> None:
-    """With its data and context; what a logger writes is on the standard error, the counts on the standard output."""
+def test_one_event_goes_through_the_config(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
+    """With its data and context; what a logger writes is on the standard error, the counts on the
+    standard output.
+    """
     config(ROUTES)
     result = run("emit", "a.b", "--data", '{"n": [1, "é"]}', "--context", '{"user_id": 5}')
     assert result.exit_code == 0
@@ -41,7 +45,9 @@ def test_one_event_goes_through_the_config(run: Callable[..., Result], config: C
     assert "none: filtered: name_filter: the name is not accepted (1)" in result.stdout
 
 
-def test_what_is_logged_can_go_to_a_file(run: Callable[..., Result], config: Callable[..., Path], folder: Path) -> None:
+def test_what_is_logged_can_go_to_a_file(
+    run: Callable[..., Result], config: Callable[..., Path], folder: Path
+) -> None:
     """--log appends to it, and nothing of the event is on the terminal."""
     config(ROUTES)
     for _ in range(2):
@@ -60,7 +66,9 @@ def test_for_scripts(run: Callable[..., Result], config: Callable[..., Path]) ->
     assert counts["none"]["reasons"] == {"filtered: name_filter: the name is not accepted": 1}
 
 
-def test_an_event_that_fails_is_exit_status_1(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_an_event_that_fails_is_exit_status_1(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """With the reason, and nothing of the event."""
     config(ROUTES)
     result = run("emit", "a.b", "--data", json.dumps({"text": "s3cret" * 100}))
@@ -76,7 +84,10 @@ def test_an_event_that_fails_is_exit_status_1(run: Callable[..., Result], config
         (["a", "--data", "[1]"], "expected a JSON object"),
         (["a", "--context", "5"], "expected a JSON object"),
         (["a", "--data", "[" * 100_000], "it is not JSON: RecursionError"),
-        (["a", "--log", "no/such/folder/log"], "--log no/such/folder/log: No such file or directory"),
+        (
+            ["a", "--log", "no/such/folder/log"],
+            "--log no/such/folder/log: No such file or directory",
+        ),
         ([""], "the name of an event must not be empty"),
         ([], "Missing argument 'NAME'"),
     ],
@@ -91,11 +102,19 @@ def test_wrong_usage(
     assert message in result.stderr
 
 
-def test_a_backend_that_cannot_be_opened_is_told_of(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_a_backend_that_cannot_be_opened_is_told_of(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """The event fails there and goes to the others."""
-    config('[backends.store]\nplugin = "sqlite"\npath = "/proc/none/events.db"\n[backends.log]\nplugin = "logger"\n')
+    config(
+        '[backends.store]\nplugin = "sqlite"\npath = "/proc/none/events.db"\n[backends.log]\nplugin'
+        ' = "logger"\n'
+    )
     result = run("emit", "a", "--log", "log")
     assert result.exit_code == 1
     assert "warning: the backend at 'store' cannot be opened: " in result.stderr
     rows = [line.replace("│", " ").split() for line in result.stdout.splitlines() if "│" in line]
-    assert rows[1:] == [["store", "1", "0", "0", "1", "0", "0"], ["log", "1", "1", "0", "0", "0", "0"]]
+    assert rows[1:] == [
+        ["store", "1", "0", "0", "1", "0", "0"],
+        ["log", "1", "1", "0", "0", "0", "0"],
+    ]

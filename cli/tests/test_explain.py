@@ -15,7 +15,9 @@ plugin = "sqlite"
 path = "never.db"
 
 [backends.courses]
-processors = [{ plugin = "regex_filter", filter_type = "allowlist", regular_expressions = ['course\\.'] }]
+processors = [
+  { plugin = "regex_filter", filter_type = "allowlist", regular_expressions = ['course\\.'] },
+]
 
 [backends.courses.backends.log]
 plugin = "logger"
@@ -29,7 +31,9 @@ video.played: takes it
 """
 
 
-def test_who_takes_it_and_who_decides(run: Callable[..., Result], config: Callable[..., Path], folder: Path) -> None:
+def test_who_takes_it_and_who_decides(
+    run: Callable[..., Result], config: Callable[..., Path], folder: Path
+) -> None:
     """A tree like that of `graph`; nothing is sent and nothing is opened."""
     config(CONFIG)
     (folder / "event.json").write_text('{"name": "video.played",\n "data": {}}')
@@ -38,17 +42,24 @@ def test_who_takes_it_and_who_decides(run: Callable[..., Result], config: Callab
     assert not (folder / "never.db").exists()
 
 
-def test_for_scripts_and_from_a_pipe(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_for_scripts_and_from_a_pipe(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """--json has one object a route; the older form of an event is understood."""
     config(CONFIG)
     result = run(
-        "explain", "-", "--json", stdin=b'{"event_type": "course.left", "event": "{}", "time": "2020-01-01T00:00:00Z"}'
+        "explain",
+        "-",
+        "--json",
+        stdin=b'{"event_type": "course.left", "event": "{}", "time": "2020-01-01T00:00:00Z"}',
     )
     found = {decision["path"]: decision["takes"] for decision in json.loads(result.stdout)}
     assert found == {"": True, "store": True, "courses": True, "courses/log": True}
 
 
-def test_a_name_does_not_reach_the_terminal_raw(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_a_name_does_not_reach_the_terminal_raw(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """What a terminal would obey is escaped."""
     config(CONFIG)
     result = run("explain", "-", stdin=b'{"name": "a\\u001b[31m\\tb\\u009b\\n"}')
@@ -66,7 +77,9 @@ def test_a_name_does_not_reach_the_terminal_raw(run: Callable[..., Result], conf
         (b'{"name": "\xff"}', "no event: not UTF-8 at byte 11"),
     ],
 )
-def test_what_is_no_event(run: Callable[..., Result], config: Callable[..., Path], text: bytes, message: str) -> None:
+def test_what_is_no_event(
+    run: Callable[..., Result], config: Callable[..., Path], text: bytes, message: str
+) -> None:
     """Exit status 1 and one message."""
     config(CONFIG)
     result = run("explain", "-", stdin=text)
@@ -74,7 +87,9 @@ def test_what_is_no_event(run: Callable[..., Result], config: Callable[..., Path
     assert message in result.stderr
 
 
-def test_a_file_that_is_not_there_is_wrong_usage(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_a_file_that_is_not_there_is_wrong_usage(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """Exit status 2."""
     config(CONFIG)
     assert run("explain", "no.json").exit_code == 2

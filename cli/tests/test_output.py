@@ -10,8 +10,18 @@ from eventtracking_cli.output import print_json, printable, warn
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
-    """C0, DEL, C1, what turns or breaks lines, and halves of characters; all other text is as it was."""
-    unsafe = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xD800]
+    """C0, DEL, C1, what turns or breaks lines, and halves of characters; all other text is as it
+    was.
+    """
+    unsafe = [
+        *range(0x20),
+        *range(0x7F, 0xA0),
+        0x2028,
+        0x2029,
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+        0xD800,
+    ]
     for number in unsafe:
         assert printable(chr(number)).isascii()
         assert printable(chr(number)).encode().decode("unicode_escape") == chr(number)
@@ -26,7 +36,9 @@ def test_lines_are_kept_on_request() -> None:
     assert printable("a\nb") == "a\\nb"
 
 
-def test_json_means_the_same_and_holds_nothing_that_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_means_the_same_and_holds_nothing_that_a_terminal_would_obey(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Escaped in the way of JSON, keys too."""
     value = {"a\x9b": ["\x1b[31m", "\x7f", "\u202e", "é"]}
     print_json(value)

@@ -23,7 +23,9 @@ class Shop:
     """
 
     mode: Literal["fast", "slow"] = attrs.field(metadata={"help": "How it sells."})
-    count: Annotated[int, msgspec.Meta(ge=1)] = attrs.field(default=3, metadata={"help": "How many [bold]."})
+    count: Annotated[int, msgspec.Meta(ge=1)] = attrs.field(
+        default=3, metadata={"help": "How many [bold]."}
+    )
     key: str = attrs.field(default="s3cret", repr=False, metadata={"help": "The key."})
 
     def send(self, events: Sequence[Event]) -> None: ...
@@ -58,7 +60,9 @@ def test_the_list_has_every_installed_plugin(run: Callable[..., Result]) -> None
 
 def test_a_broken_plugin_is_shown_with_its_error(run: Callable[..., Result]) -> None:
     """The others are listed all the same."""
-    with fake_distribution("acme", version="2.1", modules={"acme": "1/0"}, entry_points={"acme": "acme"}):
+    with fake_distribution(
+        "acme", version="2.1", modules={"acme": "1/0"}, entry_points={"acme": "acme"}
+    ):
         found = listing(run)
         table = run("plugins").stdout
         named = run("plugins", "acme")
@@ -73,7 +77,11 @@ def test_a_broken_plugin_is_shown_with_its_error(run: Callable[..., Result]) -> 
 def test_a_clash_is_shown_with_both_distributions(run: Callable[..., Result]) -> None:
     """Both lines say who else claims the name."""
     with fake_distribution("acme", plugins={"logger": Plain}):
-        found = [entry for entry in json.loads(run("plugins", "--json").stdout) if entry["name"] == "logger"]
+        found = [
+            entry
+            for entry in json.loads(run("plugins", "--json").stdout)
+            if entry["name"] == "logger"
+        ]
         named = run("plugins", "logger")
     assert {entry["distribution"] for entry in found} == {"acme", "eventtracking-logger"}
     assert {entry["state"] for entry in found} == {"clash"}
@@ -90,17 +98,23 @@ def test_a_plugin_of_commands_alone_is_not_broken(run: Callable[..., Result]) ->
         @hookimpl
         def eventtracking_register_commands(group): ...
     """
-    with fake_distribution("tools", modules={"tools_of_acme": source}, entry_points={"tools": "tools_of_acme"}):
+    with fake_distribution(
+        "tools", modules={"tools_of_acme": source}, entry_points={"tools": "tools_of_acme"}
+    ):
         found = listing(run)
     assert (found["tools"]["kind"], found["tools"]["state"]) == ("commands", "ok")
 
 
 def test_the_options_of_one(run: Callable[..., Result]) -> None:
-    """Name, what is accepted in words, default and help; a secret's default does not show, and nothing is markup."""
+    """Name, what is accepted in words, default and help; a secret's default does not show, and
+    nothing is markup.
+    """
     with fake_distribution("acme", version="1.2", plugins={"shop": Shop}):
         text = run("plugins", "shop").stdout
         facts = json.loads(run("plugins", "shop", "--json").stdout)
-    rows = [[cell.strip() for cell in line.split("│")[1:5]] for line in text.splitlines() if "│" in line]
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:5]] for line in text.splitlines() if "│" in line
+    ]
     assert rows == [
         ["mode", 'one of "fast", "slow"', "required", "How it sells."],
         ["count", "an integer, at least 1", "3", "How many [bold]."],
@@ -124,11 +138,19 @@ def test_one_without_options_or_a_docstring(run: Callable[..., Result]) -> None:
     ("name", "hint"),
     [
         ("sqlit", "did you mean 'sqlite'?"),
-        ("my_store", "pip install eventtracking-my-store if it is one of eventtracking's; if it is your own,"),
+        (
+            "my_store",
+            (
+                "pip install eventtracking-my-store if it is one of eventtracking's; if it is your"
+                " own,"
+            ),
+        ),
         ("acme.Shop", "a plugin is called by its name, never by an import path or a class"),
     ],
 )
-def test_one_that_is_not_installed_is_wrong_usage(run: Callable[..., Result], name: str, hint: str) -> None:
+def test_one_that_is_not_installed_is_wrong_usage(
+    run: Callable[..., Result], name: str, hint: str
+) -> None:
     """Exit status 2, with those that are, and the next step in the words of a config's error."""
     result = run("plugins", name)
     assert result.exit_code == 2
@@ -137,11 +159,16 @@ def test_one_that_is_not_installed_is_wrong_usage(run: Callable[..., Result], na
     assert hint in result.stderr
 
 
-def test_a_narrow_terminal_has_a_block_for_each(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_narrow_terminal_has_a_block_for_each(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Instead of a table with broken words."""
     monkeypatch.setenv("COLUMNS", "40")
     with fake_distribution("acme", version="1.2", plugins={"shop": Shop}):
         text = run("plugins", "shop").stdout
         listed = run("plugins").stdout
-    assert "count\n  accepts: an integer, at least 1\n  default: 3\n  meaning: How many [bold].\n" in text
+    assert (
+        "count\n  accepts: an integer, at least 1\n  default: 3\n  meaning: How many [bold].\n"
+        in text
+    )
     assert "\nshop\n  kind: backend\n  version: 1.2\n  distribution: acme\n  state: ok\n" in listed

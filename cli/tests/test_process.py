@@ -16,7 +16,9 @@ COMMANDS = ("plugins", "check", "graph", "schema", "emit", "replay", "explain")
 
 
 def execute(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SCRIPT, *arguments], check=False, capture_output=True, text=True, input=stdin, timeout=60)
+    return subprocess.run(
+        [SCRIPT, *arguments], check=False, capture_output=True, text=True, input=stdin, timeout=60
+    )
 
 
 def test_it_is_installed_as_a_script_and_as_a_module() -> None:
@@ -54,20 +56,28 @@ def test_each_command_explains_itself(run: Callable[..., Result], command: str) 
     """`--help` says what it does, and each of its options has a help."""
     text = run(command, "--help").stdout
     assert len(text.splitlines()) > 5
-    assert "..." not in next(line for line in run("--help").stdout.splitlines() if line.split()[:1] == [command])
+    assert "..." not in next(
+        line for line in run("--help").stdout.splitlines() if line.split()[:1] == [command]
+    )
 
 
 def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
     """`eventtracking schema | head -1`."""
     done = subprocess.run(
-        ["bash", "-c", f"{SCRIPT} schema | head -n 1"], check=True, capture_output=True, text=True, cwd=folder
+        ["bash", "-c", f"{SCRIPT} schema | head -n 1"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=folder,
     )
     assert done.stdout == "{\n"
     assert "Traceback" not in done.stderr
 
 
 def shell(line: str) -> tuple[int, str, str]:
-    done = subprocess.run(["bash", "-c", f"{SCRIPT} {line}"], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", f"{SCRIPT} {line}"], check=False, capture_output=True, text=True, timeout=60
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -76,7 +86,10 @@ def shell(line: str) -> tuple[int, str, str]:
 def test_streams_that_are_closed_or_full(
     folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, unbuffered: str
 ) -> None:
-    """Nobody listens at a closed output, which is fine; what a full disk does not take is an error. Never a traceback."""
+    """Nobody listens at a closed output, which is fine; what a full disk does not take is an error.
+
+    Never a traceback.
+    """
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     (folder / "eventtracking.toml").write_text('[backends.log]\nplugin = "logger"\n')
     (folder / "e.jsonl").write_text('{"name": "a"}\n')
@@ -88,20 +101,28 @@ def test_streams_that_are_closed_or_full(
     assert shell(f"{command} >/dev/full 2>/dev/full") == (1, "", "")
 
 
-@pytest.mark.parametrize(("command", "argument"), [("replay", "FILE.jsonl"), ("explain", "FILE.json")])
+@pytest.mark.parametrize(
+    ("command", "argument"), [("replay", "FILE.jsonl"), ("explain", "FILE.json")]
+)
 def test_a_standard_input_that_is_closed(folder: Path, command: str, argument: str) -> None:
     """It is wrong usage to name it, and no empty file; what does not read it does not mind."""
     (folder / "eventtracking.toml").write_text('[backends.log]\nplugin = "logger"\n')
     status, _, err = shell(f"{command} - <&-")
     assert status == 2
-    assert err.endswith(f"Error: Invalid value for '{argument}': '-': the standard input is closed\n")
+    assert err.endswith(
+        f"Error: Invalid value for '{argument}': '-': the standard input is closed\n"
+    )
     assert shell("check <&-")[0] == 0
 
 
 def test_output_that_is_not_utf8(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trees and tables fall back to ASCII; a name that has none of it does not end the command in a traceback."""
+    """Trees and tables fall back to ASCII; a name that has none of it does not end the command in a
+    traceback.
+    """
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    (folder / "eventtracking.toml").write_text('[backends."é"]\nplugin = "logger"\n', encoding="utf-8")
+    (folder / "eventtracking.toml").write_text(
+        '[backends."é"]\nplugin = "logger"\n', encoding="utf-8"
+    )
     for arguments in (["graph"], ["plugins"], ["emit", "é"]):
         done = execute(*arguments)
         assert done.returncode == 0, done.stderr

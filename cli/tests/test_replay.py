@@ -56,13 +56,20 @@ LINES = [
     json.dumps({"name": "c", "timestamp": "yesterday, hunter2"}),
     json.dumps({"name": "d", "colour": "red"}),
 ]
-GOOD = [line for line in LINES if json.loads(line if line.startswith('{"') else "{}").get("name") in ("a", "b", "d")]
+GOOD = [
+    line
+    for line in LINES
+    if json.loads(line if line.startswith('{"') else "{}").get("name") in ("a", "b", "d")
+]
 
 
 def stored(path: str = "events.db") -> dict[str, dict[str, Any]]:
     with closing(sqlite3.connect(path)) as store:
         rows = store.execute("SELECT name, id, timestamp, context, data FROM events").fetchall()
-    return {r[0]: {"id": r[1], "timestamp": r[2], "context": json.loads(r[3]), "data": json.loads(r[4])} for r in rows}
+    return {
+        r[0]: {"id": r[1], "timestamp": r[2], "context": json.loads(r[3]), "data": json.loads(r[4])}
+        for r in rows
+    }
 
 
 def counts_in(text: str) -> dict[str, list[int]]:
@@ -75,7 +82,9 @@ def write(path: Path, lines: Sequence[str]) -> Path:
     return path
 
 
-def test_events_keep_their_time_and_id(run: Callable[..., Result], config: Callable[..., Path], folder: Path) -> None:
+def test_events_keep_their_time_and_id(
+    run: Callable[..., Result], config: Callable[..., Path], folder: Path
+) -> None:
     """Those that have one; the others get theirs. At the end stand the counts of each route."""
     config(CONFIG)
     write(folder / "events.jsonl", GOOD)
@@ -90,9 +99,13 @@ def test_events_keep_their_time_and_id(run: Callable[..., Result], config: Calla
     }
     assert found["a"]["timestamp"].startswith("2026-03-02T07:01:20.414002")
     assert found["b"]["id"] != found["d"]["id"]
-    assert counts_in(result.stdout) == {name: [3, 3, 0, 0, 0, 0] for name in ("(all)", "store", "log")}
+    assert counts_in(result.stdout) == {
+        name: [3, 3, 0, 0, 0, 0] for name in ("(all)", "store", "log")
+    }
     lines = (folder / "log").read_text().splitlines()
-    events = [json.loads(line) for line in lines if line.startswith("{")]  # diagnostics may stand among them
+    events = [
+        json.loads(line) for line in lines if line.startswith("{")
+    ]  # diagnostics may stand among them
     assert events[2]["colour"] == "red"
 
 
@@ -108,7 +121,10 @@ def test_malformed_lines_are_reported_and_do_not_stop_the_rest(
         "line 4: not JSON: Expecting property name enclosed in double quotes at column 2",
         "line 5: an event needs a `name` that is text",
         "line 6: expected a JSON object",
-        "line 7: the event's `timestamp` must be a datetime or RFC 3339 text, in the years 1 to 9999",
+        (
+            "line 7: the event's `timestamp` must be a datetime or RFC 3339 text, in the years 1 to"
+            " 9999"
+        ),
         "warning: 4 malformed lines were left out",
     ]
     assert set(stored()) == {"a", "b", "d"}
@@ -121,12 +137,20 @@ def test_malformed_lines_are_reported_and_do_not_stop_the_rest(
         (b'{"name": "\xff"}', "line 1: not UTF-8 at byte 11"),
         (b'{"name": "a', "line 1: not JSON: Unterminated string starting at column 10"),
         (b"[" * 200_000, "line 1: no usable JSON (RecursionError)"),
-        (b'{"name": "a", "data": {"n": ' + b"9" * 10_000 + b"}}", "line 1: no usable JSON (ValueError)"),
-        (b'{"name": "a", "context": 5}', "line 1: the event's `context` must be a mapping, not int"),
+        (
+            b'{"name": "a", "data": {"n": ' + b"9" * 10_000 + b"}}",
+            "line 1: no usable JSON (ValueError)",
+        ),
+        (
+            b'{"name": "a", "context": 5}',
+            "line 1: the event's `context` must be a mapping, not int",
+        ),
         (b'{"name": 5}', "line 1: an event needs a `name` that is text"),
     ],
 )
-def test_odd_lines(run: Callable[..., Result], config: Callable[..., Path], line: bytes, problem: str) -> None:
+def test_odd_lines(
+    run: Callable[..., Result], config: Callable[..., Path], line: bytes, problem: str
+) -> None:
     """Whatever a file holds, the line is named and the next one goes through."""
     config(CONFIG)
     result = run("replay", "-", "--log", "log", stdin=line + b'\r\n{"name": "good"}')
@@ -135,7 +159,9 @@ def test_odd_lines(run: Callable[..., Result], config: Callable[..., Path], line
     assert set(stored()) == {"good"}
 
 
-def test_from_a_pipe_with_a_byte_order_mark(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_from_a_pipe_with_a_byte_order_mark(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """`-` is the standard input."""
     config(CONFIG)
     result = run("replay", "-", "--log", "log", "--json", stdin=b'\xef\xbb\xbf{"name": "a"}\r\n')
@@ -143,7 +169,9 @@ def test_from_a_pipe_with_a_byte_order_mark(run: Callable[..., Result], config: 
     assert json.loads(result.stdout)["store"]["delivered"] == 1
 
 
-def test_twice_is_once_in_a_store(run: Callable[..., Result], config: Callable[..., Path], folder: Path) -> None:
+def test_twice_is_once_in_a_store(
+    run: Callable[..., Result], config: Callable[..., Path], folder: Path
+) -> None:
     """Because the id is kept."""
     config(CONFIG)
     write(folder / "events.jsonl", GOOD[:1])
@@ -162,10 +190,18 @@ OLDER = {
 }
 
 
-def test_the_older_form_is_understood(run: Callable[..., Result], config: Callable[..., Path]) -> None:
-    """`time` and `event` (JSON text from a browser too) are moved to our keys; `event_type` names an event without a name."""
+def test_the_older_form_is_understood(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
+    """`time` and `event` (JSON text from a browser too) are moved to our keys; `event_type` names
+    an event without a name.
+    """
     config(CONFIG)
-    nameless = {"event_type": "/event", "time": "2023-08-23T20:37:45", "event": "input_1=a&input_2=b"}
+    nameless = {
+        "event_type": "/event",
+        "time": "2023-08-23T20:37:45",
+        "event": "input_1=a&input_2=b",
+    }
     text = "\n".join(json.dumps(event) for event in (OLDER, nameless))
     assert run("replay", "-", "--log", "log", stdin=text.encode()).exit_code == 0
     found = stored()
@@ -173,7 +209,11 @@ def test_the_older_form_is_understood(run: Callable[..., Result], config: Callab
     assert found["edx.video.played"]["timestamp"].startswith("2023-08-23T20:37:45.526615")
     assert found["/event"]["data"] == {"value": "input_1=a&input_2=b"}
     logged = json.loads(Path("log").read_text().splitlines()[0])
-    assert (logged["username"], logged["event_type"], "time" in logged) == ("student", "play_video", False)
+    assert (logged["username"], logged["event_type"], "time" in logged) == (
+        "student",
+        "play_video",
+        False,
+    )
 
 
 @attrs.define(eq=False)
@@ -213,7 +253,11 @@ class Hold:
 
     def counts(self) -> dict[str, Counts]:
         held = len(self._held)
-        return {self.downstream.path: Counts(received=self._delivered + held, delivered=self._delivered, pending=held)}
+        return {
+            self.downstream.path: Counts(
+                received=self._delivered + held, delivered=self._delivered, pending=held
+            )
+        }
 
 
 @pytest.fixture
@@ -229,7 +273,9 @@ def many(count: int) -> bytes:
 
 
 @pytest.mark.usefixtures("routers")
-def test_an_event_that_fails_is_exit_status_1(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_an_event_that_fails_is_exit_status_1(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """One backend is down; the other has the event, and the reason is told."""
     config(CONFIG + '[backends.down]\nplugin = "down"\n')
     result = run("replay", "-", "--log", "log", stdin=b'{"name": "a"}')
@@ -238,11 +284,16 @@ def test_an_event_that_fails_is_exit_status_1(run: Callable[..., Result], config
     assert "down: failed: ConnectionError (1)" in result.stdout
 
 
-HOLD = '[backends.hold]\nplugin = "hold"\n[backends.hold.backends.store]\nplugin = "sqlite"\npath = "events.db"\n'
+HOLD = (
+    '[backends.hold]\nplugin = "hold"\n[backends.hold.backends.store]\nplugin = "sqlite"\npath ='
+    ' "events.db"\n'
+)
 
 
 @pytest.mark.usefixtures("routers")
-def test_what_routers_hold_is_flushed(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_what_routers_hold_is_flushed(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """The counts at the end are those after it."""
     config(HOLD)
     result = run("replay", "-", stdin=many(10))
@@ -251,7 +302,9 @@ def test_what_routers_hold_is_flushed(run: Callable[..., Result], config: Callab
 
 
 @pytest.mark.usefixtures("routers")
-def test_a_long_file_does_not_overflow_a_router(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_a_long_file_does_not_overflow_a_router(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """The replay waits for one that holds thousands."""
     config(HOLD)
     result = run("replay", "-", stdin=many(20_000))
@@ -261,20 +314,27 @@ def test_a_long_file_does_not_overflow_a_router(run: Callable[..., Result], conf
 
 
 @pytest.mark.usefixtures("routers")
-def test_a_dead_destination_is_waited_for_once(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+def test_a_dead_destination_is_waited_for_once(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
     """What is left at the end is told, and exit status 1."""
     config(HOLD.replace('"hold"\n', '"hold"\ngives_up = true\n', 1))
     result = run("replay", "-", "--timeout", "2", stdin=many(20_000))
     assert result.exit_code == 1
     assert counts_in(result.stdout)["hold"] == [20_000, 0, 0, 0, 0, 20_000]
     assert "warning: not everything was delivered within 2 s; see `pending`" in result.stderr
-    assert 2 <= len(FLUSHES) <= 8  # while reading, at the end, and in close(), each with a second turn
+    assert (
+        2 <= len(FLUSHES) <= 8
+    )  # while reading, at the end, and in close(), each with a second turn
 
 
 def test_what_a_strict_tracker_refuses_is_malformed(
     run: Callable[..., Result], config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line is named and the rest goes on. (How deep data must be to be refused depends on the stack, so say it here.)"""
+    """The line is named and the rest goes on.
+
+    (How deep data must be to be refused depends on the stack, so say it here.)
+    """
     config("strict = true\n" + CONFIG)
     submit = Tracker.submit
 
@@ -294,7 +354,9 @@ def test_an_interrupt_ends_it_with_the_counts(config: Callable[..., Path]) -> No
     """Ctrl-C: what was sent is delivered and counted, and exit status 1."""
     config(CONFIG)
     command = [str(Path(sys.executable).parent / "eventtracking"), "replay", "-", "--log", "log"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdin is not None
         process.stdin.write(many(3))
         process.stdin.flush()
@@ -311,8 +373,19 @@ class Command:
     """`eventtracking replay` as a process of its own, which reads what the test writes."""
 
     def __init__(self, *options: str, stderr: int = subprocess.PIPE) -> None:
-        command = [sys.executable, "-m", "eventtracking_cli", "replay", "-", "--log", "log", *options]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
+        command = [
+            sys.executable,
+            "-m",
+            "eventtracking_cli",
+            "replay",
+            "-",
+            "--log",
+            "log",
+            *options,
+        ]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+        )
 
     def write(self, lines: bytes) -> None:
         assert self.process.stdin is not None
@@ -327,7 +400,12 @@ class Command:
         started = time.monotonic()
         self.process.wait(60)  # before its standard input ends, which would end it too
         out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out.decode(), (err or b"").decode(), time.monotonic() - started
+        return (
+            self.process.returncode,
+            out.decode(),
+            (err or b"").decode(),
+            time.monotonic() - started,
+        )
 
 
 SLOW = """
@@ -438,7 +516,9 @@ def test_a_second_interrupt_ends_it_at_once(config: Callable[..., Path]) -> None
 def test_a_program_that_handles_interrupts_itself_has_its_handler_back(
     run: Callable[..., Result], config: Callable[..., Path]
 ) -> None:
-    """The command runs within other programs, as in Django's manage.py; on another thread it leaves the handler alone."""
+    """The command runs within other programs, as in Django's manage.py; on another thread it leaves
+    the handler alone.
+    """
     config(CONFIG)
     former = signal.getsignal(signal.SIGINT)
     statuses = [run("replay", "-", "--log", "log", stdin=many(1)).exit_code]
@@ -486,13 +566,20 @@ LOST = "route 'buggy': 2 events failed: AttributeError (last at buggy_plugin.py:
 def test_where_a_plugin_broke_is_told_once(
     run: Callable[..., Result], config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the standard error, or in the file of --log; the reason is with the counts too. In a process as it is in life."""
+    """On the standard error, or in the file of --log; the reason is with the counts too.
+
+    In a process as it is in life.
+    """
     config('[backends.buggy]\nplugin = "buggy"\n')
     command = [sys.executable, "-m", "eventtracking_cli", "replay", "-"]
-    with fake_distribution("b", modules={"buggy_plugin": BUGGY}, entry_points={"buggy": "buggy_plugin"}) as site:
+    with fake_distribution(
+        "b", modules={"buggy_plugin": BUGGY}, entry_points={"buggy": "buggy_plugin"}
+    ) as site:
         monkeypatch.setenv("PYTHONPATH", str(site))
         plain = subprocess.run(command, check=False, capture_output=True, input=many(2))
-        logged = subprocess.run([*command, "--log", "log"], check=False, capture_output=True, input=many(2))
+        logged = subprocess.run(
+            [*command, "--log", "log"], check=False, capture_output=True, input=many(2)
+        )
         one = run("emit", "a")
     assert plain.stderr.decode() == LOST + "\n"
     assert logged.stderr == b""
@@ -506,15 +593,22 @@ def test_where_a_plugin_broke_is_told_once(
 
 @pytest.mark.parametrize("columns", [20, 40, 72])
 def test_a_narrow_terminal_has_the_counts_in_blocks(
-    run: Callable[..., Result], config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, columns: int
+    run: Callable[..., Result],
+    config: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
 ) -> None:
-    """No number is cut or folded: a block for each route, without what is nought but for what was received."""
+    """No number is cut or folded: a block for each route, without what is nought but for what was
+    received.
+    """
     monkeypatch.setenv("COLUMNS", str(columns))
     config('[backends.log]\nplugin = "logger"\n[backends.none]\nplugin = "logger"\n' + NONE)
     shown = run("replay", "-", "--log", "log", stdin=many(3)).stdout
     assert "│" not in shown
     assert all(len(line) <= columns for line in shown.splitlines() if line.startswith(" "))
-    assert [re.split(r"\s+", block.strip()) for block in re.split(r"\n(?! )", shown.strip())][:3] == [
+    assert [re.split(r"\s+", block.strip()) for block in re.split(r"\n(?! )", shown.strip())][
+        :3
+    ] == [
         ["(all)", "received", "3", "delivered", "3"],
         ["log", "received", "3", "delivered", "3"],
         ["none", "received", "3", "filtered", "3"],
@@ -534,7 +628,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
 
 
 def test_a_terminal_shows_how_far_it_is(config: Callable[..., Path], folder: Path) -> None:
-    """A bar on the standard error, above which log lines and malformed lines stand whole; none of it in a pipe."""
+    """A bar on the standard error, above which log lines and malformed lines stand whole; none of
+    it in a pipe.
+    """
     config(CONFIG)
     write(folder / "events.jsonl", LINES)
     command = [str(Path(sys.executable).parent / "eventtracking"), "replay", "events.jsonl"]
@@ -564,7 +660,9 @@ def on_a_terminal(command: Sequence[str]) -> str:
     reader = threading.Thread(target=read)
     reader.start()
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
-    subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=theirs, env=environ, timeout=60)
+    subprocess.run(
+        command, check=False, stdout=subprocess.DEVNULL, stderr=theirs, env=environ, timeout=60
+    )
     os.close(theirs)
     reader.join(60)
     os.close(ours)

@@ -95,15 +95,22 @@ GOOD = [
     "",
     "strict = true\n[context]\nhost = 'a'\n",
     SHOP,
-    SHOP + "count = 5\nlimit = 1.5\nis_open = false\nsizes = [1, 2]\nlabels = { a = 1 }\nanything = [1, 'b']\n",
-    SHOP + "endpoint = { host = 'h', port = 1 }\ntoken = 'x'\ncode = 'abc'\n",
-    SHOP + "count = '${NUMBER}'\nlimit = '${NUMBER}'\nis_open = '${YES:-true}'\ncode = '${CODE:-abc}'\n",
     SHOP
-    + "sizes = ['${NUMBER}', 2]\nlabels = { a = '${NUMBER}' }\nendpoint = { host = '${H:-h}', port = '${NUMBER}' }\n",
+    + "count = 5\nlimit = 1.5\nis_open = false\nsizes = [1, 2]\nlabels = { a = 1 }\nanything = [1,"
+    " 'b']\n",
+    SHOP + "endpoint = { host = 'h', port = 1 }\ntoken = 'x'\ncode = 'abc'\n",
+    SHOP
+    + "count = '${NUMBER}'\nlimit = '${NUMBER}'\nis_open = '${YES:-true}'\ncode = '${CODE:-abc}'\n",
+    SHOP
+    + "sizes = ['${NUMBER}', 2]\nlabels = { a = '${NUMBER}' }\nendpoint = { host = '${H:-h}', port"
+    " = '${NUMBER}' }\n",
     "[backends.a]\nplugin = '${SHOP:-shop}'\nmode = '${MODE:-slow}'\n",
     "[backends.g]\nprocessors = []\n[backends.g.backends.a]\nplugin = 'logger'\n",
     "[backends.r]\nplugin = 'relay'\n[backends.r.backends.a]\nplugin = 'logger'\n",
-    "[[processors]]\nplugin = 'regex_filter'\nfilter_type = 'blocklist'\nregular_expressions = ['a']\non_error = 'pass'\n",
+    (
+        "[[processors]]\nplugin = 'regex_filter'\nfilter_type = 'blocklist'\nregular_expressions ="
+        " ['a']\non_error = 'pass'\n"
+    ),
     SHOP + "processors = [{ plugin = 'name_filter', names = ['a'] }]\n",
 ]
 
@@ -126,7 +133,10 @@ BAD = [
     SHOP + "[backends.a.backends.b]\nplugin = 'logger'\n",
     "[backends.a]\nplugin = 'shop'\nmode = 'medium'\n",
     "[backends.a]\nplugin = 'no_such'\n",
-    "[backends.a]\nplugin = 'regex_filter'\nfilter_type = 'blocklist'\nregular_expressions = ['a']\n",
+    (
+        "[backends.a]\nplugin = 'regex_filter'\nfilter_type = 'blocklist'\nregular_expressions ="
+        " ['a']\n"
+    ),
     "[backends.a]\n",
     "[backends.a]\nname = 'x'\n[backends.a.backends.b]\nplugin = 'logger'\n",
     "[backends.'a/b']\nplugin = 'logger'\n",
@@ -158,7 +168,9 @@ def _references(node: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_a_good_config_is_good_for_both(passes: Validator, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_good_config_is_good_for_both(
+    passes: Validator, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What core takes, the schema lets through; `${VAR}` also where a number stands."""
     monkeypatch.setitem(os.environ, "NUMBER", "7")
     assert core_takes(text)
@@ -166,7 +178,9 @@ def test_a_good_config_is_good_for_both(passes: Validator, text: str, monkeypatc
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_bad_config_is_bad_for_both(passes: Validator, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_config_is_bad_for_both(
+    passes: Validator, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What core refuses, an editor marks too."""
     monkeypatch.setitem(os.environ, "NUMBER", "7")
     assert not core_takes(text)

@@ -14,7 +14,9 @@ sys.path.append(str(HERE / "site"))  # the module; the tests import it while the
 
 @pytest.fixture(autouse=True)
 def fresh_fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Install the fakes for one test, whose names other distributions' tests may use too, and record nothing yet."""
+    """Install the fakes for one test, whose names other distributions' tests may use too, and
+    record nothing yet.
+    """
     import eventtracking_fakes
 
     monkeypatch.setattr(sys, "path", [*sys.path, str(HERE / "installed")])  # their `.dist-info`

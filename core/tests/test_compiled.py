@@ -1,4 +1,6 @@
-"""The compiled form of capturing does what the one in Python does, and keeps nothing that it should let go."""
+"""The compiled form of capturing does what the one in Python does, and keeps nothing that it should
+let go.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from eventtracking._copy import MAX_CONTAINERS, MAX_DEPTH, copy_in_python, fast_
 
 HERE = Path(__file__).resolve().parent
 CAN_COMPILE = bool(
-    (shutil.which("cc") or shutil.which("gcc")) and Path(sysconfig.get_paths()["include"], "Python.h").exists()
+    (shutil.which("cc") or shutil.which("gcc"))
+    and Path(sysconfig.get_paths()["include"], "Python.h").exists()
 )
 compiled = pytest.mark.skipif(not (_copy.IS_COMPILED or CAN_COMPILE), reason="there is no compiler")
 
@@ -68,9 +71,19 @@ def test_it_is_here() -> None:
 
 
 _scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.datetimes(), st.dates(), st.uuids(),
-    st.sampled_from([object(), Text("x"), Later(2026, 1, 1), 1j, timedelta(1), {1}, range(2), bytearray(b"x")]),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.binary(),
+    st.datetimes(),
+    st.dates(),
+    st.uuids(),
+    st.sampled_from(
+        [object(), Text("x"), Later(2026, 1, 1), 1j, timedelta(1), {1}, range(2), bytearray(b"x")]
+    ),
+)
 _values = st.recursive(
     _scalars,
     lambda inner: st.one_of(
@@ -90,7 +103,9 @@ def test_both_copy_and_refuse_the_same(value: Any) -> None:
 
 
 @pytest.mark.parametrize("copy", [copy_in_python, fast_copy], ids=["python", "used"])
-@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}], ids=["list", "tuple", "dict"])
+@pytest.mark.parametrize(
+    "wrap", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}], ids=["list", "tuple", "dict"]
+)
 def test_both_end_at_the_same_depth(copy: Any, wrap: Any) -> None:
     """As many containers in each other as the slow path copies pass, and one more does not."""
     value: Any = "bottom"
@@ -102,7 +117,9 @@ def test_both_end_at_the_same_depth(copy: Any, wrap: Any) -> None:
 
 @pytest.mark.parametrize("copy", [copy_in_python, fast_copy], ids=["python", "used"])
 def test_both_end_at_the_same_size(copy: Any) -> None:
-    """The containers below the second level count; those at the second do not, and are as many as the caller has lists."""
+    """The containers below the second level count; those at the second do not, and are as many as
+    the caller has lists.
+    """
     assert result_of(copy, [[[] for _ in range(MAX_CONTAINERS)]]) is not TypeError
     assert result_of(copy, [[[] for _ in range(MAX_CONTAINERS + 1)]]) is TypeError
     assert result_of(copy, {"k": [{} for _ in range(MAX_CONTAINERS + 1)]}) is TypeError
@@ -133,7 +150,15 @@ def test_an_event_is_made(make: Any) -> None:
 @pytest.mark.parametrize("make", [capture_in_python, capture], ids=["python", "used"])
 @pytest.mark.parametrize(
     ("name", "data"),
-    [("", {}), (Text("x"), {}), (5, {}), ("x", [1]), ("x", "text"), ("x", {1: 1}), ("x", {"k": object()})],
+    [
+        ("", {}),
+        (Text("x"), {}),
+        (5, {}),
+        ("x", [1]),
+        ("x", "text"),
+        ("x", {1: 1}),
+        ("x", {"k": object()}),
+    ],
 )
 def test_what_has_to_be_mended_is_refused(make: Any, name: Any, data: Any) -> None:
     """The tracker mends it then."""
@@ -155,7 +180,9 @@ def test_an_error_of_the_clock_comes_out() -> None:
 
 
 def test_a_changed_event_is_a_copy() -> None:
-    """Of its own class, with what was changed and all the rest; a field that there is not is refused."""
+    """Of its own class, with what was changed and all the rest; a field that there is not is
+    refused.
+    """
     event = Richer(name="a", data={"k": 1}, extra={"t": 2})
     changed = event.replace(name="b", data={})
     assert (type(changed), changed.name, changed.data) == (Richer, "b", {})
@@ -172,7 +199,13 @@ def test_a_changed_event_is_a_copy() -> None:
 @pytest.mark.parametrize("extra", [None, [], {}])
 def test_no_extra_keys_are_none_however_they_are_given(extra: Any) -> None:
     """A processor may mean well."""
-    assert list(Event(name="a", extra=extra).to_dict()) == ["name", "timestamp", "context", "data", "id"]
+    assert list(Event(name="a", extra=extra).to_dict()) == [
+        "name",
+        "timestamp",
+        "context",
+        "data",
+        "id",
+    ]
 
 
 def test_an_event_may_change_while_its_extra_keys_are_read() -> None:
@@ -217,9 +250,16 @@ def test_extra_keys_never_hide_the_events_own() -> None:
 
 @compiled
 def test_nothing_is_kept() -> None:
-    """Neither by what succeeds nor by what is refused half way: references and blocks stay as many as they were."""
+    """Neither by what succeeds nor by what is refused half way: references and blocks stay as many
+    as they were.
+    """
     inner, marker = ["x"], Text("marker")
-    good = {"a": inner, "b": {"c": [1, {"d": ()}]}, "t": datetime.now(timezone.utc), "d": date(2026, 1, 1)}
+    good = {
+        "a": inner,
+        "b": {"c": [1, {"d": ()}]},
+        "t": datetime.now(timezone.utc),
+        "d": date(2026, 1, 1),
+    }
     bad = {"a": inner, "b": {"c": [1, {"d": marker}]}}
     event = Event(name="x", data=good)
 
@@ -232,19 +272,42 @@ def test_nothing_is_kept() -> None:
             result_of(event.replace, "x")
 
     work()
-    before = [sys.getrefcount(one) for one in (inner, marker, good, bad, event)], sys.getallocatedblocks()
+    before = (
+        [sys.getrefcount(one) for one in (inner, marker, good, bad, event)],
+        sys.getallocatedblocks(),
+    )
     work()
-    after = [sys.getrefcount(one) for one in (inner, marker, good, bad, event)], sys.getallocatedblocks()
+    after = (
+        [sys.getrefcount(one) for one in (inner, marker, good, bad, event)],
+        sys.getallocatedblocks(),
+    )
     assert after[0] == before[0]
     assert after[1] - before[1] < 500
 
 
 def test_the_form_in_python_passes_the_same_tests() -> None:
-    """The tests of events, snapshots and trackers, but for the longest, where nothing is compiled."""
+    """The tests of events, snapshots and trackers, but for the longest, where nothing is
+    compiled.
+    """
     files = [str(HERE / name) for name in ("test_event.py", "test_snapshot.py", "test_tracker.py")]
-    code = "import sys, pytest\nfrom eventtracking import _copy\nassert not _copy.IS_COMPILED\nsys.exit(pytest.main(sys.argv[1:]))"
+    code = (
+        "import sys, pytest\nfrom eventtracking import _copy\nassert not"
+        " _copy.IS_COMPILED\nsys.exit(pytest.main(sys.argv[1:]))"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code, "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "not any_value", *files],
+        [
+            sys.executable,
+            "-c",
+            code,
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "-k",
+            "not any_value",
+            *files,
+        ],
         check=False,
         capture_output=True,
         text=True,

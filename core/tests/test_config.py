@@ -1,4 +1,6 @@
-"""The config: every problem at once, each with its path, what was there, what is accepted, and what to do next."""
+"""The config: every problem at once, each with its path, what was there, what is accepted, and what
+to do next.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,11 @@ def test_all_problems_come_at_once_in_the_order_of_the_config() -> None:
         "processors[0].kye: stamp has no option 'kye'; it takes key; did you mean 'key'?",
         "backends.a.size: expected an integer, at least 1 and at most 9; found 10",
         'backends.a.mode: expected one of "fast", "safe"; found "faste"; did you mean \'fast\'?',
-        next(text for text in found if text.startswith("backends.b.plugin: unknown backend; installed plugins are ")),
+        next(
+            text
+            for text in found
+            if text.startswith("backends.b.plugin: unknown backend; installed plugins are ")
+        ),
         "backends.c: a route needs `plugin`, the name of a backend, or `backends`, to be a group",
         "backends.d.backends: recording is a backend, not a router, and takes no backends below it",
     ]
@@ -52,10 +58,13 @@ def test_all_problems_come_at_once_in_the_order_of_the_config() -> None:
 def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
     """It is another error than a misspelled name, and an import path is yet another."""
     (missing,) = problems({"backends": {"a": {"plugin": "zz_warehouse"}}})
-    assert missing.startswith("backends.a.plugin: the backend is not installed; installed plugins are ")
+    assert missing.startswith(
+        "backends.a.plugin: the backend is not installed; installed plugins are "
+    )
     assert missing.endswith(
-        'found "zz_warehouse"; pip install eventtracking-zz-warehouse if it is one of eventtracking\'s; if it is your own, see that '
-        "its distribution is installed and has an entry point 'zz_warehouse' in the group 'eventtracking'"
+        'found "zz_warehouse"; pip install eventtracking-zz-warehouse if it is one of'
+        " eventtracking's; if it is your own, see that its distribution is installed and has an"
+        " entry point 'zz_warehouse' in the group 'eventtracking'"
     )
     (path,) = problems({"backends": {"a": {"plugin": "some.module.Class"}}})
     assert path.endswith("a plugin is called by its name, never by an import path or a class")
@@ -65,13 +74,37 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
     ("config", "expected"),
     [
         ([], "config: expected a mapping; found a list"),
-        ("events.toml", "config: expected a mapping; found a str; read a file with eventtracking.configure(path)"),
-        ({"backend": {}}, "backend: unknown key; accepted are processors, backends, context, strict; did you mean 'backends'?"),
+        (
+            "events.toml",
+            (
+                "config: expected a mapping; found a str; read a file with"
+                " eventtracking.configure(path)"
+            ),
+        ),
+        (
+            {"backend": {}},
+            (
+                "backend: unknown key; accepted are processors, backends, context, strict; did you"
+                " mean 'backends'?"
+            ),
+        ),
         ({"backends": []}, "backends: expected a table; found []"),
-        ({"backends": {"a": 5}}, "backends.a: expected a table with `plugin` or `backends`; found 5"),
-        ({"backends": {"a/b": {"plugin": "recording"}}}, 'backends.a/b: the name of a route must be text without `/`; found "a/b"'),
-        ({"backends": {"a": {"plugin": None}}}, "backends.a.plugin: expected the name of a backend; found null"),
-        ({"processors": [{"plugin": None}]}, "processors[0].plugin: expected the name of a processor; found null"),
+        (
+            {"backends": {"a": 5}},
+            "backends.a: expected a table with `plugin` or `backends`; found 5",
+        ),
+        (
+            {"backends": {"a/b": {"plugin": "recording"}}},
+            'backends.a/b: the name of a route must be text without `/`; found "a/b"',
+        ),
+        (
+            {"backends": {"a": {"plugin": None}}},
+            "backends.a.plugin: expected the name of a backend; found null",
+        ),
+        (
+            {"processors": [{"plugin": None}]},
+            "processors[0].plugin: expected the name of a processor; found null",
+        ),
         ({"strict": 1}, "strict: expected true or false; found 1"),
         (
             backend(key="${NOPE:-${OTHER}}"),
@@ -80,9 +113,18 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
                 "set the variable, or write a default without ${"
             ),
         ),
-        ({"backends": {"a": {"plugin": 5}}}, "backends.a.plugin: expected the name of a backend; found 5"),
-        ({"backends": {"a": {"plugin": "stamp"}}}, "backends.a.plugin: expected a backend, and 'stamp' is a processor; found \"stamp\""),
-        ({"backends": {"a": {"plugin": "passing"}}}, "backends.a.backends: the router passing needs at least one backend below it"),
+        (
+            {"backends": {"a": {"plugin": 5}}},
+            "backends.a.plugin: expected the name of a backend; found 5",
+        ),
+        (
+            {"backends": {"a": {"plugin": "stamp"}}},
+            "backends.a.plugin: expected a backend, and 'stamp' is a processor; found \"stamp\"",
+        ),
+        (
+            {"backends": {"a": {"plugin": "passing"}}},
+            "backends.a.backends: the router passing needs at least one backend below it",
+        ),
         (
             {"backends": {"a": {"plugin": "recording", "on_error": "drop"}}},
             "backends.a.on_error: only a processor takes on_error",
@@ -91,38 +133,61 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
             {"backends": {"g": {"key": 1, "backends": {"a": {"plugin": "recording"}}}}},
             "backends.g.key: a group without `plugin` takes only processors and backends",
         ),
-        ({"processors": {}}, "processors: expected a list of tables; found {}; in TOML: [[processors]]"),
+        (
+            {"processors": {}},
+            "processors: expected a list of tables; found {}; in TOML: [[processors]]",
+        ),
         ({"processors": "stamp"}, 'processors: expected a list of tables; found "stamp"'),
-        ({"processors": ["stamp"]}, 'processors[0]: expected a table with `plugin`, the name of a processor; found "stamp"'),
+        (
+            {"processors": ["stamp"]},
+            'processors[0]: expected a table with `plugin`, the name of a processor; found "stamp"',
+        ),
         (
             {"processors": [{"plugin": "stamp", "on_error": "ignore"}]},
             'processors[0].on_error: expected "drop" or "pass"; found "ignore"',
         ),
         (
             {"processors": [{"plugin": "recording"}]},
-            "processors[0].plugin: expected a processor, and 'recording' is a backend; found \"recording\"",
+            (
+                "processors[0].plugin: expected a processor, and 'recording' is a backend; found"
+                ' "recording"'
+            ),
         ),
-        ({"processors": [{"plugin": "stamp", "backends": {}}]}, "processors[0].backends: a processor takes no backends"),
+        (
+            {"processors": [{"plugin": "stamp", "backends": {}}]},
+            "processors[0].backends: a processor takes no backends",
+        ),
         ({"strict": "yes"}, 'strict: expected true or false; found "yes"'),
         ({"context": 5}, "context: expected a table; found 5"),
         (
             {"processors": [{"plugin": "by_name"}]},
-            "processors[0].name: by_name needs the option 'name' (text); see `eventtracking plugins by_name`",
+            (
+                "processors[0].name: by_name needs the option 'name' (text); see `eventtracking"
+                " plugins by_name`"
+            ),
         ),
         (backend(ratio=2.0), "backends.a: 'ratio' must be < 1.0: 2.0"),
     ],
-)  # fmt: skip
+)
 def test_each_mistake_has_its_own_words(config: Any, expected: str) -> None:
     """The whole message is compared, because it is all that a user has."""
     assert problems(config) == [expected]
 
 
-def test_variables_are_substituted_in_text_only_after_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number may come from one, a default may stand in, and `$$` is a dollar; a value never becomes syntax."""
+def test_variables_are_substituted_in_text_only_after_parsing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A number may come from one, a default may stand in, and `$$` is a dollar; a value never
+    becomes syntax.
+    """
     monkeypatch.setenv("SIZE", "7")
     monkeypatch.setenv("KEY", 'a" = ${SIZE}')
     tracker = Tracker.from_config(
-        {"backends": {"a": {"plugin": "recording", "size": "${SIZE}", "key": "${KEY}-${NONE:-x}-$$-$5"}}}
+        {
+            "backends": {
+                "a": {"plugin": "recording", "size": "${SIZE}", "key": "${KEY}-${NONE:-x}-$$-$5"}
+            }
+        }
     )
     tracker.emit("x")
     assert list(RECORDED) == ['a" = ${SIZE}-x-$-$5']
@@ -132,15 +197,26 @@ def test_errors_quote_the_text_before_substitution(monkeypatch: pytest.MonkeyPat
     """What the environment holds may be secret, so it is never shown."""
     monkeypatch.setenv("SIZE", "hush")
     assert problems(backend(size="${SIZE}", mode="${UNSET}", key="${")) == [
-        "backends.a.mode: the environment variable UNSET is not set; found ${UNSET}; set it, or write ${UNSET:-default}",
-        "backends.a.key: `${` starts no reference; accepted are ${VAR} and ${VAR:-default}; write $${ for the text itself",
+        (
+            "backends.a.mode: the environment variable UNSET is not set; found ${UNSET}; set it, or"
+            " write ${UNSET:-default}"
+        ),
+        (
+            "backends.a.key: `${` starts no reference; accepted are ${VAR} and ${VAR:-default};"
+            " write $${ for the text itself"
+        ),
         'backends.a.size: expected an integer, at least 1 and at most 9; found "${SIZE}"',
     ]
 
 
 def test_a_place_has_one_problem() -> None:
-    """A variable that is not set is told once, not as a wrong value, too; the plugin is not built without the value."""
-    config = {"processors": [{"plugin": "by_name", "name": "${UNSET}"}], **backend(size="${UNSET}", mode="faste")}
+    """A variable that is not set is told once, not as a wrong value, too; the plugin is not built
+    without the value.
+    """
+    config = {
+        "processors": [{"plugin": "by_name", "name": "${UNSET}"}],
+        **backend(size="${UNSET}", mode="faste"),
+    }
     assert [problem.partition(": ")[0] for problem in problems(config)] == [
         "processors[0].name",
         "backends.a.size",
@@ -149,8 +225,15 @@ def test_a_place_has_one_problem() -> None:
 
 
 def test_what_is_for_one_node_alone_is_refused_to_others() -> None:
-    """Two nodes of one config that want the same thing for themselves are told of each other; two configs are not."""
-    config = {"backends": {"a": {"plugin": "owning", "thing": "t"}, "b": {"plugin": "owning", "thing": "t"}}}
+    """Two nodes of one config that want the same thing for themselves are told of each other; two
+    configs are not.
+    """
+    config = {
+        "backends": {
+            "a": {"plugin": "owning", "thing": "t"},
+            "b": {"plugin": "owning", "thing": "t"},
+        }
+    }
     assert problems(config) == [
         (
             "backends.b.thing: it is that of another node already, and must be its own; "
@@ -158,7 +241,14 @@ def test_what_is_for_one_node_alone_is_refused_to_others() -> None:
         )
     ]
     for _ in range(2):
-        parse({"backends": {"a": {"plugin": "owning", "thing": "t"}, "b": {"plugin": "owning", "thing": "u"}}})
+        parse(
+            {
+                "backends": {
+                    "a": {"plugin": "owning", "thing": "t"},
+                    "b": {"plugin": "owning", "thing": "u"},
+                }
+            }
+        )
 
 
 def test_an_exclusive_that_is_something_else_is_a_problem() -> None:
@@ -177,14 +267,20 @@ def test_a_class_that_breaks_on_its_options_is_named() -> None:
 
 def test_text_is_no_number_unless_it_came_from_a_variable() -> None:
     """A quoted number in a file is a mistake."""
-    assert problems(backend(size="7")) == ['backends.a.size: expected an integer, at least 1 and at most 9; found "7"']
+    assert problems(backend(size="7")) == [
+        'backends.a.size: expected an integer, at least 1 and at most 9; found "7"'
+    ]
 
 
 def test_secrets_never_show() -> None:
     """Neither in a type error, nor in a validator's, nor in the object's repr."""
-    for text in problems(backend(password=["hunter2"])) + problems(backend(password="2.0", ratio=2.0)):
+    for text in problems(backend(password=["hunter2"])) + problems(
+        backend(password="2.0", ratio=2.0)
+    ):
         assert "hunter2" not in text
-    assert problems(backend(password="2.0", ratio=2.0)) == ["backends.a: 'ratio' must be < 1.0: ***"]
+    assert problems(backend(password="2.0", ratio=2.0)) == [
+        "backends.a: 'ratio' must be < 1.0: ***"
+    ]
     spec = parse(backend(password="hunter2"))
     assert "hunter2" not in repr(spec.routes[0].instance)
 
@@ -195,11 +291,16 @@ def test_config_errors_pickle_and_carry_the_facts() -> None:
         parse(backend(size=0))
     copy = pickle.loads(pickle.dumps(caught.value))
     assert copy.problems == (
-        Problem(path="backends.a.size", message="expected an integer, at least 1 and at most 9", found="0"),
+        Problem(
+            path="backends.a.size",
+            message="expected an integer, at least 1 and at most 9",
+            found="0",
+        ),
     )
     assert (
         str(copy)
-        == "the config has 1 problem:\n  backends.a.size: expected an integer, at least 1 and at most 9; found 0"
+        == "the config has 1 problem:\n  backends.a.size: expected an integer, at least 1 and at"
+        " most 9; found 0"
     )
 
 
@@ -254,8 +355,8 @@ def test_check_advises_against_a_network_in_the_request() -> None:
     )
     assert [str(problem) for problem in advice(spec)] == [
         (
-            "backends.bad.backends.slow: failing talks to a network, and no router stands above it, so that each "
-            "emit() waits for it; put it below a buffer"
+            "backends.bad.backends.slow: failing talks to a network, and no router stands above it,"
+            " so that each emit() waits for it; put it below a buffer"
         )
     ]
     assert [problem.path for problem in advice(parse({}))] == ["backends"]
@@ -276,20 +377,27 @@ def test_a_value_from_a_variable_is_never_shown(monkeypatch: pytest.MonkeyPatch)
         "backends": {
             "a": {"plugin": "${TOKEN}"},
             "b": {"plugin": "recording", "processors": "${TOKEN}"},
-            "c": {"plugin": "recording", "processors": [{"plugin": "stamp", "on_error": "${TOKEN}"}]},
+            "c": {
+                "plugin": "recording",
+                "processors": [{"plugin": "stamp", "on_error": "${TOKEN}"}],
+            },
             "d": {"backends": "${TOKEN}"},
         },
     }
     found = problems(wrong)
     assert len(found) == 7
-    assert not [text for text in found if "hunter2" in text or ("${TOKEN}" not in text and "a route needs" not in text)]
+    assert not [
+        text
+        for text in found
+        if "hunter2" in text or ("${TOKEN}" not in text and "a route needs" not in text)
+    ]
 
 
 def test_a_secret_that_an_error_quotes_is_hidden_in_each_form() -> None:
     """As it is, as Python writes it, and as JSON does."""
-    assert problems({"backends": {"a": {"plugin": "telling", "secret": 'it\'s a \\ "secret"'}}}) == [
-        "backends.a: no such thing as '***' or \"***\""
-    ]
+    assert problems(
+        {"backends": {"a": {"plugin": "telling", "secret": 'it\'s a \\ "secret"'}}}
+    ) == ["backends.a: no such thing as '***' or \"***\""]
 
 
 def test_what_is_wrong_in_a_list_is_told_of_each_member() -> None:
@@ -311,7 +419,13 @@ def test_what_is_wrong_in_a_list_is_told_of_each_member() -> None:
         "processors[0].regular_expressions[0]",
     ]
     config = {
-        "processors": [{"plugin": "regex_filter", "filter_type": "allowlist", "regular_expressions": [1, "a", None]}]
+        "processors": [
+            {
+                "plugin": "regex_filter",
+                "filter_type": "allowlist",
+                "regular_expressions": [1, "a", None],
+            }
+        ]
     }
     assert [text.partition(":")[0] for text in problems(config)] == [
         "processors[0].regular_expressions[0]",
@@ -320,10 +434,14 @@ def test_what_is_wrong_in_a_list_is_told_of_each_member() -> None:
 
 
 def test_a_config_without_end_is_refused(tmp_path: Path) -> None:
-    """A cycle, and a file with more levels than the stack has room for, are problems, not crashes."""
+    """A cycle, and a file with more levels than the stack has room for, are problems, not
+    crashes.
+    """
     endless: dict[str, Any] = {"backends": {}}
     endless["backends"]["a"] = endless
-    assert problems(endless) == ["config: nested too deeply: more levels than Python's stack has room for, or a cycle"]
+    assert problems(endless) == [
+        "config: nested too deeply: more levels than Python's stack has room for, or a cycle"
+    ]
     (tmp_path / "deep.json").write_text("[" * 100_000)
     with pytest.raises(ConfigError, match=r"deep\.json: nested too deeply"):
         load_file(tmp_path / "deep.json")

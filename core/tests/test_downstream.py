@@ -104,14 +104,18 @@ def test_a_group_counts_an_event_by_its_worst_child() -> None:
     """Pending while any child is; then the worst outcome, also when it came first."""
     ACTIONS["f"] = fail(OSError())
     ACTIONS["g"] = fail(OSError())
-    made, router = holding(group={"backends": {"f": failing("f"), "g": failing("g"), "ok": recording()}})
+    made, router = holding(
+        group={"backends": {"f": failing("f"), "g": failing("g"), "ok": recording()}}
+    )
     event = Event(name="x")
     router.downstream.deliver([event])
     assert figures(made.stats()["r/group"]) == {"received": 1, "pending": 1}
     assert router.downstream.settle("r/group/f", [event.id], Outcome.FAILED) == {}
     assert figures(made.stats()["r/group"]) == {"received": 1, "pending": 1}
     ACTIONS["g"] = lambda events: None
-    assert router.downstream.deliver([event], only=["r/group/g"]).finished == {event.id: Outcome.FAILED}
+    assert router.downstream.deliver([event], only=["r/group/g"]).finished == {
+        event.id: Outcome.FAILED
+    }
     assert figures(made.stats()["r/group"]) == {"received": 1, "failed": 1}
 
 
@@ -132,11 +136,15 @@ def test_processors_below_a_router() -> None:
 def test_a_group_that_drops_on_a_retry_ends_the_event_at_its_leaf() -> None:
     """A group's processors run again on a retry; what they drop then is pending no more."""
     ACTIONS["f"] = fail(OSError())
-    made, router = holding(group={"processors": [{"plugin": "picky"}], "backends": {"f": failing()}})
+    made, router = holding(
+        group={"processors": [{"plugin": "picky"}], "backends": {"f": failing()}}
+    )
     event = Event(name="x")
     router.downstream.deliver([event])
     poisoned = event.replace(data={"poison": 1})
-    assert router.downstream.deliver([poisoned], only=["r/group/f"]).finished == {event.id: Outcome.FAILED}
+    assert router.downstream.deliver([poisoned], only=["r/group/f"]).finished == {
+        event.id: Outcome.FAILED
+    }
     assert figures(made.stats()["r/group/f"]) == {"received": 1, "failed": 1}
     assert figures(made.stats()["r/group"]) == {"received": 1, "failed": 1}
 
@@ -149,7 +157,9 @@ def test_an_event_that_every_child_filters_is_filtered() -> None:
 
 
 def test_dead_letters_are_reopened_for_a_replay() -> None:
-    """Replaying moves dead_lettered to pending, at the leaf and its groups; the end is counted once."""
+    """Replaying moves dead_lettered to pending, at the leaf and its groups; the end is counted
+    once.
+    """
     ACTIONS["f"] = fail(OSError())
     made, router = holding(group={"backends": {"f": failing(), "ok": recording()}})
     event = Event(name="x")
@@ -165,7 +175,9 @@ def test_dead_letters_are_reopened_for_a_replay() -> None:
 
 
 def test_unfinished_events_move_to_another_process() -> None:
-    """What is forgotten here and adopted there counts once, and keeps what its siblings had become."""
+    """What is forgotten here and adopted there counts once, and keeps what its siblings
+    had become.
+    """
     ACTIONS["f"] = fail(OSError())
     here, from_router = holding(group={"backends": {"f": failing(), "ok": recording()}})
     there, to_router = holding(group={"backends": {"f": failing(), "ok": recording()}})
@@ -203,7 +215,11 @@ def test_counts_can_be_taken_into_a_store() -> None:
 
 def test_a_router_that_counts_itself_is_counted_once() -> None:
     """Core adds only what the router's own processors ended and what its `send` refused."""
-    node = {"plugin": "holding", "processors": [{"plugin": "by_name", "name": "yes"}], "backends": {"a": recording()}}
+    node = {
+        "plugin": "holding",
+        "processors": [{"plugin": "by_name", "name": "yes"}],
+        "backends": {"a": recording()},
+    }
     made = Tracker.from_config({"backends": {"r": node}})
     made.emit("yes")
     made.emit("no")
@@ -217,7 +233,9 @@ def test_a_router_that_counts_itself_is_counted_once() -> None:
 def test_a_nested_router_that_counts_itself_moves_from_pending_when_it_takes_over() -> None:
     """Refused at first, it is pending above; once taken, only the nested router counts it."""
     inner = {"plugin": "holding", "key": "inner", "backends": {"a": recording()}}
-    made = Tracker.from_config({"backends": {"r": {"plugin": "holding", "key": "outer", "backends": {"inner": inner}}}})
+    made = Tracker.from_config(
+        {"backends": {"r": {"plugin": "holding", "key": "outer", "backends": {"inner": inner}}}}
+    )
     outer, nested = ROUTERS["outer"], ROUTERS["inner"]
     nested.refusing = True
     event = Event(name="x")
@@ -231,7 +249,9 @@ def test_a_nested_router_that_counts_itself_moves_from_pending_when_it_takes_ove
 
 
 def test_a_path_resolves_to_its_downstream() -> None:
-    """A worker finds the routes below a router by its path, and learns which there are if it does not."""
+    """A worker finds the routes below a router by its path, and learns which there are if it does
+    not.
+    """
     made, router = holding(a=recording())
     assert made.downstream("r") is router.downstream
     with pytest.raises(KeyError, match="no router at 'x'; the routers of this config are r"):
@@ -249,7 +269,12 @@ def test_backends_below_a_router_open_on_their_first_delivery_and_again_after_a_
 def test_an_emit_from_a_worker_thread_inside_a_delivery_is_kept() -> None:
     """A backend below a router whose library emits does not lose that event."""
     made = Tracker.from_config(
-        {"backends": {"r": {"plugin": "holding", "backends": {"f": failing()}}, "log": recording("log")}}
+        {
+            "backends": {
+                "r": {"plugin": "holding", "backends": {"f": failing()}},
+                "log": recording("log"),
+            }
+        }
     )
     ACTIONS["f"] = lambda events: made.emit("from inside")
     ROUTERS[""].downstream.deliver([Event(name="x")])

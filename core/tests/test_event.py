@@ -69,7 +69,9 @@ def test_json_holds_everything(key: str) -> None:
 def test_json_holds_all_of_it_together() -> None:
     """The slow way writes the same as the fast one."""
     together = json.loads(event(**ODD).to_json())["data"]
-    assert together == {key: json.loads(event(**{key: value}).to_json())["data"][key] for key, value in ODD.items()}
+    assert together == {
+        key: json.loads(event(**{key: value}).to_json())["data"][key] for key, value in ODD.items()
+    }
 
 
 def test_a_dict_of_its_own() -> None:
@@ -105,7 +107,9 @@ def test_back_from_a_document_with_only_a_name() -> None:
     assert len(Event.from_dict({"name": "x"}).id) == 36
     naive = Event.from_dict({"name": "x", "timestamp": "2024-02-29T12:00:00"})
     assert naive.timestamp == datetime(2024, 2, 29, 12, tzinfo=timezone.utc)
-    west = Event.from_dict({"name": "x", "timestamp": datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=-5)))})
+    west = Event.from_dict(
+        {"name": "x", "timestamp": datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=-5)))}
+    )
     assert west.timestamp.isoformat() == "2024-01-01T05:00:00+00:00"
 
 
@@ -115,7 +119,10 @@ def test_back_from_a_document_with_only_a_name() -> None:
         ({}, "an event needs a `name` that is text"),
         ({"name": 5}, "an event needs a `name` that is text"),
         ({"name": "x", "data": [1]}, "the event's `data` must be a mapping, not list"),
-        ({"name": "x", "timestamp": "yesterday"}, "the event's `timestamp` must be a datetime or RFC 3339 text"),
+        (
+            {"name": "x", "timestamp": "yesterday"},
+            "the event's `timestamp` must be a datetime or RFC 3339 text",
+        ),
     ],
 )
 def test_what_is_no_event_is_refused(document: dict[str, Any], message: str) -> None:

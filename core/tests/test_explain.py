@@ -8,7 +8,9 @@ from eventtracking import Event, Tracker
 
 
 def test_each_route_says_whether_it_would_take_the_event_and_who_decides() -> None:
-    """Below a route that says no, everything says no for the same reason; routers are walked through."""
+    """Below a route that says no, everything says no for the same reason; routers are walked
+    through.
+    """
     made = Tracker.from_config(
         {
             "processors": [{"plugin": "stamp"}],
@@ -19,7 +21,10 @@ def test_each_route_says_whether_it_would_take_the_event_and_who_decides() -> No
                     "backends": {
                         "yes": {"plugin": "recording"},
                         "no": {
-                            "processors": [{"plugin": "stamp", "key": "k"}, {"plugin": "by_name", "name": "other"}],
+                            "processors": [
+                                {"plugin": "stamp", "key": "k"},
+                                {"plugin": "by_name", "name": "other"},
+                            ],
                             "backends": {"deep": {"plugin": "recording"}},
                         },
                     },

@@ -24,7 +24,9 @@ BATCH = 200
 
 @attrs.define(eq=False)
 class Taking:
-    """A router that delivers on its own thread, while another thread takes the counts, as a buffer on disk does."""
+    """A router that delivers on its own thread, while another thread takes the counts, as a buffer
+    on disk does.
+    """
 
     downstream: Any = attrs.field(init=False)
 
@@ -53,19 +55,27 @@ def hasty_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hasty_threads")
-def test_what_is_taken_during_a_delivery_is_counted_once(install_distribution: Callable[..., Any]) -> None:
-    """A thread that takes the counts again and again has, in the end, exactly what was delivered."""
+def test_what_is_taken_during_a_delivery_is_counted_once(
+    install_distribution: Callable[..., Any],
+) -> None:
+    """A thread that takes the counts again and again has, in the end, exactly what was
+    delivered.
+    """
     install_distribution("ledger", plugins={"taking": Taking, "nowhere": Nowhere})
     config = {"backends": {"r": {"plugin": "taking", "backends": {"end": {"plugin": "nowhere"}}}}}
     downstream = Tracker.from_config(config).downstream("r")
-    delivering = threading.Thread(target=lambda: [downstream.deliver(batch(number)) for number in range(ROUNDS)])
+    delivering = threading.Thread(
+        target=lambda: [downstream.deliver(batch(number)) for number in range(ROUNDS)]
+    )
     taken = []
     delivering.start()
     while delivering.is_alive():
         taken.append(downstream.take_counts()["r/end"])
     taken.append(downstream.take_counts()["r/end"])
     count = ROUNDS * BATCH
-    assert [sum(getattr(one, name) for one in taken) for name in ("received", "delivered", "pending")] == [
+    assert [
+        sum(getattr(one, name) for one in taken) for name in ("received", "delivered", "pending")
+    ] == [
         count,
         count,
         0,
@@ -77,8 +87,15 @@ def batch(number: int) -> list[Event]:
 
 
 def test_a_total_is_changed_in_one_go() -> None:
-    """No call, and so no other thread, comes between the reading of a ledger's total and its writing."""
-    changes = [change for module in modules() for code in codes(module) for change in changes_of_total(code)]
+    """No call, and so no other thread, comes between the reading of a ledger's total and its
+    writing.
+    """
+    changes = [
+        change
+        for module in modules()
+        for code in codes(module)
+        for change in changes_of_total(code)
+    ]
     assert len(changes) > 10
     for where, names in changes:
         assert not [name for name in names if "CALL" in name], where
@@ -99,12 +116,18 @@ def codes(module: ModuleType) -> Iterator[CodeType]:
 
 
 def changes_of_total(code: CodeType) -> Iterator[tuple[str, list[str]]]:
-    """The instructions from each reading of an attribute `total` to the next writing, in functions that write one."""
+    """The instructions from each reading of an attribute `total` to the next writing, in functions
+    that write one.
+    """
     names: list[str] | None = None
     for instruction in dis.get_instructions(code):
         if instruction.argval == "total" and instruction.opname == "LOAD_ATTR":
             names = []
-        elif instruction.argval == "total" and instruction.opname == "STORE_ATTR" and names is not None:
+        elif (
+            instruction.argval == "total"
+            and instruction.opname == "STORE_ATTR"
+            and names is not None
+        ):
             yield f"{code.co_filename}: {code.co_name}", names
             names = None
         elif names is not None:

@@ -40,12 +40,20 @@ def eventtracking_register_backends(register):
 
 @pytest.fixture
 def install() -> Iterator[Install]:
-    """Install distributions for one test: real `.dist-info` folders and modules on the import path."""
+    """Install distributions for one test: real `.dist-info` folders and modules on the
+    import path.
+    """
     with ExitStack() as stack:
 
-        def install(distribution: str, name: str, module: str, source: str = "", version: str = "1.0") -> None:
+        def install(
+            distribution: str, name: str, module: str, source: str = "", version: str = "1.0"
+        ) -> None:
             sources, points = {module: source.replace("{name}", name)}, {name: module}
-            stack.enter_context(fake_distribution(distribution, version=version, modules=sources, entry_points=points))
+            stack.enter_context(
+                fake_distribution(
+                    distribution, version=version, modules=sources, entry_points=points
+                )
+            )
 
         yield install
 
@@ -61,7 +69,12 @@ def test_a_plugin_is_two_files(install: Install) -> None:
     """A module and its metadata: enough to be named in a config."""
     install("outsider", "outside", "outside_module", GOOD)
     plugin = installed_plugins().load("outside")
-    assert (plugin.name, plugin.kind, plugin.distribution, plugin.version) == ("outside", "backend", "outsider", "1.0")
+    assert (plugin.name, plugin.kind, plugin.distribution, plugin.version) == (
+        "outside",
+        "backend",
+        "outsider",
+        "1.0",
+    )
 
 
 def test_only_named_plugins_are_imported(install: Install) -> None:
@@ -74,21 +87,39 @@ def test_only_named_plugins_are_imported(install: Install) -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("import no_such_driver", "importing bad_module raised ModuleNotFoundError: No module named 'no_such_driver'"),
+        (
+            "import no_such_driver",
+            "importing bad_module raised ModuleNotFoundError: No module named 'no_such_driver'",
+        ),
         ("", "bad-dist declares 'bad', but bad_module does not register it"),
-        (GOOD.replace("{name}", "other"), "'other' is declared by no entry point of bad-dist, only bad"),
-        (GOOD.replace("@attrs.define(eq=False)", ""), "'bad' must be an attrs class, not <class 'bad_module.Backend'>"),
+        (
+            GOOD.replace("{name}", "other"),
+            "'other' is declared by no entry point of bad-dist, only bad",
+        ),
+        (
+            GOOD.replace("@attrs.define(eq=False)", ""),
+            "'bad' must be an attrs class, not <class 'bad_module.Backend'>",
+        ),
         (GOOD.replace("send", "sned"), "'bad': Backend has no method send"),
-        (GOOD.replace("_backends", "_backend"), "unknown hook 'eventtracking_register_backend' in plugin"),
+        (
+            GOOD.replace("_backends", "_backend"),
+            "unknown hook 'eventtracking_register_backend' in plugin",
+        ),
         (
             GOOD.replace("    def send", "    plugin: str = ''\n    def send"),
             "'bad' has an option with a reserved name: plugin",
         ),
         (
             GOOD.replace("    def send", "    key: 'Unknown' = None\n    def send"),
-            "'bad': the types of its options cannot be read: NameError: name 'Unknown' is not defined",
+            (
+                "'bad': the types of its options cannot be read: NameError: name 'Unknown' is not"
+                " defined"
+            ),
         ),
-        (GOOD.replace("def send", "async def send"), "'bad': Backend.send must be a plain function; an async one"),
+        (
+            GOOD.replace("def send", "async def send"),
+            "'bad': Backend.send must be a plain function; an async one",
+        ),
         (
             GOOD.replace("pass", "yield"),
             "'bad': Backend.send must be a plain function; an async one, or one with `yield`",
@@ -98,11 +129,18 @@ def test_only_named_plugins_are_imported(install: Install) -> None:
             "'bad': Backend.close must be a plain function",
         ),
         ("raise SystemExit(3)", "importing bad_module raised SystemExit: 3"),
-        (GOOD.replace('register("{name}", Backend)', "1 / 0"), "raised ZeroDivisionError: division by zero"),
+        (
+            GOOD.replace('register("{name}", Backend)', "1 / 0"),
+            "raised ZeroDivisionError: division by zero",
+        ),
     ],
 )
-def test_a_broken_plugin_says_what_is_wrong_with_it(install: Install, source: str, expected: str) -> None:
-    """Installed but broken is an error of its own, with the distribution's name, and the same when asked again."""
+def test_a_broken_plugin_says_what_is_wrong_with_it(
+    install: Install, source: str, expected: str
+) -> None:
+    """Installed but broken is an error of its own, with the distribution's name, and the same when
+    asked again.
+    """
     install("bad-dist", "bad", "bad_module", source)
     for _ in range(2):
         text = problem("bad")
@@ -118,8 +156,13 @@ def test_a_broken_plugin_does_not_stop_the_others(install: Install) -> None:
     """Each is loaded and asked on its own."""
     install("bad-dist", "bad", "bad_module", "1 / 0")
     with pytest.raises(ConfigError) as caught:
-        Tracker.from_config({"backends": {"a": {"plugin": "bad"}, "b": {"plugin": "recording", "size": 0}}})
-    assert [found.path for found in caught.value.problems] == ["backends.a.plugin", "backends.b.size"]
+        Tracker.from_config(
+            {"backends": {"a": {"plugin": "bad"}, "b": {"plugin": "recording", "size": 0}}}
+        )
+    assert [found.path for found in caught.value.problems] == [
+        "backends.a.plugin",
+        "backends.b.size",
+    ]
 
 
 def test_two_distributions_that_claim_one_name_stop_the_start(install: Install) -> None:
@@ -129,7 +172,10 @@ def test_two_distributions_that_claim_one_name_stop_the_start(install: Install) 
     with pytest.raises(ConfigError) as caught:
         Tracker.from_config({"backends": {"a": {"plugin": "recording"}}})
     assert [str(found) for found in caught.value.problems] == [
-        "plugins: the plugin name 'same' is claimed by first-dist 1.0 and second-dist 2.0; uninstall one of them"
+        (
+            "plugins: the plugin name 'same' is claimed by first-dist 1.0 and second-dist 2.0;"
+            " uninstall one of them"
+        )
     ]
     assert not {"first_module", "second_module"} & set(sys.modules)
 
@@ -144,7 +190,9 @@ def test_several_plugins_may_share_a_module(install: Install) -> None:
 
 def test_what_is_not_installed_is_unknown() -> None:
     """And says its name."""
-    with pytest.raises(UnknownPluginError, match="no installed distribution provides a plugin named 'nothing'"):
+    with pytest.raises(
+        UnknownPluginError, match="no installed distribution provides a plugin named 'nothing'"
+    ):
         installed_plugins().load("nothing")
 
 
@@ -162,7 +210,9 @@ def test_the_fields_of_the_class_are_the_options() -> None:
 
 
 def test_only_the_options_types_are_read() -> None:
-    """A field that is no option may have a type that is imported for type checkers alone, also where it is inherited."""
+    """A field that is no option may have a type that is imported for type checkers alone, also
+    where it is inherited.
+    """
 
     @attrs.define(eq=False)
     class Base:
@@ -203,11 +253,14 @@ def test_importing_core_imports_no_plugin_and_no_driver() -> None:
     source = """
         import sys
         import eventtracking
-        found = [m for m in sys.modules if m.split(".")[0] in ("pymongo", "celery", "django", "segment", "click", "sqlite3")]
+        found = [m for m in sys.modules if m.split(".")[0] in ("pymongo", "celery", "django",
+            "segment", "click", "sqlite3")]
         found += [m for m in sys.modules if m.startswith("eventtracking_")]
         print(found)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"
 
 
@@ -215,7 +268,9 @@ def test_no_hook_is_called_on_the_way_of_an_event(monkeypatch: pytest.MonkeyPatc
     """pluggy is for loading; emitting does not touch it."""
     import pluggy
 
-    made = Tracker.from_config({"backends": {"a": {"plugin": "recording", "processors": [{"plugin": "stamp"}]}}})
+    made = Tracker.from_config(
+        {"backends": {"a": {"plugin": "recording", "processors": [{"plugin": "stamp"}]}}}
+    )
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError

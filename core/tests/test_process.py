@@ -20,14 +20,19 @@ sys.path += {PATHS!r}
 import eventtracking_fakes as fakes
 from eventtracking import Tracker
 said = lambda text: os.write(1, (text + "\\n").encode())
-made = Tracker.from_config({{"backends": {{"a": {{"plugin": "recording"}}, "f": {{"plugin": "failing"}}}}}})
+made = Tracker.from_config({{"backends": {{"a": {{"plugin": "recording"}},
+    "f": {{"plugin": "failing"}}}}}})
 fakes.ACTIONS[""] = lambda events: None
 """
 
 
 def run(source: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PRELUDE + source], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", "-c", PRELUDE + source],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -143,7 +148,9 @@ said(str(all(counts.balanced and not counts.pending for counts in made.stats().v
 
 
 def test_a_storm_of_signals_loses_nothing() -> None:
-    """Handlers that emit at random moments of an emit: every event is accounted for, and every one arrives."""
+    """Handlers that emit at random moments of an emit: every event is accounted for, and every one
+    arrives.
+    """
     assert run("""
 handled = 0
 def handler(*_):
@@ -168,7 +175,9 @@ said(str(all(counts.balanced and not counts.pending for counts in stats.values()
 
 
 def test_a_storm_of_signals_and_flushes_loses_nothing_that_is_submitted() -> None:
-    """Handlers that emit, and other threads that send what was parked, at random moments of a submit."""
+    """Handlers that emit, and other threads that send what was parked, at random moments of a
+    submit.
+    """
     assert run("""
 from eventtracking import Event
 handled = submitted = 0
@@ -220,7 +229,8 @@ def test_nothing_is_started_or_opened_at_import() -> None:
     """No thread, no open file, and none of the plugins."""
     assert run("""
 said(str(threading.active_count()))
-said(str(sorted(m for m in sys.modules if m.startswith("eventtracking_") and m != "eventtracking_fakes")))
+said(str(sorted(m for m in sys.modules if m.startswith("eventtracking_")
+    and m != "eventtracking_fakes")))
 """) == ["1", "[]"]
 
 

@@ -1,4 +1,6 @@
-"""What plugins, callers and signals can do at their worst: nothing raises into the caller, hangs, or is lost unseen."""
+"""What plugins, callers and signals can do at their worst: nothing raises into the caller, hangs,
+or is lost unseen.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ class Metered:
 def _plugins() -> Any:
     Behaving.actions.clear()
     Acting.actions.clear()
-    with fake_distribution("resilience", plugins={"behaving": Behaving, "acting": Acting, "metered": Metered}):
+    with fake_distribution(
+        "resilience", plugins={"behaving": Behaving, "acting": Acting, "metered": Metered}
+    ):
         yield
 
 
@@ -112,7 +116,9 @@ def test_an_error_that_cannot_be_told_does_not_come_out_of_emit() -> None:
 
 def test_an_emit_near_the_end_of_the_stack_is_counted() -> None:
     """Wherever the stack ends, each emit that was entered is settled."""
-    made = make(a=behaving(), g={"backends": {"b": behaving("b"), "h": {"backends": {"c": behaving("c")}}}})
+    made = make(
+        a=behaving(), g={"backends": {"b": behaving("b"), "h": {"backends": {"c": behaving("c")}}}}
+    )
     made.emit("x")
 
     def deeper(depth: int) -> None:
@@ -141,7 +147,12 @@ def test_keys_that_become_the_same_text_take_no_longer_each_time() -> None:
     """Ten thousand of them are told apart in the time of a moment."""
     keys = {(number,): number for number in range(10_000)}
     begun = time.monotonic()
-    copy = snapshot({"keys": {type(f"K{n}", (), {"__str__": lambda _: "k"})(): n for n in range(2_000)}, "more": keys})
+    copy = snapshot(
+        {
+            "keys": {type(f"K{n}", (), {"__str__": lambda _: "k"})(): n for n in range(2_000)},
+            "more": keys,
+        }
+    )
     assert time.monotonic() - begun < 20.0
     assert len(copy.value["keys"]) == 2_000
     assert len(copy.value["more"]) == 10_000
@@ -258,7 +269,9 @@ def test_an_interrupt_in_one_backends_end_does_not_keep_the_others_open() -> Non
 
 
 def test_an_interrupt_from_the_keyboard_ends_the_waiting_and_not_the_closing() -> None:
-    """Whoever presses Ctrl-C during a flush waits for no further one; everything is closed all the same."""
+    """Whoever presses Ctrl-C during a flush waits for no further one; everything is closed all the
+    same.
+    """
     made = make(a=behaving("a", flush=raising(KeyboardInterrupt())), b=behaving("b"))
     made.emit("x")
     with pytest.raises(KeyboardInterrupt):
@@ -268,7 +281,9 @@ def test_an_interrupt_from_the_keyboard_ends_the_waiting_and_not_the_closing() -
 
 @pytest.mark.parametrize("method", ["open", "flush", "close"])
 def test_an_emit_inside_a_backends_other_methods_waits_until_they_have_ended(method: str) -> None:
-    """A handler or a destructor that emits there would wait for ever for a lock that its own thread holds."""
+    """A handler or a destructor that emits there would wait for ever for a lock that its own thread
+    holds.
+    """
     lock = threading.Lock()
 
     def hold() -> None:
@@ -374,7 +389,10 @@ def test_a_flush_ends_in_time_though_others_open() -> None:
         opening.set()
         assert go.wait(20.0)
 
-    made = make(a=behaving("a", open=open_slowly), b=behaving("b", flush=lambda timeout_s: time.sleep(timeout_s + 0.3)))
+    made = make(
+        a=behaving("a", open=open_slowly),
+        b=behaving("b", flush=lambda timeout_s: time.sleep(timeout_s + 0.3)),
+    )
     thread = threading.Thread(target=made.emit, args=("x",))
     thread.start()
     assert opening.wait(20.0)

@@ -34,9 +34,17 @@ class Chooser:
 
 
 def counts_after_one_event(router: Chooser) -> Counts:
-    plugin = Plugin(name="chooser", kind="router", plugin_class=Chooser, distribution="d", version="1")
+    plugin = Plugin(
+        name="chooser", kind="router", plugin_class=Chooser, distribution="d", version="1"
+    )
     route = RouteSpec(
-        path="backends.r", route="r", plugin=plugin, options={}, processors=(), children=(), instance=router
+        path="backends.r",
+        route="r",
+        plugin=plugin,
+        options={},
+        processors=(),
+        children=(),
+        instance=router,
     )
     spec = Spec(processors=(), routes=(route,), context={}, strict=False)
     tree = build_tree(spec, Guard().entered, lambda: None)
@@ -45,7 +53,9 @@ def counts_after_one_event(router: Chooser) -> Counts:
 
 
 def test_a_router_may_decide_in_bind_whether_it_counts_itself() -> None:
-    """Without `counts` after `bind`, it has delivered when `send` returns; with it, its own counts are all there are."""
+    """Without `counts` after `bind`, it has delivered when `send` returns; with it, its own counts
+    are all there are.
+    """
     assert counts_after_one_event(Chooser()) == Counts(received=1, delivered=1)
     assert counts_after_one_event(Chooser(counts_itself=True)) == Counts(received=1, pending=1)
 

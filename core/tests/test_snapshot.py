@@ -155,7 +155,10 @@ UTC = timezone.utc
         (uuid.UUID(int=1), uuid.UUID(int=1)),
         (b"x", b"x"),
         (bytearray(b"x"), "eA=="),
-        ({5: 1, None: 2, True: 3, 1.5: 4, b"x": 5}, {"5": 1, "null": 2, "true": 3, "1.5": 4, "eA==": 5}),
+        (
+            {5: 1, None: 2, True: 3, 1.5: 4, b"x": 5},
+            {"5": 1, "null": 2, "true": 3, "1.5": 4, "eA==": 5},
+        ),
         ({Colour.RED: 1, Flag.UP: 2}, {"red": 1, "1": 2}),
         ({1: "a", "1": "b"}, {"1": "a", "1#2": "b"}),
         (2**70, 2**70),
@@ -163,7 +166,9 @@ UTC = timezone.utc
     ids=lambda value: type(value).__name__,
 )
 def test_each_type_has_its_plain_form(value: Any, expected: Any) -> None:
-    """Subclasses become their base, containers plain containers, what JSON-like data has no word for its text."""
+    """Subclasses become their base, containers plain containers, what JSON-like data has no word
+    for its text.
+    """
     found = snapshot({"v": value}).value["v"]
     assert found == expected
     assert type(found) is type(expected)
@@ -265,13 +270,49 @@ def test_a_list_that_another_thread_changes_is_copied() -> None:
 
 
 ODD: list[Any] = [
-    threading.Lock(), iter(()), Evil(), Liar(), LyingText(), BrokenMapping(), Text("x"), Number(4), Table(a=1),
-    Row([1]), Colour.RED, Colour.NESTED, Flag.UP, Record(1), object(), object, int, print, types, bytearray(b"x"),
-    memoryview(b"x"), range(5), PurePath("x"), ValueError("x"), types.SimpleNamespace(a=1),
-    types.MappingProxyType({"a": 1}), collections.deque([1]), collections.OrderedDict(a=1), collections.Counter("a"),
-    collections.ChainMap({"a": 1}), collections.UserString("x"), collections.UserDict(a=1), "\ud800", float("nan"), 2**64,
-    -(2**63) - 1, NotImplemented, Ellipsis, msgspec.UNSET, Moment(2024, 1, 1), Index(), frozenset({1}),
-]  # fmt: skip
+    threading.Lock(),
+    iter(()),
+    Evil(),
+    Liar(),
+    LyingText(),
+    BrokenMapping(),
+    Text("x"),
+    Number(4),
+    Table(a=1),
+    Row([1]),
+    Colour.RED,
+    Colour.NESTED,
+    Flag.UP,
+    Record(1),
+    object(),
+    object,
+    int,
+    print,
+    types,
+    bytearray(b"x"),
+    memoryview(b"x"),
+    range(5),
+    PurePath("x"),
+    ValueError("x"),
+    types.SimpleNamespace(a=1),
+    types.MappingProxyType({"a": 1}),
+    collections.deque([1]),
+    collections.OrderedDict(a=1),
+    collections.Counter("a"),
+    collections.ChainMap({"a": 1}),
+    collections.UserString("x"),
+    collections.UserDict(a=1),
+    "\ud800",
+    float("nan"),
+    2**64,
+    -(2**63) - 1,
+    NotImplemented,
+    Ellipsis,
+    msgspec.UNSET,
+    Moment(2024, 1, 1),
+    Index(),
+    frozenset({1}),
+]
 ODD_KEYS: list[Any] = [
     Evil(),
     Colour.RED,
@@ -285,23 +326,50 @@ ODD_KEYS: list[Any] = [
 ]
 
 _scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.integers(min_value=10**4400, max_value=10**4400 + 9), st.floats(), st.text(),
-    st.text(alphabet=st.characters()), st.binary(), st.decimals(), st.datetimes(), st.datetimes(timezones=st.timezones()),
-    st.dates(), st.times(), st.timedeltas(), st.uuids(), st.complex_numbers(), st.fractions(),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(min_value=10**4400, max_value=10**4400 + 9),
+    st.floats(),
+    st.text(),
+    st.text(alphabet=st.characters()),
+    st.binary(),
+    st.decimals(),
+    st.datetimes(),
+    st.datetimes(timezones=st.timezones()),
+    st.dates(),
+    st.times(),
+    st.timedeltas(),
+    st.uuids(),
+    st.complex_numbers(),
+    st.fractions(),
     st.integers(0, 10**6).map(lambda index: ODD[index % len(ODD)]),
-)  # fmt: skip
+)
 _keys = st.one_of(
-    st.text(), st.integers(), st.none(), st.booleans(), st.floats(), st.binary(), st.uuids(), st.tuples(st.integers()),
+    st.text(),
+    st.integers(),
+    st.none(),
+    st.booleans(),
+    st.floats(),
+    st.binary(),
+    st.uuids(),
+    st.tuples(st.integers()),
     st.integers(0, 10**6).map(lambda index: ODD_KEYS[index % len(ODD_KEYS)]),
-)  # fmt: skip
+)
 _values = st.recursive(
     _scalars,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.tuples(inner, inner), st.dictionaries(_keys, inner, max_size=4),
-        inner.map(Point), inner.map(Place), inner.map(Record), inner.map(lambda v: Table(k=v)), inner.map(lambda v: Row([v])),
+        st.lists(inner, max_size=4),
+        st.tuples(inner, inner),
+        st.dictionaries(_keys, inner, max_size=4),
+        inner.map(Point),
+        inner.map(Place),
+        inner.map(Record),
+        inner.map(lambda v: Table(k=v)),
+        inner.map(lambda v: Row([v])),
     ),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 def check_any_value(tracker: Tracker, name: Any, data: Any) -> None:
@@ -332,7 +400,9 @@ def test_each_odd_value_is_an_event() -> None:
 def _fuzz(examples: int) -> None:
     tracker = Tracker.from_config({"backends": {"a": {"plugin": "recording"}}})
 
-    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(st.data())
     def run(data: st.DataObject) -> None:
         check_any_value(tracker, data.draw(_values), data.draw(_values))
@@ -344,7 +414,9 @@ def _fuzz(examples: int) -> None:
 
 
 def test_any_value_is_an_event() -> None:
-    """Whatever is given as name, data and context: emit does not raise, and the event arrives and can be written."""
+    """Whatever is given as name, data and context: emit does not raise, and the event arrives and
+    can be written.
+    """
     _fuzz(1_000)
 
 

@@ -64,7 +64,9 @@ def test_data_may_be_left_out() -> None:
     ],
 )
 def test_what_is_no_event_is_mended_and_said(name: Any, data: Any, expected: Any) -> None:
-    """A bad name becomes text, data that is no mapping becomes a value; the reasons say so where something was lost."""
+    """A bad name becomes text, data that is no mapping becomes a value; the reasons say so where
+    something was lost.
+    """
     made = make(a=recording())
     made.emit(name, data)
     (event,) = RECORDED[""]
@@ -124,7 +126,9 @@ def test_both_forms_of_context() -> None:
 
 
 def test_a_context_is_copied_on_enter() -> None:
-    """Changing the dict later changes no event; changing what resolve_context returned changes nothing."""
+    """Changing the dict later changes no event; changing what resolve_context returned changes
+    nothing.
+    """
     made = make(a=recording())
     own = {"x": {"y": 1}}
     with made.context(own):
@@ -159,7 +163,9 @@ def test_a_thousand_tasks_each_see_only_their_own_context() -> None:
 
     asyncio.run(main())
     assert len(RECORDED[""]) == 1_000
-    assert all(e.context == {"number": e.data["number"], "inner": e.data["number"]} for e in RECORDED[""])
+    assert all(
+        e.context == {"number": e.data["number"], "inner": e.data["number"]} for e in RECORDED[""]
+    )
 
 
 def test_fifty_threads_each_see_only_their_own_context() -> None:
@@ -275,7 +281,9 @@ def test_after_close_emits_are_counted_and_warned_of_once() -> None:
 
 
 def test_backends_open_on_first_use_and_close_once() -> None:
-    """Nothing is opened at config time; flush and close reach open backends only; closing twice is closing once."""
+    """Nothing is opened at config time; flush and close reach open backends only; closing twice is
+    closing once.
+    """
     made = make(a=recording())
     assert CALLS[""] == []
     made.emit("x")
@@ -297,7 +305,9 @@ def test_submit_keeps_what_the_event_has() -> None:
     """A replayed event keeps its id, time and context, and is copied."""
     made = make(a=recording())
     moment = datetime(2020, 1, 1, tzinfo=timezone.utc)
-    event = Event(id="1", name="x", timestamp=moment, context={"c": 1}, data={"d": [1]}, extra={"e": 1})
+    event = Event(
+        id="1", name="x", timestamp=moment, context={"c": 1}, data={"d": [1]}, extra={"e": 1}
+    )
     made.submit(event)
     event.data["d"].append(2)
     assert RECORDED[""] == [
@@ -350,7 +360,9 @@ def test_a_backend_that_answers_every_emit_with_an_emit_is_stopped_and_counted()
 def test_many_threads_add_up() -> None:
     """The law holds at any moment while eight threads emit, and nothing is lost in the end."""
     ACTIONS[""] = lambda events: None
-    made = make(a={"plugin": "failing"}, b=recording(processors=[{"plugin": "by_name", "name": "even"}]))
+    made = make(
+        a={"plugin": "failing"}, b=recording(processors=[{"plugin": "by_name", "name": "even"}])
+    )
     stop = threading.Event()
     seen: list[bool] = []
 
@@ -373,7 +385,12 @@ def test_many_threads_add_up() -> None:
     stats = made.stats()
     assert seen
     assert all(seen)
-    assert (stats[""].delivered, stats["a"].delivered, stats["b"].delivered, stats["b"].filtered) == (
+    assert (
+        stats[""].delivered,
+        stats["a"].delivered,
+        stats["b"].delivered,
+        stats["b"].filtered,
+    ) == (
         4000,
         4000,
         2000,
@@ -401,11 +418,17 @@ def test_an_unknown_tracker_is_named() -> None:
         tracker.get_tracker("other")
 
 
-def test_the_log_is_told_at_the_end_what_was_lost_and_where_the_code_broke(caplog: pytest.LogCaptureFixture) -> None:
-    """On the way of an event nothing is logged; at close each reason is, once, with the line of a plugin that broke."""
+def test_the_log_is_told_at_the_end_what_was_lost_and_where_the_code_broke(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """On the way of an event nothing is logged; at close each reason is, once, with the line of a
+    plugin that broke.
+    """
     nothing: dict[str, None] = {}
     ACTIONS[""] = lambda events: nothing[events[0].name]
-    made = Tracker.from_config({"processors": [{"plugin": "picky"}], "backends": {"a": {"plugin": "failing"}}})
+    made = Tracker.from_config(
+        {"processors": [{"plugin": "picky"}], "backends": {"a": {"plugin": "failing"}}}
+    )
     for data in ({}, {}, {"poison": 1}):
         made.emit("x", data)
     assert "picky" not in caplog.text
@@ -413,7 +436,9 @@ def test_the_log_is_told_at_the_end_what_was_lost_and_where_the_code_broke(caplo
         made.close()
         made.close()
     said = [
-        re.sub(r":\d+\)", ":N)", record.getMessage()) for record in caplog.records if record.name == "eventtracking"
+        re.sub(r":\d+\)", ":N)", record.getMessage())
+        for record in caplog.records
+        if record.name == "eventtracking"
     ]
     assert said == [
         "route '': 1 event failed: picky raised KeyError (last at eventtracking_fakes.py:N)",

@@ -18,7 +18,10 @@ def main() -> None:
             "SELECT timestamp, name, context, data FROM events ORDER BY timestamp"
         ):
             known = json.loads(context)
-            print(f"{moment}  {known.get('username', '-'):10} {known.get('path', '-'):24} {name:24} {data}")
+            print(
+                f"{moment}  {known.get('username', '-'):10} {known.get('path', '-'):24} {name:24}"
+                f" {data}"
+            )
 
 
 if __name__ == "__main__":

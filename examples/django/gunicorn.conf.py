@@ -1,4 +1,6 @@
-"""gunicorn, as a site runs it: the application is loaded once, and two workers are forked from it."""
+"""gunicorn, as a site runs it: the application is loaded once, and two workers are forked
+from it.
+"""
 
 preload_app = True
 workers = 2

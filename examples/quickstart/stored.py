@@ -15,7 +15,9 @@ def main(path: str, count: str) -> None:
         rows = store.execute(LAST, (int(count),)).fetchall()
     print(f"{path} holds {total} events; the last {len(rows)}:")
     for timestamp, name, context, data in reversed(rows):
-        print(f"  {timestamp[:19]}  {name:<30} user {json.loads(context).get('user_id', '-')}  {data}")
+        print(
+            f"  {timestamp[:19]}  {name:<30} user {json.loads(context).get('user_id', '-')}  {data}"
+        )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,10 @@ def test_it_is_found_as_any_distribution() -> None:
     """Its metadata is read by the library that core uses; afterwards nothing of it is left."""
     path, modules = list(sys.path), set(sys.modules)
     with fake_distribution(
-        "acme-stamps", version="2.5", modules={"acme.stamps": STAMP}, entry_points={"acme_stamp": "acme.stamps"}
+        "acme-stamps",
+        version="2.5",
+        modules={"acme.stamps": STAMP},
+        entry_points={"acme_stamp": "acme.stamps"},
     ) as folder:
         assert importlib_metadata.version("acme-stamps") == "2.5"
         loaded = installed_plugins().load("acme_stamp")
@@ -58,7 +61,9 @@ def test_it_is_found_as_any_distribution() -> None:
 
 
 def test_classes_get_a_name() -> None:
-    """Classes that are there already, of a test even, are named in a config; backends and processors alike."""
+    """Classes that are there already, of a test even, are named in a config; backends and
+    processors alike.
+    """
 
     @attrs.define(eq=False)
     class Local:
@@ -66,7 +71,11 @@ def test_classes_get_a_name() -> None:
             return event.replace(data={"seen": True})
 
     with fake_distribution(plugins={"recorder": RecordingBackend, "local": Local}):
-        node: dict[str, Any] = {"plugin": "recorder", "key": "k", "processors": [{"plugin": "local"}]}
+        node: dict[str, Any] = {
+            "plugin": "recorder",
+            "key": "k",
+            "processors": [{"plugin": "local"}],
+        }
         with Tracker.from_config({"backends": {"a": node}}) as tracker:
             tracker.emit("x")
     assert RecordingBackend.recorded["k"][0].data == {"seen": True}
@@ -76,7 +85,9 @@ def test_classes_get_a_name() -> None:
 def test_broken_modules_can_be_had() -> None:
     """A module that raises is installed as it stands, for tests of how that is reported."""
     with (
-        fake_distribution("acme-broken", modules={"acme_broken": "1/0"}, entry_points={"broken": "acme_broken"}),
+        fake_distribution(
+            "acme-broken", modules={"acme_broken": "1/0"}, entry_points={"broken": "acme_broken"}
+        ),
         pytest.raises(ConfigError, match="ZeroDivisionError"),
     ):
         Tracker.from_config({"backends": {"a": {"plugin": "broken"}}})
@@ -103,7 +114,11 @@ def test_a_failing_backend_fails_as_told() -> None:
     FailingBackend.actions["k"] = lambda events: None
     tracker.emit("y")
     counts = tracker.stats()["a"]
-    assert (counts.failed, counts.delivered, counts.reasons) == (1, 1, {"failed: ConnectionError": 1})
+    assert (counts.failed, counts.delivered, counts.reasons) == (
+        1,
+        1,
+        {"failed: ConnectionError": 1},
+    )
     assert FailingBackend.attempts["k"] == 2
     FailingBackend.forget("k")
     assert "k" not in FailingBackend.attempts

@@ -20,7 +20,9 @@ def test_a_child_that_is_well() -> None:
 
 def test_a_child_that_raises() -> None:
     """Its traceback is shown."""
-    with pytest.raises(AssertionError, match=r"the forked child failed:\nTraceback[\s\S]*ZeroDivisionError"):
+    with pytest.raises(
+        AssertionError, match=r"the forked child failed:\nTraceback[\s\S]*ZeroDivisionError"
+    ):
         run_in_fork(lambda: 1 / 0)
 
 

@@ -33,19 +33,28 @@ class Books(Tracker):
     ("stats", "lines"),
     [
         ({"a": Counts(received=2, delivered=1, filtered=1)}, []),
-        ({"router": Counts(received=1, pending=1), "router__below": Counts(received=1, pending=1)}, []),
+        (
+            {
+                "router": Counts(received=1, pending=1),
+                "router__below": Counts(received=1, pending=1),
+            },
+            [],
+        ),
         (
             {"a": Counts(received=3, delivered=1)},
             [
-                "route 'a': +2 events are unaccounted for: received=3, delivered=1, filtered=0, failed=0, dead_lettered=0, pending=0"
+                (
+                    "route 'a': +2 events are unaccounted for: received=3, delivered=1, filtered=0,"
+                    " failed=0, dead_lettered=0, pending=0"
+                )
             ],
         ),
         (
             {"router__below": Counts(delivered=1, reasons={"failed: OSError": 2})},
             [
                 (
-                    "route 'router/below': -1 events are unaccounted for: received=0, delivered=1, filtered=0, failed=0, "
-                    "dead_lettered=0, pending=0 [failed: OSError (2)]"
+                    "route 'router/below': -1 events are unaccounted for: received=0, delivered=1,"
+                    " filtered=0, failed=0, dead_lettered=0, pending=0 [failed: OSError (2)]"
                 )
             ],
         ),
@@ -53,15 +62,18 @@ class Books(Tracker):
             {"routers": Counts(received=1, pending=1)},
             [
                 (
-                    "route 'routers': events are pending where no router holds them: received=1, delivered=0, filtered=0, failed=0, "
-                    "dead_lettered=0, pending=1"
+                    "route 'routers': events are pending where no router holds them: received=1,"
+                    " delivered=0, filtered=0, failed=0, dead_lettered=0, pending=1"
                 )
             ],
         ),
         (
             {"router": Counts(delivered=1, pending=-1)},
             [
-                "route 'router': a count is negative: received=0, delivered=1, filtered=0, failed=0, dead_lettered=0, pending=-1"
+                (
+                    "route 'router': a count is negative: received=0, delivered=1, filtered=0,"
+                    " failed=0, dead_lettered=0, pending=-1"
+                )
             ],
         ),
         ({"a": OSError("gone")}, ["the counts cannot be read: OSError: gone"]),

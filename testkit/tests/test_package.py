@@ -11,7 +11,9 @@ import eventtracking_testkit
 
 
 def test_the_main_names_are_at_the_top() -> None:
-    """One import for the contracts, for a fake distribution, and for the type of the fixture `events`."""
+    """One import for the contracts, for a fake distribution, and for the type of the fixture
+    `events`.
+    """
     from eventtracking_testkit._captured import CapturedEvents
     from eventtracking_testkit.contracts import BackendContract
     from eventtracking_testkit.distribution import fake_distribution
@@ -30,6 +32,11 @@ def test_every_public_name_is_there() -> None:
 
 def test_they_are_not_imported_before() -> None:
     """The package costs a run of pytest next to nothing."""
-    source = "import eventtracking_testkit, sys; print([m for m in sys.modules if m.startswith('eventtracking')])"
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    source = (
+        "import eventtracking_testkit, sys; print([m for m in sys.modules if"
+        " m.startswith('eventtracking')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "['eventtracking_testkit']\n"

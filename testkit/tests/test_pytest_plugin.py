@@ -1,4 +1,6 @@
-"""The pytest plugin captures events, resets the default tracker, and fails the tests whose events are not accounted for."""
+"""The pytest plugin captures events, resets the default tracker, and fails the tests whose events
+are not accounted for.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ LEAK = """
 def settings(pytester: pytest.Pytester) -> None:
     """Give the inner runs what pytest-asyncio asks of every project."""
     pytester.makepyprojecttoml(
-        '[tool.pytest.ini_options]\nasyncio_default_fixture_loop_scope = "function"\naddopts = "--strict-markers -p no:cacheprovider"'
+        '[tool.pytest.ini_options]\nasyncio_default_fixture_loop_scope = "function"\naddopts ='
+        ' "--strict-markers -p no:cacheprovider"'
     )
 
 
@@ -38,7 +41,9 @@ def run(pytester: pytest.Pytester, *sources: str) -> pytest.RunResult:
 
 
 def test_events_captures_what_the_default_tracker_emits(pytester: pytest.Pytester) -> None:
-    """Also through a tracker that the code fetched when it was imported; with contexts; and each test begins anew."""
+    """Also through a tracker that the code fetched when it was imported; with contexts; and each
+    test begins anew.
+    """
     run(
         pytester,
         """
@@ -68,7 +73,8 @@ CONFIGURES = """
     from eventtracking_testkit.distribution import fake_distribution
     from eventtracking_testkit.fakes import RecordingBackend
 
-    CONFIG = {"backends": {"own": {"plugin": "recorder", "key": "configured"}}, "context": {"app": "a$$b"}, "strict": True}
+    CONFIG = {"backends": {"own": {"plugin": "recorder", "key": "configured"}},
+        "context": {"app": "a$$b"}, "strict": True}
 
     @pytest.fixture(autouse=True)
     def recorder():
@@ -82,7 +88,9 @@ CONFIGURES = """
 
 
 def test_events_survives_configure(pytester: pytest.Pytester) -> None:
-    """The code under test may configure the default tracker: its config is checked, and its events are captured still."""
+    """The code under test may configure the default tracker: its config is checked, and its events
+    are captured still.
+    """
     run(
         pytester,
         CONFIGURES,
@@ -123,7 +131,9 @@ def test_events_survives_configure(pytester: pytest.Pytester) -> None:
 
 
 def test_events_survives_another_default_tracker(pytester: pytest.Pytester) -> None:
-    """A tracker that the code under test registers as the default one captures meanwhile, with its contexts."""
+    """A tracker that the code under test registers as the default one captures meanwhile, with its
+    contexts.
+    """
     run(
         pytester,
         CONFIGURES,
@@ -175,7 +185,9 @@ def test_events_survives_another_default_tracker(pytester: pytest.Pytester) -> N
 
 
 def test_events_puts_the_applications_own_config_back(pytester: pytest.Pytester) -> None:
-    """A tracker that was configured before the tests is out of the way for a capturing test, and whole again after it."""
+    """A tracker that was configured before the tests is out of the way for a capturing test, and
+    whole again after it.
+    """
     run(
         pytester,
         """
@@ -212,7 +224,9 @@ def test_events_puts_the_applications_own_config_back(pytester: pytest.Pytester)
 
 
 def test_the_default_tracker_is_as_new_for_each_test(pytester: pytest.Pytester) -> None:
-    """Neither a config, nor a registered name, nor a context that was never left reaches the next test."""
+    """Neither a config, nor a registered name, nor a context that was never left reaches the next
+    test.
+    """
     run(
         pytester,
         """
@@ -238,7 +252,13 @@ def test_the_default_tracker_is_as_new_for_each_test(pytester: pytest.Pytester) 
     ("added", "said"),
     [
         ("1", "route 'a': +1 events are unaccounted for: received=2, delivered=1*pending=0"),
-        ("ENTER", "route 'a': events are pending where no router holds them: received=2, delivered=1*pending=1"),
+        (
+            "ENTER",
+            (
+                "route 'a': events are pending where no router holds them: received=2,"
+                " delivered=1*pending=1"
+            ),
+        ),
     ],
     ids=["lost", "stuck"],
 )
@@ -246,7 +266,9 @@ def test_the_default_tracker_is_as_new_for_each_test(pytester: pytest.Pytester) 
 def test_lost_events_fail_the_test(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, added: str, said: str
 ) -> None:
-    """A test that would pass fails with the counts of the route; the tracker may be out of scope; the next test is not blamed."""
+    """A test that would pass fails with the counts of the route; the tracker may be out of scope;
+    the next test is not blamed.
+    """
     monkeypatch.setattr("eventtracking_testkit.law.wait_for_the_law.__defaults__", (0.05,))
     result = run(pytester, LEAK % added, "def test_it(): leak()", "def test_next(): pass")
     result.assert_outcomes(failed=1, passed=1)
@@ -254,7 +276,9 @@ def test_lost_events_fail_the_test(
 
 
 @pytest.mark.unaccounted(reason="the inner run breaks the law in this process")
-def test_a_fixture_that_loses_events_is_an_error(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fixture_that_loses_events_is_an_error(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What goes wrong while fixtures are torn down is seen as well."""
     monkeypatch.setattr("eventtracking_testkit.law.wait_for_the_law.__defaults__", (0.05,))
     fixture = """
@@ -270,7 +294,9 @@ def test_a_fixture_that_loses_events_is_an_error(pytester: pytest.Pytester, monk
 
 
 @pytest.mark.unaccounted(reason="the inner run breaks the law in this process")
-def test_the_mark_excuses_with_a_reason_alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mark_excuses_with_a_reason_alone(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`unaccounted` lets a test break the law, and is itself an error without a reason."""
     monkeypatch.setattr("eventtracking_testkit.law.wait_for_the_law.__defaults__", (0.05,))
     tests = """
@@ -312,7 +338,8 @@ def test_threads_have_a_moment(pytester: pytest.Pytester) -> None:
                 time.sleep(0.3)
             FailingBackend.actions["slow"] = slowly
             with fake_distribution(plugins={"slow": FailingBackend}):
-                tracker = Tracker.from_config({"backends": {"a": {"plugin": "slow", "key": "slow"}}})
+                tracker = Tracker.from_config({"backends": {"a": {"plugin": "slow",
+                    "key": "slow"}}})
             threading.Thread(target=tracker.emit, args=("x",)).start()
             started.wait()
             assert tracker.stats()["a"].pending == 1
@@ -339,7 +366,9 @@ def test_install_distribution_lasts_as_long_as_the_test(pytester: pytest.Pyteste
 
 
 def test_nothing_is_imported_before_the_first_test(pytester: pytest.Pytester) -> None:
-    """Loading the pytest plugin imports nothing of eventtracking, so that coverage sees its imports."""
+    """Loading the pytest plugin imports nothing of eventtracking, so that coverage sees its
+    imports.
+    """
     pytester.makeconftest("import sys\nassert 'eventtracking' not in sys.modules")
     pytester.makepyfile("def test_it(): pass")
     pytester.runpytest_subprocess().assert_outcomes(passed=1)

@@ -36,12 +36,16 @@ def runnable() -> list[Any]:
     for document in documents.documents():
         if any(block.mark == "run" for block in documents.blocks_of(document)):
             marks = [pytest.mark.service] if services_of(document) else []
-            found.append(pytest.param(document, id=str(document.relative_to(workspace.ROOT)), marks=marks))
+            found.append(
+                pytest.param(document, id=str(document.relative_to(workspace.ROOT)), marks=marks)
+            )
     return found
 
 
 @pytest.mark.parametrize("document", runnable())
-def test_what_a_document_shows_is_true(document: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_what_a_document_shows_is_true(
+    document: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Every marked block runs, in order, in one folder, and prints what the document says."""
     variables = {}
     for service in services_of(document):
@@ -62,7 +66,9 @@ class Reader:
     def read(self, document: Path) -> None:
         for block in documents.blocks_of(document):
             if problem := self.do(block):
-                pytest.fail(f"{document.relative_to(workspace.ROOT)}:{block.line}: {problem}", pytrace=False)
+                pytest.fail(
+                    f"{document.relative_to(workspace.ROOT)}:{block.line}: {problem}", pytrace=False
+                )
 
     def do(self, block: Block) -> str:
         """Do what one block says; the problem if there is one."""
@@ -71,7 +77,9 @@ class Reader:
         elif block.mark == "output":
             return difference(block.text, self.printed)
         elif block.mark == "run":
-            return {"python": self.python, "toml": self.toml, "console": self.console}[block.language](block.text)
+            return {"python": self.python, "toml": self.toml, "console": self.console}[
+                block.language
+            ](block.text)
         return ""
 
     def write(self, name: str, text: str) -> None:
@@ -111,7 +119,10 @@ class Reader:
 
 
 def difference(expected: str, printed: str) -> str:
-    """Compare, line ends aside; `...` stands for anything. Nothing expected means that anything may be printed."""
+    """Compare, line ends aside; `...` stands for anything.
+
+    Nothing expected means that anything may be printed.
+    """
     if not expected.strip() or re.fullmatch(pattern(expected), tidy(printed), re.DOTALL):
         return ""
     return f"it should print:\n{expected}\nbut printed:\n{printed}"
@@ -180,7 +191,9 @@ def test_a_true_document_passes(tmp_path: Path) -> None:
     ],
 )
 def test_a_false_document_fails(tmp_path: Path, wrong: str, problem: str) -> None:
-    """Other output, a failed program or command, and a config that cannot be built are all found."""
+    """Other output, a failed program or command, and a config that cannot be built are
+    all found.
+    """
     assert problem in outcome(tmp_path, wrong)
 
 
@@ -196,7 +209,9 @@ def test_a_false_document_fails(tmp_path: Path, wrong: str, problem: str) -> Non
     ],
 )
 def test_code_must_say_how_it_is_checked(tmp_path: Path, text: str, problem: str) -> None:
-    """A block of Python, TOML or commands without a mark is a problem, as is a mark that says too little."""
+    """A block of Python, TOML or commands without a mark is a problem, as is a mark that says too
+    little.
+    """
     (block,) = documents.blocks_of(document_of(tmp_path, text))
     found = documents.problem_with(block)
     assert problem in found

@@ -16,14 +16,22 @@ MOST_LINES = 10
 
 def test_the_ten_line_example_prints_its_events(tmp_path: Path) -> None:
     """Exactly two lines of JSON, with the five keys in order, and no more code than it says."""
-    program = next(b.text for b in documents.blocks_of(workspace.ROOT / "README.md") if b.language == "python")
+    program = next(
+        b.text for b in documents.blocks_of(workspace.ROOT / "README.md") if b.language == "python"
+    )
     assert len([line for line in program.splitlines() if line.strip()]) <= MOST_LINES
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=tmp_path
+    )
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.stderr == ""
     assert [list(event) for event in events] == [["name", "timestamp", "context", "data", "id"]] * 2
     assert [(event["name"], event["context"], event["data"]) for event in events] == [
-        ("course.enrolled", {"user_id": 10938, "path": "/courses/botany"}, {"course": "botany", "mode": "audit"}),
+        (
+            "course.enrolled",
+            {"user_id": 10938, "path": "/courses/botany"},
+            {"course": "botany", "mode": "audit"},
+        ),
         ("report.sent", {}, {"pages": 3}),
     ]
     times = [datetime.fromisoformat(event["timestamp"].replace("Z", "+00:00")) for event in events]
@@ -32,7 +40,9 @@ def test_the_ten_line_example_prints_its_events(tmp_path: Path) -> None:
 
 
 def test_the_index_has_every_page() -> None:
-    """docs/README.md leads to each page under docs/; the decisions stand in a folder of their own."""
+    """docs/README.md leads to each page under docs/; the decisions stand in a folder of
+    their own.
+    """
     docs = workspace.ROOT / "docs"
     index = (docs / "README.md").read_text(encoding="utf-8")
     pages = {path.relative_to(docs).as_posix() for path in docs.glob("*/*.md")}

@@ -1,4 +1,6 @@
-"""The pages that follow from the code are as the code is now, and show every plugin, command and hook."""
+"""The pages that follow from the code are as the code is now, and show every plugin, command and
+hook.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +20,42 @@ PLUGIN_GUIDE = workspace.ROOT / "docs" / "how-to" / "write-a-plugin.md"
 
 
 def test_the_generated_pages_are_current() -> None:
-    """Whoever changes an option, a command's help or a hook writes them anew: `.venv/bin/python tools/reference.py`."""
+    """Whoever changes an option, a command's help or a hook writes them anew: `.venv/bin/python
+    tools/reference.py`.
+    """
     assert [str(path.relative_to(workspace.ROOT)) for path in reference.outdated()] == []
 
 
 def test_they_leave_nothing_out() -> None:
     """Every plugin of the workspace, every built-in command and every hook has its heading."""
-    folders = {member.name for member in workspace.ready_members() if member.parent.name == "plugins"}
+    folders = {
+        member.name for member in workspace.ready_members() if member.parent.name == "plugins"
+    }
     commands = {plugin.distribution for plugin in reference.our_plugins()}
-    assert {name.removeprefix("eventtracking-").replace("-", "_") for name in commands} >= folders - {"django"}
+    assert {
+        name.removeprefix("eventtracking-").replace("-", "_") for name in commands
+    } >= folders - {"django"}
     headings = {
-        page: set((PAGES / page).read_text(encoding="utf-8").splitlines()) for page in ("command-line.md", "hooks.md")
+        page: set((PAGES / page).read_text(encoding="utf-8").splitlines())
+        for page in ("command-line.md", "hooks.md")
     }
     assert {f"## {command}" for command in app.commands} <= headings["command-line.md"]
     hooks = [name for name in hookspecs.__all__ if name.startswith("eventtracking_")]
     assert len(hooks) == 3
-    assert all(any(line.startswith(f"## {hook}(") for line in headings["hooks.md"]) for hook in hooks)
+    assert all(
+        any(line.startswith(f"## {hook}(") for line in headings["hooks.md"]) for hook in hooks
+    )
 
 
-@pytest.mark.parametrize("document", [reference.README, PLUGIN_GUIDE], ids=lambda path: str(path.name))
+@pytest.mark.parametrize(
+    "document", [reference.README, PLUGIN_GUIDE], ids=lambda path: str(path.name)
+)
 def test_the_plugin_in_two_files_is_the_one_that_is_tested(document: Path) -> None:
     """What the documents print of it is what is built, installed and tested as a wheel."""
-    blocks = {block.argument: block.text for block in documents.blocks_of(document) if block.mark == "file"}
+    blocks = {
+        block.argument: block.text
+        for block in documents.blocks_of(document)
+        if block.mark == "file"
+    }
     for name in ("pyproject.toml", "acme_stdout.py"):
         assert blocks[name] == (EXAMPLE / name).read_text(encoding="utf-8")

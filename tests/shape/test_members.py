@@ -20,7 +20,9 @@ NAMES = {workspace.load(member)["project"]["name"]: member for member in MEMBERS
 CORE_NEEDS = {"attrs", "importlib-metadata", "msgspec", "pluggy", "tomli", "uuid-utils"}
 LONGEST_MODULE = 500
 
-members = pytest.mark.parametrize("member", MEMBERS, ids=lambda member: str(member.relative_to(workspace.ROOT)))
+members = pytest.mark.parametrize(
+    "member", MEMBERS, ids=lambda member: str(member.relative_to(workspace.ROOT))
+)
 plugins = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)
 
 
@@ -42,8 +44,12 @@ def distribution_of(requirement: str) -> str:
 def needs(member: Path) -> set[str]:
     """Name the distributions that a member says it needs, with those of its extras."""
     facts = project(member)
-    extras = [wanted for group in facts.get("optional-dependencies", {}).values() for wanted in group]
-    return {distribution_of(requirement) for requirement in [*facts.get("dependencies", []), *extras]}
+    extras = [
+        wanted for group in facts.get("optional-dependencies", {}).values() for wanted in group
+    ]
+    return {
+        distribution_of(requirement) for requirement in [*facts.get("dependencies", []), *extras]
+    }
 
 
 def sources(member: Path) -> list[Path]:
@@ -63,7 +69,9 @@ def imported(path: Path) -> set[str]:
 
 @members
 def test_it_has_the_files_of_every_distribution(member: Path) -> None:
-    """A pyproject, a README that says something, the licence, sources marked as typed, and tests."""
+    """A pyproject, a README that says something, the licence, sources marked as typed,
+    and tests.
+    """
     assert (member / "LICENSE").read_bytes() == (workspace.ROOT / "LICENSE").read_bytes()
     package = member / "src" / import_name(member)
     assert (package / "__init__.py").is_file()
@@ -74,7 +82,9 @@ def test_it_has_the_files_of_every_distribution(member: Path) -> None:
 
 @members
 def test_its_facts_are_those_of_the_train(member: Path) -> None:
-    """Version, Python, licence and build backend are the same everywhere, and each says what it is."""
+    """Version, Python, licence and build backend are the same everywhere, and each says
+    what it is.
+    """
     document = workspace.load(member)
     facts = document["project"]
     assert facts["version"] == project(workspace.ROOT / "core")["version"]
@@ -85,7 +95,9 @@ def test_its_facts_are_those_of_the_train(member: Path) -> None:
     assert {"Programming Language :: Python :: 3", "Typing :: Typed"} <= set(facts["classifiers"])
     assert facts["description"].endswith(".")
     compiled = (member / "setup.py").exists()
-    assert document["build-system"]["build-backend"] == ("setuptools.build_meta" if compiled else "hatchling.build")
+    assert document["build-system"]["build-backend"] == (
+        "setuptools.build_meta" if compiled else "hatchling.build"
+    )
 
 
 @members
@@ -129,7 +141,10 @@ def test_importing_it_imports_no_driver(plugin: Path) -> None:
         for module, owners in importlib.metadata.packages_distributions().items()
         if drivers & {distribution_of(owner) for owner in owners}
     ]
-    code = f"import sys, {import_name(plugin)}; print([name for name in {modules!r} if name in sys.modules])"
+    code = (
+        f"import sys, {import_name(plugin)}; print([name for name in {modules!r} if name in"
+        " sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
 
@@ -144,13 +159,19 @@ def test_its_modules_are_small_rooms(member: Path) -> None:
 @members
 def test_its_modules_say_what_they_are_for(member: Path) -> None:
     """Each module begins with a docstring."""
-    without = [path for path in sources(member) if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+    without = [
+        path
+        for path in sources(member)
+        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
     assert not [str(path) for path in without]
 
 
 @members
 def test_what_it_needs_is_pinned(member: Path) -> None:
-    """Development and CI use one exact version of everything: `make lock` after a new dependency."""
+    """Development and CI use one exact version of everything: `make lock` after a new
+    dependency.
+    """
     text = workspace.CONSTRAINTS.read_text(encoding="utf-8")
     pinned = {distribution_of(line) for line in text.splitlines() if line[:1].isalnum()}
     foreign = {name for name in needs(member) if not name.startswith("eventtracking")}

@@ -14,13 +14,23 @@ HERE = Path(__file__)
 TEXTS = [path for path in workspace.tracked() if path.is_file() and path != HERE]
 
 FOREIGN = {
-    "a path of one machine": re.compile(r"(?<![\w.\-/])/(?:work|root)/|/home/\w+/\.|\.pyenv/versions/\d"),
-    "the host of a package index": re.compile(r"\bpypi\.org|files\.pythonhosted\.org|--(?:extra-)?index-url"),
-    "notes that are not in the repository": re.compile(r"\b(?:LESSONS|MODELS|SERVICES|DESIGN)\.md\b|\bbrief\.md\b"),
-    "how its authors work": re.compile(r"\bissue #?\d|\bsub-?agents?\b|\bLLM-generated|\bAI-generated", re.IGNORECASE),
+    "a path of one machine": re.compile(
+        r"(?<![\w.\-/])/(?:work|root)/|/home/\w+/\.|\.pyenv/versions/\d"
+    ),
+    "the host of a package index": re.compile(
+        r"\bpypi\.org|files\.pythonhosted\.org|--(?:extra-)?index-url"
+    ),
+    "notes that are not in the repository": re.compile(
+        r"\b(?:LESSONS|MODELS|SERVICES|DESIGN)\.md\b|\bbrief\.md\b"
+    ),
+    "how its authors work": re.compile(
+        r"\bissue #?\d|\bsub-?agents?\b|\bLLM-generated|\bAI-generated", re.IGNORECASE
+    ),
 }
 SILENCED = re.compile(r"#\s*(?:noqa|type:\s*ignore|pragma:)")
-REASONED = re.compile(r"#\s*(?:noqa: [\w, ]+|type:\s*ignore\[[\w, -]+\]|pragma: [\w ]+?)\s+(?:-|#|:)\s*\w+")
+REASONED = re.compile(
+    r"#\s*(?:noqa: [\w, ]+|type:\s*ignore\[[\w, -]+\]|pragma: [\w ]+?)\s+(?:-|#|:)\s*\w+"
+)
 
 
 def text_of(path: Path) -> str:
@@ -66,7 +76,9 @@ def test_every_command_is_explained() -> None:
     declared = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert declared
     targets = set(declared.group(1).split())
-    answer = subprocess.run(["make", "help"], check=True, capture_output=True, text=True, cwd=workspace.ROOT)
+    answer = subprocess.run(
+        ["make", "help"], check=True, capture_output=True, text=True, cwd=workspace.ROOT
+    )
     assert set(re.findall(r"^\s+make (\S+)", answer.stdout, re.MULTILINE)) == targets
     guide = (workspace.ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert {target for target in targets if f"`make {target}`" not in guide} == set()

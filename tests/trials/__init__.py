@@ -1,1 +1,3 @@
-"""The trials: what must hold while processes are killed, servers are stopped and millions of events pass."""
+"""The trials: what must hold while processes are killed, servers are stopped and millions of events
+pass.
+"""

@@ -84,7 +84,13 @@ def workers_node(broker_url: str, backends: dict[str, Any]) -> dict[str, Any]:
     }
     if broker_url.startswith("redis"):
         node["visibility_timeout_s"] = 3.0
-    return {**node, "publish_timeout_s": 2.0, "min_retry_s": 0.2, "max_retry_s": 1.5, "max_attempts": 1_000}
+    return {
+        **node,
+        "publish_timeout_s": 2.0,
+        "min_retry_s": 0.2,
+        "max_retry_s": 1.5,
+        "max_attempts": 1_000,
+    }
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -95,10 +101,14 @@ def test_emitted_is_stored(
     tmp_path: Path,
     length: Length,
 ) -> None:
-    """The broker is stopped, workers are killed, the store is killed; in the end what was emitted is stored, each event once."""
+    """The broker is stopped, workers are killed, the store is killed; in the end what was emitted
+    is stored, each event once.
+    """
     store = new_mongo_server()
     archive = {"plugin": "mongo", "uri": store.uri, "timeout_s": 2.0}
-    node = disk_buffer(tmp_path / "buffer", {"workers": workers_node(broker.uri, {"archive": archive})})
+    node = disk_buffer(
+        tmp_path / "buffer", {"workers": workers_node(broker.uri, {"archive": archive})}
+    )
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"backends": {"kept": node}}))
     tracker = new_tracker(node)
@@ -143,7 +153,9 @@ def check_books(tracker: Tracker, count: int) -> None:
 
 def check_worker_books(crew: Crew) -> None:
     """The law in every worker process, of those that were killed as they last wrote it down."""
-    found = [counts for path in ("kept/workers", "kept/workers/archive") for counts in crew.counts(path)]
+    found = [
+        counts for path in ("kept/workers", "kept/workers/archive") for counts in crew.counts(path)
+    ]
     assert all(counts.balanced for counts in found), found
     assert all(counts.failed == counts.dead_lettered == 0 for counts in found), found
     assert sum(counts.delivered for counts in found) > 0
@@ -157,11 +169,15 @@ def test_a_silent_broker_costs_the_caller_little(
     tmp_path: Path,
     storage: str,
 ) -> None:
-    """While the broker swallows what it is sent, the median emit() costs no more than three times its normal."""
+    """While the broker swallows what it is sent, the median emit() costs no more than three times
+    its normal.
+    """
     proxy = new_tcp_proxy(shared_broker.port)
     url = shared_broker.uri.replace(f":{shared_broker.port}", f":{proxy.port}")
     workers = workers_node(url, {"nowhere": {"plugin": "logger", "name": "trial"}})
-    node = workers if storage == "memory" else disk_buffer(tmp_path / "buffer", {"workers": workers})
+    node = (
+        workers if storage == "memory" else disk_buffer(tmp_path / "buffer", {"workers": workers})
+    )
     tracker = new_tracker(node)
     normal_s = cost_of_emit_s(tracker)
     wait_for(lambda: tracker.stats()["kept"].delivered > 0, "the broker has confirmed something")
@@ -175,7 +191,9 @@ def test_a_silent_broker_costs_the_caller_little(
 
 
 def cost_of_emit_s(tracker: Tracker) -> float:
-    """The median of many emits, spread over a few seconds, so that the other threads have their turns."""
+    """The median of many emits, spread over a few seconds, so that the other threads have their
+    turns.
+    """
     costs = []
     for number in range(MEASURED):
         started = time.perf_counter()

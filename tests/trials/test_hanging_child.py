@@ -20,8 +20,12 @@ NOISE_S = 0.1
 
 @pytest.mark.parametrize("storage", ["memory", "disk"])
 @pytest.mark.parametrize("hanging_s", [2.5, pytest.param(60.0, marks=pytest.mark.soak)])
-def test_the_sibling_of_one_that_hangs_is_not_late(tmp_path: Path, storage: str, hanging_s: float) -> None:
-    """Median and 95th percentile of the sibling's delays are, while the other hangs, what they were before; then all arrives."""
+def test_the_sibling_of_one_that_hangs_is_not_late(
+    tmp_path: Path, storage: str, hanging_s: float
+) -> None:
+    """Median and 95th percentile of the sibling's delays are, while the other hangs, what they were
+    before; then all arrives.
+    """
     hang = tmp_path / "hang"
     quick = {"plugin": "trial_delays", "path": str(tmp_path / "quick")}
     slow = {"plugin": "trial_delays", "path": str(tmp_path / "slow"), "hang_while": str(hang)}
@@ -35,7 +39,9 @@ def test_the_sibling_of_one_that_hangs_is_not_late(tmp_path: Path, storage: str,
             hang.touch()
             time.sleep(hanging_s)
             ended = load.count
-        wait_for(lambda: len(delays(tmp_path / "quick")) == load.count, "the sibling has everything")
+        wait_for(
+            lambda: len(delays(tmp_path / "quick")) == load.count, "the sibling has everything"
+        )
         assert len(delays(tmp_path / "slow")) <= begun < ended
         compare(delays(tmp_path / "quick"), begun, ended)
         hang.unlink()
@@ -52,11 +58,16 @@ def delays(path: Path) -> dict[int, float]:
     if not path.exists():
         return {}
     lines = path.read_text().splitlines(keepends=True)
-    return {int(number): float(delay) for number, delay in (line.split() for line in lines if line.endswith("\n"))}
+    return {
+        int(number): float(delay)
+        for number, delay in (line.split() for line in lines if line.endswith("\n"))
+    }
 
 
 def compare(found: dict[int, float], begun: int, ended: int) -> None:
-    """Set the delays during the hang beside those before it, without the first moment, when things start up."""
+    """Set the delays during the hang beside those before it, without the first moment, when things
+    start up.
+    """
     before = [found[number] for number in range(begun // 4, begun)]
     during = [found[number] for number in range(begun, ended)]
     assert median(during) <= FACTOR * median(before) + NOISE_S

@@ -22,8 +22,12 @@ LONGEST_S = 0.3
 
 @pytest.mark.parametrize("times", [20, pytest.param(200, marks=pytest.mark.soak)])
 def test_what_was_emitted_arrives_once_and_unaltered(tmp_path: Path, times: int) -> None:
-    """After every `kill -9`, each event whose `emit()` returned is in the store, once, as it was."""
-    node = disk_buffer(tmp_path / "buffer", {"store": {"plugin": "sqlite", "path": str(tmp_path / "store.db")}})
+    """After every `kill -9`, each event whose `emit()` returned is in the store, once, as
+    it was.
+    """
+    node = disk_buffer(
+        tmp_path / "buffer", {"store": {"plugin": "sqlite", "path": str(tmp_path / "store.db")}}
+    )
     dice = random.Random(times)
     for round_number in range(times):
         emit_until_killed(node, tmp_path, round_number * MAX_EVENTS, dice.uniform(0, LONGEST_S))
@@ -50,11 +54,16 @@ def emit_until_killed(node: dict[str, Any], folder: Path, first: int, after_s: f
 
 def numbers_in(notes: Path) -> set[int]:
     """The events whose `emit()` returned; a last line without its end was cut off."""
-    return {int(line) for line in notes.read_text().splitlines(keepends=True) if line.endswith("\n")}
+    return {
+        int(line) for line in notes.read_text().splitlines(keepends=True) if line.endswith("\n")
+    }
 
 
 def check_store(path: Path, noted: set[int]) -> None:
-    """Compare every row with what was emitted. One event may have been stored whose `emit()` was cut off at its very end."""
+    """Compare every row with what was emitted.
+
+    One event may have been stored whose `emit()` was cut off at its very end.
+    """
     found: set[int] = set()
     with closing(sqlite3.connect(path)) as store:
         for event_id, name, data in store.execute("SELECT id, name, data FROM events"):

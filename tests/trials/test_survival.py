@@ -23,9 +23,13 @@ pytestmark = pytest.mark.service  # it starts a Redis of its own
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("times", [1, pytest.param(10, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize(
+    "times", [1, pytest.param(10, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
+)
 def test_disk_keeps_everything_and_memory_what_it_promises(times: int) -> None:
-    """Disk loses nothing in any cell; memory nothing at a clean exit and across forks; the law holds after each."""
+    """Disk loses nothing in any cell; memory nothing at a clean exit and across forks; the law
+    holds after each.
+    """
     for _ in range(times):
         rows = measure("--only", "memory", "--only", "disk")
         assert len(rows) == WAYS
@@ -37,7 +41,9 @@ def test_disk_keeps_everything_and_memory_what_it_promises(times: int) -> None:
 
 @pytest.mark.soak
 def test_the_peers_are_measured_in_the_same_run() -> None:
-    """The whole matrix can be had, and every peer delivers something, so that none of them was merely set up wrongly."""
+    """The whole matrix can be had, and every peer delivers something, so that none of them was
+    merely set up wrongly.
+    """
     rows = measure()
     for peer in ("posthog", "segment", "rudderstack", "snowplow", "opentelemetry", "sentry"):
         assert sum(row["kept"].get(peer, 0) for row in rows) > 0, peer

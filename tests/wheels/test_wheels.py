@@ -50,7 +50,11 @@ EXPECTED = [
         {"user_id": 10938},
         {
             "name": "home",
-            "address": {"street": "1 Main Street", "city": "Springfield", "geo": {"lat": 44.05, "lon": -123.02}},
+            "address": {
+                "street": "1 Main Street",
+                "city": "Springfield",
+                "geo": {"lat": 44.05, "lon": -123.02},
+            },
         },
     ),
 ]
@@ -73,12 +77,18 @@ class CleanEnvironment:
         self.folder = folder
         self.python = folder / "bin" / "python"
         places = ("--find-links", wheels, "--constraint", workspace.CONSTRAINTS)
-        workspace.uv("pip", "install", "-q", "--no-sources", "--python", self.python, *places, *names)
+        workspace.uv(
+            "pip", "install", "-q", "--no-sources", "--python", self.python, *places, *names
+        )
 
     def run(self, code: str) -> str:
         """Run code apart from the repository: in its own folder, and with none of our variables."""
         done = subprocess.run(
-            [self.python, "-I", "-c", code], check=False, capture_output=True, text=True, cwd=self.folder
+            [self.python, "-I", "-c", code],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
@@ -86,18 +96,24 @@ class CleanEnvironment:
 
     def installed(self) -> set[str]:
         """Name the distributions in it."""
-        listing = workspace.uv("pip", "list", "--format", "json", "--python", self.python, capture_output=True)
+        listing = workspace.uv(
+            "pip", "list", "--format", "json", "--python", self.python, capture_output=True
+        )
         return {entry["name"] for entry in json.loads(listing.stdout)}
 
 
 @pytest.fixture(scope="module")
 def core_and_logger(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
     """Install the wheels of core and logger, and nothing else of ours."""
-    return CleanEnvironment(tmp_path_factory.mktemp("clean"), wheels, ["eventtracking", "eventtracking-logger"])
+    return CleanEnvironment(
+        tmp_path_factory.mktemp("clean"), wheels, ["eventtracking", "eventtracking-logger"]
+    )
 
 
 def test_core_and_logger_alone_run_the_example(core_and_logger: CleanEnvironment) -> None:
-    """Three events, with the context of their place, one JSON object a line; and no hook is called on their way."""
+    """Three events, with the context of their place, one JSON object a line; and no hook is called
+    on their way.
+    """
     lines = core_and_logger.run(EXAMPLE).splitlines()
     assert all(line.startswith("{") for line in lines)
     events: list[dict[str, Any]] = [json.loads(line) for line in lines]
@@ -106,22 +122,33 @@ def test_core_and_logger_alone_run_the_example(core_and_logger: CleanEnvironment
     assert len({event["id"] for event in events}) == 3
 
 
-def test_core_and_logger_bring_nothing_else(core_and_logger: CleanEnvironment, wheels: Path, tmp_path: Path) -> None:
+def test_core_and_logger_bring_nothing_else(
+    core_and_logger: CleanEnvironment, wheels: Path, tmp_path: Path
+) -> None:
     """The logger adds only itself to what the core brings; nothing else of ours can be imported."""
     core = CleanEnvironment(tmp_path / "core", wheels, ["eventtracking"])
     assert core.installed() & OURS.keys() == {"eventtracking"}
     assert core_and_logger.installed() == core.installed() | {"eventtracking-logger"}
-    others = [name.replace("-", "_") for name in OURS.keys() - {"eventtracking", "eventtracking-logger"}]
-    code = f"import importlib.util; print([name for name in {others!r} if importlib.util.find_spec(name)])"
+    others = [
+        name.replace("-", "_") for name in OURS.keys() - {"eventtracking", "eventtracking-logger"}
+    ]
+    code = (
+        f"import importlib.util; print([name for name in {others!r} if"
+        " importlib.util.find_spec(name)])"
+    )
     assert core_and_logger.run(code).strip() == "[]"
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_a_wheel_is_whole(wheels: Path, name: str) -> None:
-    """It holds every source file, the mark of its types and the licence, and no tests; its import name is its own."""
+    """It holds every source file, the mark of its types and the licence, and no tests; its import
+    name is its own.
+    """
     package = name.replace("-", "_")
     source = OURS[name] / "src"
-    wanted = {path.relative_to(source).as_posix() for path in source.rglob("*.py")} | {f"{package}/py.typed"}
+    wanted = {path.relative_to(source).as_posix() for path in source.rglob("*.py")} | {
+        f"{package}/py.typed"
+    }
     (wheel,) = wheels.glob(f"{package}-[0-9]*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -143,19 +170,38 @@ def test_a_wheel_alone_can_be_used(wheels: Path, tmp_path: Path, name: str) -> N
 def closure(name: str) -> set[str]:
     """Name the distributions of ours that one needs, itself included."""
     needs = workspace.load(OURS[name])["project"].get("dependencies", [])
-    direct = {found.group() for need in needs if (found := re.match(r"[\w-]+", need)) and found.group() in OURS}
+    direct = {
+        found.group()
+        for need in needs
+        if (found := re.match(r"[\w-]+", need)) and found.group() in OURS
+    }
     return {name}.union(*(closure(other) for other in direct))
 
 
-def test_core_is_installed_where_there_is_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From its source, which holds all that it takes; it does the same then, without the compiled part."""
+def test_core_is_installed_where_there_is_no_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its source, which holds all that it takes; it does the same then, without the compiled
+    part.
+    """
     core = workspace.ROOT / "core"
     workspace.uv("build", "-q", "--no-sources", "--sdist", "--out-dir", tmp_path, core)
     (source,) = tmp_path.glob("eventtracking-*.tar.gz")
     with tarfile.open(source) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"LICENSE", "setup.py", "src/eventtracking/_compiled.c", "src/eventtracking/py.typed"} <= names
+    assert {
+        "LICENSE",
+        "setup.py",
+        "src/eventtracking/_compiled.c",
+        "src/eventtracking/py.typed",
+    } <= names
     monkeypatch.setenv("CC", "false")
     clean = CleanEnvironment(tmp_path / "clean", tmp_path, [str(source)])
-    code = "import eventtracking\ntracker = eventtracking.Tracker.from_config({'backends': {}})\ntracker.emit('x', {'a': [1]})\n"
-    assert clean.run(f"{code}print(tracker.stats()[''].received, eventtracking._copy.IS_COMPILED)") == "1 False\n"
+    code = (
+        "import eventtracking\ntracker = eventtracking.Tracker.from_config({'backends':"
+        " {}})\ntracker.emit('x', {'a': [1]})\n"
+    )
+    assert (
+        clean.run(f"{code}print(tracker.stats()[''].received, eventtracking._copy.IS_COMPILED)")
+        == "1 False\n"
+    )

@@ -16,8 +16,13 @@ _ROOT: Final = "(all)"
 
 
 def show_counts(stats: Mapping[str, Counts]) -> None:
-    """Print the counts of every route: a table, or blocks where the terminal is too narrow for it."""
-    rows = [(path or _ROOT, *(getattr(counts, column) for column in COLUMNS)) for path, counts in stats.items()]
+    """Print the counts of every route: a table, or blocks where the terminal is too
+    narrow for it.
+    """
+    rows = [
+        (path or _ROOT, *(getattr(counts, column) for column in COLUMNS))
+        for path, counts in stats.items()
+    ]
     headings = [column.replace("_", "-") for column in COLUMNS]
     show_numbers(("route", *headings), rows, always=COLUMNS[0])
 
@@ -25,7 +30,10 @@ def show_counts(stats: Mapping[str, Counts]) -> None:
 def plain_counts(stats: Mapping[str, Counts]) -> dict[str, dict[str, Any]]:
     """Return the counts as what JSON can say, by path; the root is `""`."""
     return {
-        path: {**{column: getattr(counts, column) for column in COLUMNS}, "reasons": dict(counts.reasons)}
+        path: {
+            **{column: getattr(counts, column) for column in COLUMNS},
+            "reasons": dict(counts.reasons),
+        }
         for path, counts in stats.items()
     }
 

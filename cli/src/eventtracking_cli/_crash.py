@@ -1,4 +1,6 @@
-"""What is said when the code of a command breaks: one line, with whose command it is and where it broke."""
+"""What is said when the code of a command breaks: one line, with whose command it is and where it
+broke.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _ABOVE: Final = frozenset({"click", "eventtracking_cli"})
 
 
 class Crash(click.ClickException):
-    """Ends the command with a message, and with the traceback if EVENTTRACKING_DEBUG is set. Exit status 1.
+    """Ends the command with a message, and with the traceback if EVENTTRACKING_DEBUG is set.
+
+    Exit status 1.
 
     Args:
         command: Its name.
@@ -28,9 +32,14 @@ class Crash(click.ClickException):
     """
 
     def __init__(self, command: str | None, owner: str, error: Exception) -> None:
-        self._traceback = "".join(traceback.format_exception(error)) if os.environ.get(_DEBUG_VARIABLE) else ""
+        self._traceback = (
+            "".join(traceback.format_exception(error)) if os.environ.get(_DEBUG_VARIABLE) else ""
+        )
         advice = "" if self._traceback else f"; {_DEBUG_VARIABLE}=1 shows the traceback"
-        text = f"the command {command!r} of {owner} raised {_described(error)} ({_place(error)}){advice}"
+        text = (
+            f"the command {command!r} of {owner} raised {_described(error)}"
+            f" ({_place(error)}){advice}"
+        )
         super().__init__(printable(text, keep_lines=True))
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -50,9 +59,15 @@ def _described(error: Exception) -> str:
 
 
 def _place(error: Exception) -> str:
-    """Tell where the command broke, in the first code that is neither the command line's nor click's."""
+    """Tell where the command broke, in the first code that is neither the command line's nor
+    click's.
+    """
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and _package(trace.tb_next.tb_frame.f_globals) in _ABOVE:
+    while (
+        trace is not None
+        and trace.tb_next is not None
+        and _package(trace.tb_next.tb_frame.f_globals) in _ABOVE
+    ):
         trace = trace.tb_next
     return locate(error.with_traceback(trace))
 

@@ -1,4 +1,6 @@
-"""Events as people keep them: JSON documents, in our form and in the older one of Open edX tracking logs."""
+"""Events as people keep them: JSON documents, in our form and in the older one of Open edX tracking
+logs.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ class Line:
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
-    """Read JSON lines, one event each. What is wrong with one is told with it; blank ones have no event."""
+    """Read JSON lines, one event each.
+
+    What is wrong with one is told with it; blank ones have no event.
+    """
     for number, raw in enumerate(lines, 1):
         event, problem = None, ""
         try:
@@ -58,11 +63,14 @@ def read_event(text: str) -> Event:
 def describe_json_error(error: json.JSONDecodeError) -> str:
     """Say what is wrong and where, in words that hold nothing of the text."""
     line = f"line {error.lineno} " if "\n" in error.doc else ""
-    return f"{error.msg.removesuffix(' at')} at {line}column {error.colno}"  # some of Python's messages end in it
+    # some of Python's messages end in it
+    return f"{error.msg.removesuffix(' at')} at {line}column {error.colno}"
 
 
 def _in_our_form(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the keys `event_type`, `time` and `event` where ours are missing, and data that is text, as browsers sent it."""
+    """Read the keys `event_type`, `time` and `event` where ours are missing, and data that is text,
+    as browsers sent it.
+    """
     ours = dict(document)
     if not ours.get("name") and "event_type" in ours:
         ours["name"] = ours["event_type"]

@@ -40,7 +40,10 @@ def plugin_commands(taken: frozenset[str]) -> dict[str, PluginCommand]:
     for declaration in _one_per_module(plugins):
         for name, command in _commands_of(plugins, declaration).items():
             if name in taken or name in commands:
-                warn(f"{_owner(declaration)}: its command {name!r} is left out, because there is one of that name")
+                warn(
+                    f"{_owner(declaration)}: its command {name!r} is left out, because there is one"
+                    " of that name"
+                )
             else:
                 commands[name] = PluginCommand(command=command, owner=_owner(declaration))
     return commands

@@ -1,4 +1,6 @@
-"""What Ctrl-C does to a command that sends events: the first one ends it with the counts, the second one ends the process."""
+"""What Ctrl-C does to a command that sends events: the first one ends it with the counts, the
+second one ends the process.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,19 @@ _SHOW_CURSOR: Final = b"\x1b[?25h\n"
 
 @attrs.define(eq=False)
 class Interrupt:
-    """Whether somebody has pressed Ctrl-C. An event on its way is not torn apart: the command asks between two events."""
+    """Whether somebody has pressed Ctrl-C.
+
+    An event on its way is not torn apart: the command asks between two events.
+    """
 
     is_set: bool = False
     _waits: bool = attrs.field(init=False, default=False)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Let Ctrl-C raise KeyboardInterrupt inside the block, where nothing is half done; one that came before is raised now."""
+        """Let Ctrl-C raise KeyboardInterrupt inside the block, where nothing is half done; one that
+        came before is raised now.
+        """
         self._waits = True  # before the look, so that none comes between the two
         try:
             if self.is_set:
@@ -44,7 +51,8 @@ class Interrupt:
             self._waits = False
 
     def wait_for(self, work: Callable[[], _Result]) -> _Result:
-        """Do what may take long on a thread of its own, so that Ctrl-C ends the wait, and tears nothing.
+        """Do what may take long on a thread of its own, so that Ctrl-C ends the wait, and tears
+        nothing.
 
         Raises:
             KeyboardInterrupt: At Ctrl-C. The work goes on, for as long as the process.
@@ -71,7 +79,9 @@ class Interrupt:
 
 
 def _end_now() -> None:
-    """End as Ctrl-C ends any process, without a last word; but a progress bar may have hidden the cursor."""
+    """End as Ctrl-C ends any process, without a last word; but a progress bar may have hidden the
+    cursor.
+    """
     if os.isatty(_STDERR):
         os.write(_STDERR, _SHOW_CURSOR)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -80,10 +90,15 @@ def _end_now() -> None:
 
 @contextmanager
 def catching_interrupts() -> Iterator[Interrupt]:
-    """Handle Ctrl-C until the end of the block; where it is ignored, or on a thread that can handle none, leave it as it is."""
+    """Handle Ctrl-C until the end of the block; where it is ignored, or on a thread that can handle
+    none, leave it as it is.
+    """
     interrupt = Interrupt()
     former = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or former in (signal.SIG_IGN, None):
+    if threading.current_thread() is not threading.main_thread() or former in (
+        signal.SIG_IGN,
+        None,
+    ):
         yield interrupt
         return
     signal.signal(signal.SIGINT, interrupt.take)
@@ -105,7 +120,8 @@ def closing(tracker: Tracker, interrupt: Interrupt) -> Iterator[Tracker]:
 
 
 def drain(tracker: Tracker, timeout_s: float, interrupt: Interrupt) -> bool:
-    """Deliver what routers hold, until Ctrl-C; after one that came before, what can be delivered in a moment.
+    """Deliver what routers hold, until Ctrl-C; after one that came before, what can be delivered in
+    a moment.
 
     Returns:
         Whether nothing is left.

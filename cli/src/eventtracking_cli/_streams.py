@@ -1,4 +1,6 @@
-"""The standard streams as a shell may hand them over: closed, full, or of an encoding that takes less than Unicode."""
+"""The standard streams as a shell may hand them over: closed, full, or of an encoding that takes
+less than Unicode.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,18 @@ __all__ = ["EventFile", "OutputError", "mended_streams"]
 
 
 class OutputError(OSError):
-    """Raised when a standard stream cannot be written, so that it is not taken for an error of what a command does."""
+    """Raised when a standard stream cannot be written, so that it is not taken for an error of what
+    a command does.
+    """
 
 
 class _Descriptor(io.FileIO):
     """A file descriptor that belongs to somebody else."""
 
     is_over = False
-    """Whether the command is, and what it could not write has been told: the interpreter would tell it again when it lets go of the stream."""
+    """Whether the command is, and what it could not write has been told: the interpreter would tell
+    it again when it lets go of the stream.
+    """
 
     def write(self, data: Any) -> int:
         """Write what can be written."""
@@ -39,8 +45,8 @@ class _Descriptor(io.FileIO):
 def mended_streams() -> Iterator[None]:
     """Make the standard streams usable until the end of the block.
 
-    A closed one is the null device, so that no file of ours gets its number. Text that the encoding does not take is escaped. A
-    failed write raises `OutputError`.
+    A closed one is the null device, so that no file of ours gets its number. Text that the encoding
+    does not take is escaped. A failed write raises `OutputError`.
     """
     former = sys.stdin, sys.stdout, sys.stderr
     descriptors: list[_Descriptor] = []
@@ -67,7 +73,9 @@ def _null(mode: str) -> Any:
 
 def _mended(stream: Any, descriptors: list[_Descriptor]) -> Any:
     buffer = getattr(stream, "buffer", None)
-    if not isinstance(getattr(buffer, "raw", buffer), io.FileIO):  # it has no `raw` where PYTHONUNBUFFERED is set
+    if not isinstance(
+        getattr(buffer, "raw", buffer), io.FileIO
+    ):  # it has no `raw` where PYTHONUNBUFFERED is set
         return stream  # no file: a test's, or an application's
     stream.flush()
     raw = _Descriptor(stream.fileno(), "w", closefd=False)
@@ -88,6 +96,8 @@ class EventFile(click.File):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Open the file."""
-        if value == "-" and getattr(sys.stdin, "name", None) == os.devnull:  # ours: that of a shell is "<stdin>"
+        if (
+            value == "-" and getattr(sys.stdin, "name", None) == os.devnull
+        ):  # ours: that of a shell is "<stdin>"
             self.fail("'-': the standard input is closed", param, ctx)
         return super().convert(value, param, ctx)

@@ -1,4 +1,6 @@
-"""How the commands show tables and trees to a person, in whatever terminal there is, and errors without a secret."""
+"""How the commands show tables and trees to a person, in whatever terminal there is, and errors
+without a secret.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def stderr_console() -> Console:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table of texts; on a narrow terminal a block for each row, with a line for each cell that is not empty.
+    """Print a table of texts; on a narrow terminal a block for each row, with a line for each cell
+    that is not empty.
 
     Args:
         columns: The headings.
@@ -59,7 +62,8 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
 
 def show_numbers(columns: Sequence[str], rows: Sequence[Sequence[object]], always: str) -> None:
-    """Print a table whose columns but the first are numbers; where it does not fit, a block for each row, without the noughts.
+    """Print a table whose columns but the first are numbers; where it does not fit, a block for
+    each row, without the noughts.
 
     Args:
         columns: The headings.
@@ -73,18 +77,28 @@ def show_numbers(columns: Sequence[str], rows: Sequence[Sequence[object]], alway
         return
     for first, *numbers in rows:
         click.echo(printable(first))
-        named = [f"{name}\xa0{n}" for name, n in zip(columns[1:], numbers, strict=True) if n or name == always]
+        named = [
+            f"{name}\xa0{n}"
+            for name, n in zip(columns[1:], numbers, strict=True)
+            if n or name == always
+        ]
         for line in _wrapped("  ".join(named), console.width):
             click.echo(line)
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
-    """Break into indented lines at spaces; those that must not break a line become spaces afterwards."""
-    for line in textwrap.wrap(text, max(width, 1), initial_indent="  ", subsequent_indent="  ", break_long_words=False):
+    """Break into indented lines at spaces; those that must not break a line become spaces
+    afterwards.
+    """
+    for line in textwrap.wrap(
+        text, max(width, 1), initial_indent="  ", subsequent_indent="  ", break_long_words=False
+    ):
         yield line.replace("\xa0", " ")
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: bool = False) -> Table:
+def _table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: bool = False
+) -> Table:
     made = Table(header_style="bold")
     for index, column in enumerate(columns):
         made.add_column(column, justify="right" if numbers and index else "left", overflow="fold")
@@ -94,7 +108,9 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: bo
 
 
 def describe_error(error: BaseException) -> str:
-    """Name an error in words that are safe to show: a driver's text may hold a password or an event's values."""
+    """Name an error in words that are safe to show: a driver's text may hold a password or an
+    event's values.
+    """
     name = type(error).__name__
     if isinstance(error, EventTrackingError):
         return str(error) or name

@@ -26,12 +26,20 @@ from eventtracking_cli.schema import schema_command
 
 __all__ = ["app", "main"]
 
-_PASSED_ON: Final = (click.ClickException, click.exceptions.Exit, click.Abort, EOFError, OutputError)
+_PASSED_ON: Final = (
+    click.ClickException,
+    click.exceptions.Exit,
+    click.Abort,
+    EOFError,
+    OutputError,
+)
 """What click, or `main`, makes an exit status of."""
 
 
 class App(click.Group):
-    """A group that imports plugins for their commands only when it lists them, or is asked for one that is not built in."""
+    """A group that imports plugins for their commands only when it lists them, or is asked for one
+    that is not built in.
+    """
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a built-in command, else one that a plugin added."""
@@ -66,7 +74,9 @@ class App(click.Group):
         except EventTrackingError as error:
             raise click.ClickException(printable(error, keep_lines=True)) from error
         except Exception as error:
-            raise Crash(ctx.invoked_subcommand, self._owner(ctx.invoked_subcommand), error) from error
+            raise Crash(
+                ctx.invoked_subcommand, self._owner(ctx.invoked_subcommand), error
+            ) from error
 
     def _owner(self, command: str | None) -> str:
         if command is None or command in self.commands:
@@ -79,7 +89,8 @@ class App(click.Group):
 def app() -> None:
     """Check, draw, explain and feed the routing config of an application that tracks events.
 
-    Exit status: 0 for success, 1 for problems that were found or events that failed, 2 for wrong usage.
+    Exit status: 0 for success, 1 for problems that were found or events that failed, 2 for wrong
+    usage.
     """
 
 

@@ -1,4 +1,6 @@
-"""The command `check`: every problem of the config at once, and whether its backends can be opened."""
+"""The command `check`: every problem of the config at once, and whether its backends can
+be opened.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,17 @@ _CLOSE_TIMEOUT_S: Final = 1.0
 @click.option(
     "--connect",
     is_flag=True,
-    help="Open the backends too, see that what they need is there, and report each. Routers may deliver what they hold.",
+    help=(
+        "Open the backends too, see that what they need is there, and report each. Routers may"
+        " deliver what they hold."
+    ),
 )
 @click.option("--strict", is_flag=True, help="Let a warning be a problem.")
 @json_option
 @click.pass_context
-def check_command(ctx: click.Context, config_path: str, connect: bool, strict: bool, as_json: bool) -> None:
+def check_command(
+    ctx: click.Context, config_path: str, connect: bool, strict: bool, as_json: bool
+) -> None:
     """Check the config; report all its problems at once.
 
     Exit status 1 if there is one. A warning is about what is allowed and likely a mistake.
@@ -61,7 +68,10 @@ def _open(config: Mapping[str, Any]) -> dict[str, str]:
         finally:
             tracker.close(_CLOSE_TIMEOUT_S)
     leaves = [route for route in _routes(parse(config).routes) if route.plugin is not None]
-    return {leaf.route: describe_error(errors[leaf.route]) if leaf.route in errors else "" for leaf in leaves}
+    return {
+        leaf.route: describe_error(errors[leaf.route]) if leaf.route in errors else ""
+        for leaf in leaves
+    }
 
 
 def _routes(routes: tuple[RouteSpec, ...]) -> Iterator[RouteSpec]:
@@ -90,14 +100,22 @@ def _report(
 
 def _plain(problems: tuple[Problem, ...] | list[Problem]) -> list[dict[str, str | None]]:
     return [
-        {"path": problem.path, "message": problem.message, "found": problem.found, "hint": problem.hint}
+        {
+            "path": problem.path,
+            "message": problem.message,
+            "found": problem.found,
+            "hint": problem.hint,
+        }
         for problem in problems
     ]
 
 
 def _conclude(config_path: str, spec: Spec, failed: list[str]) -> None:
     if failed:
-        text = f"{config_path}: {_count(len(failed), 'backend')} cannot be used now: {', '.join(failed)}"
+        text = (
+            f"{config_path}: {_count(len(failed), 'backend')} cannot be used now:"
+            f" {', '.join(failed)}"
+        )
         click.echo(printable(text), err=True)
         return
     routes = list(_routes(spec.routes))

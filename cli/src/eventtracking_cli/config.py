@@ -1,4 +1,6 @@
-"""The config that the user of a command means: its option, and what is made of it. For the commands of plugins too.
+"""The config that the user of a command means: its option, and what is made of it.
+
+For the commands of plugins too.
 
 A plugin's command looks like the built-in ones::
 
@@ -60,7 +62,8 @@ class ConfigFailure(click.ClickException):
 def config_option(command: _Command) -> _Command:
     """Add `-c/--config FILE` to a command; its function is given `config_path`, text.
 
-    Without the option it is the environment variable EVENTTRACKING_CONFIG, else `eventtracking.toml`. An empty one is none.
+    Without the option it is the environment variable EVENTTRACKING_CONFIG, else
+    `eventtracking.toml`. An empty one is none.
     """
     option = click.option(
         "-c",
@@ -91,7 +94,8 @@ def load_config(config_path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     if not Path(config_path).exists():
         raise click.UsageError(
-            f"there is no config {os.fspath(config_path)!r}; name one with -c FILE or in {ENVIRONMENT_VARIABLE}"
+            f"there is no config {os.fspath(config_path)!r}; name one with -c FILE or in"
+            f" {ENVIRONMENT_VARIABLE}"
         )
     try:
         return load_file(config_path)
@@ -114,7 +118,9 @@ def load_spec(config_path: str | os.PathLike[str]) -> Spec:
 
 
 def load_tracker(config_path: str | os.PathLike[str]) -> Tracker:
-    """Make a tracker from a config file. Nothing is opened yet; use it in a `with` block, which closes it.
+    """Make a tracker from a config file.
+
+    Nothing is opened yet; use it in a `with` block, which closes it.
 
     Raises:
         click.UsageError: If there is no such file (exit status 2).

@@ -36,7 +36,11 @@ def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict
     try:
         parsed = json.loads(value)
     except (RecursionError, ValueError) as error:
-        reason = describe_json_error(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        reason = (
+            describe_json_error(error)
+            if isinstance(error, json.JSONDecodeError)
+            else type(error).__name__
+        )
         raise click.BadParameter(f"it is not JSON: {reason}", ctx, param) from error
     if not isinstance(parsed, dict):
         raise click.BadParameter("expected a JSON object, such as '{\"user_id\": 5}'", ctx, param)
@@ -45,8 +49,16 @@ def _json_object(ctx: click.Context, param: click.Parameter, value: str) -> dict
 
 @click.command("emit", short_help="Send one event through the config.")
 @click.argument("name")
-@click.option("--data", callback=_json_object, default="{}", metavar="JSON", help="What happened, a JSON object.")
-@click.option("--context", callback=_json_object, default="{}", metavar="JSON", help="Where, a JSON object.")
+@click.option(
+    "--data",
+    callback=_json_object,
+    default="{}",
+    metavar="JSON",
+    help="What happened, a JSON object.",
+)
+@click.option(
+    "--context", callback=_json_object, default="{}", metavar="JSON", help="Where, a JSON object."
+)
 @config_option
 @timeout_option
 @log_option
@@ -88,7 +100,8 @@ def emit_command(
 
 
 def open_all(tracker: Tracker, interrupt: Interrupt) -> dict[str, Counts]:
-    """Open every backend, say which cannot be, and return the counts before any event; the others are used all the same.
+    """Open every backend, say which cannot be, and return the counts before any event; the others
+    are used all the same.
 
     Raises:
         KeyboardInterrupt: At Ctrl-C.

@@ -24,7 +24,8 @@ __all__ = ["explain_command"]
 @config_option
 @json_option
 def explain_command(file: BinaryIO, config_path: str, as_json: bool) -> None:
-    """Tell which routes would take the event in FILE.json (or -, the standard input), and which processor decides.
+    """Tell which routes would take the event in FILE.json (or -, the standard input), and which
+    processor decides.
 
     The processors run; nothing is sent, and no backend is opened.
     """
@@ -72,5 +73,7 @@ def _line(name: str, decision: Decision) -> Text:
     if decision.outcome is Outcome.DELIVERED:
         return line.append("takes it", style="not bold green")
     verb = "filtered out" if decision.outcome is Outcome.FILTERED else "fails"
-    line.append(verb, style="not bold yellow" if decision.outcome is Outcome.FILTERED else "not bold red")
+    line.append(
+        verb, style="not bold yellow" if decision.outcome is Outcome.FILTERED else "not bold red"
+    )
     return line.append(printable(f" by {decision.processor} ({decision.reason})"), style="not bold")

@@ -23,7 +23,9 @@ __all__ = ["graph_command", "mermaid", "tree"]
 
 @click.command("graph", short_help="Draw the routing tree.")
 @config_option
-@click.option("--format", "format_", type=click.Choice(["tree", "mermaid"]), default="tree", show_default=True)
+@click.option(
+    "--format", "format_", type=click.Choice(["tree", "mermaid"]), default="tree", show_default=True
+)
 def graph_command(config_path: str, format_: str) -> None:
     """Draw the routing tree: what every event meets, from top to bottom."""
     spec = load_spec(config_path)
@@ -37,7 +39,10 @@ def graph_command(config_path: str, format_: str) -> None:
 
 
 def tree(spec: Spec) -> Tree:
-    """Draw a tree of lines. Processors stand at their route, in order; options are as written, secrets left out."""
+    """Draw a tree of lines.
+
+    Processors stand at their route, in order; options are as written, secrets left out.
+    """
     root = Tree(Text("every event", style="bold"), guide_style="dim")
     _draw(root, spec.processors, spec.routes)
     return root
@@ -45,13 +50,23 @@ def tree(spec: Spec) -> Tree:
 
 def _draw(node: Tree, processors: Sequence[ProcessorSpec], routes: Sequence[RouteSpec]) -> None:
     for processor in processors:
-        node.add(_line("", processor.plugin, _shown(processor.plugin, processor.options), "yellow", processor.on_error))
+        node.add(
+            _line(
+                "",
+                processor.plugin,
+                _shown(processor.plugin, processor.options),
+                "yellow",
+                processor.on_error,
+            )
+        )
     for route in routes:
         below = node.add(_line(_name_of(route), route.plugin, _options_of(route), "cyan"))
         _draw(below, route.processors, route.children)
 
 
-def _line(name: str, plugin: Plugin | None, options: str, style: str, on_error: str = "drop") -> Text:
+def _line(
+    name: str, plugin: Plugin | None, options: str, style: str, on_error: str = "drop"
+) -> Text:
     line = Text()
     if name:
         line.append(printable(f"{name}: "), style="bold")
@@ -71,14 +86,18 @@ def _options_of(route: RouteSpec) -> str:
 def _shown(plugin: Plugin, given: dict[str, Any]) -> str:
     """Quote the options that the config gives, as they are written, secrets left out."""
     known = options_of(plugin.plugin_class)
-    return " ".join(f"{name}={'***' if known[name].secret else quote(value)}" for name, value in given.items())
+    return " ".join(
+        f"{name}={'***' if known[name].secret else quote(value)}" for name, value in given.items()
+    )
 
 
 # As Mermaid
 
 
 def mermaid(spec: Spec) -> Iterator[str]:
-    """Draw a Mermaid flowchart, line by line: what events pass through are hexagons, where they end are cylinders."""
+    """Draw a Mermaid flowchart, line by line: what events pass through are hexagons, where they end
+    are cylinders.
+    """
     numbers = itertools.count(1)
     yield "flowchart LR"
     yield '  n0(["every event"])'
@@ -88,7 +107,9 @@ def mermaid(spec: Spec) -> Iterator[str]:
 
 
 def _flow(above: str, routes: Sequence[RouteSpec], numbers: Iterator[int]) -> Iterator[str]:
-    """Draw the routes side by side; the processors of each before its backend, as on an event's way."""
+    """Draw the routes side by side; the processors of each before its backend, as on an event's
+    way.
+    """
     for route in routes:
         last, lines = _row(above, route.processors, numbers)
         node = f"n{next(numbers)}"
@@ -96,7 +117,9 @@ def _flow(above: str, routes: Sequence[RouteSpec], numbers: Iterator[int]) -> It
         yield from _flow(node, route.children, numbers)
 
 
-def _row(above: str, processors: Sequence[ProcessorSpec], numbers: Iterator[int]) -> tuple[str, list[str]]:
+def _row(
+    above: str, processors: Sequence[ProcessorSpec], numbers: Iterator[int]
+) -> tuple[str, list[str]]:
     """Draw processors one behind the other; return the last node, too."""
     lines = []
     for processor in processors:

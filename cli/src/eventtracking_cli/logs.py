@@ -1,6 +1,8 @@
-"""Where the lines of standard-library loggers go while a command sends events: an application would decide, here we must.
+"""Where the lines of standard-library loggers go while a command sends events: an application would
+decide, here we must.
 
-For the commands of plugins too: without it, the events that such a command sends to the plugin logger would be written nowhere.
+For the commands of plugins too: without it, the events that such a command sends to the plugin
+logger would be written nowhere.
 """
 
 from __future__ import annotations
@@ -26,13 +28,18 @@ def log_option(command: Any) -> Any:
         "log_path",
         metavar="FILE",
         type=click.Path(dir_okay=False, writable=True),
-        help="Append what is logged (such as by the plugin logger) to FILE, instead of the standard error.",
+        help=(
+            "Append what is logged (such as by the plugin logger) to FILE, instead of the standard"
+            " error."
+        ),
     )
     return option(command)
 
 
 class _ForTerminal(logging.Formatter):
-    """Escapes what a terminal would obey: a reason, or a logged event, holds whatever was emitted."""
+    """Escapes what a terminal would obey: a reason, or a logged event, holds whatever was
+    emitted.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Make the text of one record."""

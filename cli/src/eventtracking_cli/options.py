@@ -29,7 +29,12 @@ class OptionRow:
     @property
     def cells(self) -> tuple[str, str, str, str]:
         """What stands in a table under `COLUMNS`."""
-        return self.name, self.accepts, self.default, f"{self.help} (secret)".strip() if self.secret else self.help
+        return (
+            self.name,
+            self.accepts,
+            self.default,
+            f"{self.help} (secret)".strip() if self.secret else self.help,
+        )
 
 
 def option_rows(plugin: Plugin) -> list[OptionRow]:

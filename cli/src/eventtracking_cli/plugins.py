@@ -10,7 +10,14 @@ from rich.text import Text
 
 from eventtracking import ConfigError
 from eventtracking.config import parse
-from eventtracking.plugins import BrokenPluginError, Declaration, Plugin, Plugins, UnknownPluginError, installed_plugins
+from eventtracking.plugins import (
+    BrokenPluginError,
+    Declaration,
+    Plugin,
+    Plugins,
+    UnknownPluginError,
+    installed_plugins,
+)
 from eventtracking_cli._terminal import show, show_table
 from eventtracking_cli.options import COLUMNS, option_rows, summary_of
 from eventtracking_cli.output import json_option, print_json, printable
@@ -24,7 +31,8 @@ class Entry:
 
     name: str
     kind: str
-    """`backend`, `router`, `processor`, `commands` (it adds nothing else), or `?` for a broken one."""
+    """`backend`, `router`, `processor`, `commands` (it adds nothing else), or `?` for a broken one.
+    """
     version: str
     distribution: str
     state: str
@@ -89,26 +97,36 @@ def _list(found: list[Entry], as_json: bool) -> None:
     if as_json:
         print_json([attrs.asdict(entry) for entry in found])
         return
-    rows = [(e.name, e.kind, e.version, e.distribution, f"{e.state}: {e.error}" if e.error else e.state) for e in found]
+    rows = [
+        (e.name, e.kind, e.version, e.distribution, f"{e.state}: {e.error}" if e.error else e.state)
+        for e in found
+    ]
     show_table(("name", "kind", "version", "distribution", "state"), rows)
 
 
 def _load(plugins: Plugins, name: str) -> Plugin:
     if name in plugins.clashes():
         claims = " and ".join(claim.distribution for claim in plugins.clashes()[name])
-        raise click.ClickException(f"the plugin name {name!r} is claimed by {claims}; uninstall one of them")
+        raise click.ClickException(
+            f"the plugin name {name!r} is claimed by {claims}; uninstall one of them"
+        )
     try:
         return plugins.load(name)
     except UnknownPluginError as error:
         installed = ", ".join(plugins.names) or "none"
-        text = f"no plugin named {name!r} is installed; installed plugins are {installed}; {_hint(plugins, name)}"
+        text = (
+            f"no plugin named {name!r} is installed; installed plugins are {installed};"
+            f" {_hint(plugins, name)}"
+        )
         raise click.UsageError(text) from error
     except BrokenPluginError as error:
         raise click.ClickException(str(error)) from error
 
 
 def _hint(plugins: Plugins, name: str) -> str:
-    """Say what to do about a plugin that is not installed, as core says it of a config that names it."""
+    """Say what to do about a plugin that is not installed, as core says it of a config that names
+    it.
+    """
     try:
         parse({"processors": [{"plugin": name.replace("$", "$$")}]}, plugins)
     except ConfigError as error:
@@ -123,7 +141,12 @@ def _describe(plugin: Plugin, as_json: bool) -> None:
         more = {"distribution": plugin.distribution, "summary": summary_of(plugin)}
         print_json({**facts, **more, "options": [attrs.asdict(row) for row in rows]})
         return
-    show(Text(printable(f"{plugin.name}: {plugin.kind}, {plugin.distribution} {plugin.version}"), style="bold"))
+    show(
+        Text(
+            printable(f"{plugin.name}: {plugin.kind}, {plugin.distribution} {plugin.version}"),
+            style="bold",
+        )
+    )
     show(Text(printable(summary_of(plugin))))
     if rows:
         show_table(COLUMNS, [row.cells for row in rows])

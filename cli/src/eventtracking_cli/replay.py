@@ -37,7 +37,9 @@ __all__ = ["replay_command"]
 _LOOK_EVERY: Final = 1_000
 """Events between two looks at what is pending."""
 _MOST_PENDING: Final = 5_000
-"""Events that a route may hold before the replay waits for it: a bounded buffer must not overflow because a file is long."""
+"""Events that a route may hold before the replay waits for it: a bounded buffer must not overflow
+because a file is long.
+"""
 
 
 @click.command("replay", short_help="Send a file of events through the config.")
@@ -48,18 +50,28 @@ _MOST_PENDING: Final = 5_000
 @json_option
 @click.pass_context
 def replay_command(
-    ctx: click.Context, file: BinaryIO, config_path: str, timeout_s: float, log_path: str | None, as_json: bool
+    ctx: click.Context,
+    file: BinaryIO,
+    config_path: str,
+    timeout_s: float,
+    log_path: str | None,
+    as_json: bool,
 ) -> None:
-    """Send the events of FILE.jsonl (or -, the standard input) through the config, one JSON object a line.
+    """Send the events of FILE.jsonl (or -, the standard input) through the config, one JSON object
+    a line.
 
-    Events keep their time and id, where they have one. The older form of Open edX tracking logs (`event_type`, `time`, `event`) is
-    understood. A malformed line is reported and does not stop the rest. Ends with the counts of every route; exit status 1
-    if a line was malformed or an event failed. Ctrl-C ends it after the event that is on its way, with the counts; a second one
-    ends it at once.
+    Events keep their time and id, where they have one. The older form of Open edX tracking logs
+    (`event_type`, `time`, `event`) is understood. A malformed line is reported and does not stop
+    the rest. Ends with the counts of every route; exit status 1 if a line was malformed or an event
+    failed. Ctrl-C ends it after the event that is on its way, with the counts; a second one ends it
+    at once.
     """
     with catching_interrupts() as interrupt, _progress(file) as (progress, task):
         console = None if progress.disable else progress.console
-        with logging_to(log_path, console), closing(load_tracker(config_path), interrupt) as tracker:
+        with (
+            logging_to(log_path, console),
+            closing(load_tracker(config_path), interrupt) as tracker,
+        ):
             before = open_all(tracker, interrupt)
             replay = _Replay(tracker, interrupt, timeout_s, console)
             replay.run(file, partial(progress.advance, task))
@@ -91,7 +103,9 @@ class _Replay:
         return self.interrupt.is_set or self._is_cut or self._malformed > 0
 
     def run(self, lines: Iterable[bytes], advance: Callable[[int], None]) -> None:
-        """Send the event of each line, and tell its length in bytes; an interrupt from the keyboard is the end of the lines."""
+        """Send the event of each line, and tell its length in bytes; an interrupt from the keyboard
+        is the end of the lines.
+        """
         reading = read_lines(lines)
         try:
             while (line := self._next(reading)) is not None:
@@ -143,7 +157,10 @@ class _Replay:
         if self.interrupt.is_set:
             warn(f"interrupted after {self._sent} event{'' if self._sent == 1 else 's'}")
         if self._malformed:
-            warn(f"{self._malformed} malformed {'line was' if self._malformed == 1 else 'lines were'} left out")
+            warn(
+                f"{self._malformed} malformed"
+                f" {'line was' if self._malformed == 1 else 'lines were'} left out"
+            )
         if not finished:
             warn_of_rest(self.timeout_s, self.interrupt)
 
@@ -159,7 +176,9 @@ def _progress(file: BinaryIO) -> Iterator[tuple[Progress, TaskID]]:
         DownloadColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         yield progress, progress.add_task("replay", total=_size(file))
 
 

@@ -1,4 +1,6 @@
-"""The command `schema`: a JSON Schema of the whole config with the installed plugins' options, for editors."""
+"""The command `schema`: a JSON Schema of the whole config with the installed plugins' options, for
+editors.
+"""
 
 from __future__ import annotations
 
@@ -40,18 +42,40 @@ def config_schema(plugins: Plugins) -> _Schema:
         "title": "The routing config of eventtracking",
         "type": "object",
         "properties": {
-            "processors": _described(_list_of_processors(), "The root chain: what every event passes, in order."),
-            "backends": _described(_table_of_routes(), "The routes, by name, each isolated from the others."),
+            "processors": _described(
+                _list_of_processors(), "The root chain: what every event passes, in order."
+            ),
+            "backends": _described(
+                _table_of_routes(), "The routes, by name, each isolated from the others."
+            ),
             "context": {"type": "object", "description": "The base context of every event."},
-            "strict": {"type": "boolean", "default": False, "description": "Let emit() raise what it would mend."},
+            "strict": {
+                "type": "boolean",
+                "default": False,
+                "description": "Let emit() raise what it would mend.",
+            },
         },
         "additionalProperties": False,
         "$defs": {
-            "reference": {"type": "string", "pattern": r"\$\{[A-Za-z_]\w*(:-[^}]*)?\}", "description": "${VAR}"},
+            "reference": {
+                "type": "string",
+                "pattern": r"\$\{[A-Za-z_]\w*(:-[^}]*)?\}",
+                "description": "${VAR}",
+            },
             "processors": {"type": "array", "items": {"$ref": "#/$defs/processor"}},
-            "routes": {"type": "object", "propertyNames": {"pattern": "^[^/]+$"}, "additionalProperties": _ROUTE},
+            "routes": {
+                "type": "object",
+                "propertyNames": {"pattern": "^[^/]+$"},
+                "additionalProperties": _ROUTE,
+            },
             "processor": _one_of(processors) | {"required": ["plugin"]},
-            "route": _one_of(routes) | {"if": {"required": ["plugin"]}, "else": {"$ref": "#/$defs/group"}},
+            "route": (
+                _one_of(routes)
+                | {
+                    "if": {"required": ["plugin"]},
+                    "else": {"$ref": "#/$defs/group"},
+                }
+            ),
             "group": _group(),
             **dict(_definitions(usable)),
         },
@@ -63,7 +87,10 @@ def _usable(plugins: Plugins) -> Iterator[Plugin]:
     clashes = plugins.clashes()
     for name in plugins.names:
         if name in clashes:
-            warn(f"{name} is left out: {' and '.join(claim.distribution for claim in clashes[name])} claim it")
+            warn(
+                f"{name} is left out: {' and '.join(claim.distribution for claim in clashes[name])}"
+                " claim it"
+            )
             continue
         try:
             yield plugins.load(name)
@@ -88,7 +115,9 @@ def _one_of(plugins: list[Plugin]) -> _Schema:
     names = {"enum": [plugin.name for plugin in plugins]}
     return {
         "type": "object",
-        "properties": {"plugin": {"anyOf": [names, _REFERENCE], "description": "The plugin's name."}},
+        "properties": {
+            "plugin": {"anyOf": [names, _REFERENCE], "description": "The plugin's name."}
+        },
         "allOf": [_branch(plugin) for plugin in plugins],
     }
 
@@ -115,7 +144,9 @@ def _definitions(plugins: list[Plugin]) -> Iterator[tuple[str, _Schema]]:
     for plugin in plugins:
         options = options_of(plugin.plugin_class)
         shared: _Schema = {}
-        properties = {name: _option(option, plugin.name, shared) for name, option in options.items()}
+        properties = {
+            name: _option(option, plugin.name, shared) for name, option in options.items()
+        }
         required = [name for name, option in options.items() if option.default is MISSING]
         yield f"plugin.{plugin.name}", _node(plugin, properties, required)
         yield from shared.items()
@@ -130,7 +161,11 @@ def _node(plugin: Plugin, options: Mapping[str, Any], required: list[str]) -> _S
     if plugin.kind == "router":
         own["backends"] = _some_routes()
         required = [*required, "backends"]
-    node = {"properties": {**own, **options}, "required": ["plugin", *required], "additionalProperties": False}
+    node = {
+        "properties": {**own, **options},
+        "required": ["plugin", *required],
+        "additionalProperties": False,
+    }
     return _described(node, summary_of(plugin))
 
 
@@ -140,7 +175,9 @@ def _option(option: Option, plugin: str, shared: _Schema) -> _Schema:
     prefix = f"plugin.{plugin}."
     for name, definition in schema.pop("$defs", {}).items():
         shared[prefix + name] = _with_references(_renamed(definition, prefix))
-    made = _with_references(_renamed({key: value for key, value in schema.items() if key != "default"}, prefix))
+    made = _with_references(
+        _renamed({key: value for key, value in schema.items() if key != "default"}, prefix)
+    )
     if option.help:
         made["description"] = option.help
     if option.secret:
@@ -163,7 +200,11 @@ def _renamed(schema: Any, prefix: str) -> Any:
     if not isinstance(schema, dict):
         return schema
     return {
-        key: value.replace("#/$defs/", f"#/$defs/{prefix}") if key == "$ref" else _renamed(value, prefix)
+        key: (
+            value.replace("#/$defs/", f"#/$defs/{prefix}")
+            if key == "$ref"
+            else _renamed(value, prefix)
+        )
         for key, value in schema.items()
     }
 
@@ -172,7 +213,11 @@ def _with_references(schema: _Schema) -> _Schema:
     """Let `${VAR}` stand wherever one value stands that is not free text already."""
     schema = {key: _inside(key, value) for key, value in schema.items()}
     if "anyOf" in schema:
-        return {**schema, "anyOf": [*schema["anyOf"], _REFERENCE]} if _REFERENCE not in schema["anyOf"] else schema
+        return (
+            {**schema, "anyOf": [*schema["anyOf"], _REFERENCE]}
+            if _REFERENCE not in schema["anyOf"]
+            else schema
+        )
     return {"anyOf": [schema, _REFERENCE]} if _is_narrow(schema) else schema
 
 

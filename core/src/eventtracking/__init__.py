@@ -1,4 +1,6 @@
-"""Event tracking: capture what happens, add the context it happened in, and route it to any number of backends."""
+"""Event tracking: capture what happens, add the context it happened in, and route it to any number
+of backends.
+"""
 
 from pkgutil import extend_path
 

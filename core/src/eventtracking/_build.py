@@ -29,7 +29,9 @@ def build_tree(spec: Spec, entered: Entered, on_open: Callable[[], None]) -> Tre
 
 
 def _chain(specs: Sequence[ProcessorSpec]) -> Chain | None:
-    links = [Link(spec.path, spec.plugin.name, spec.instance, spec.on_error == "pass") for spec in specs]
+    links = [
+        Link(spec.path, spec.plugin.name, spec.instance, spec.on_error == "pass") for spec in specs
+    ]
     return Chain(links) if links else None
 
 
@@ -47,9 +49,13 @@ class _Builder:
         chain = _chain(spec.processors)
         if spec.plugin is None:
             return self._group(spec, chain, above)
-        leaf = self.routes[spec.route] = Leaf(spec.route, chain, spec.plugin.name, spec.instance, self._on_open)
+        leaf = self.routes[spec.route] = Leaf(
+            spec.route, chain, spec.plugin.name, spec.instance, self._on_open
+        )
         if spec.plugin.kind == "router":
-            below = Group(spec.route, None, self.build_all(spec.children, (spec.plugin.name, *above)))
+            below = Group(
+                spec.route, None, self.build_all(spec.children, (spec.plugin.name, *above))
+            )
             subtree = self.subtrees[spec.route] = Subtree(below, above, self._entered)
             spec.instance.bind(subtree)
             leaf._set_books()  # anew: `bind` may have decided whether it counts itself

@@ -20,7 +20,9 @@ _UTC = timezone.utc
 _new = object.__new__
 
 
-def capture_in_python(name: str, data: dict[str, Any] | None, context: dict[str, Any], clock: type[datetime]) -> Event:
+def capture_in_python(
+    name: str, data: dict[str, Any] | None, context: dict[str, Any], clock: type[datetime]
+) -> Event:
     """Make an event of now.
 
     Args:
@@ -34,7 +36,9 @@ def capture_in_python(name: str, data: dict[str, Any] | None, context: dict[str,
     """
     if type(name) is not str or not name or (type(data) is not dict and data is not None):
         raise TypeError
-    event: Event = _new(Event)  # field by field: `__init__` with its keywords costs three times as much
+    event: Event = _new(
+        Event
+    )  # field by field: `__init__` with its keywords costs three times as much
     event.id = str(uuid7())
     event.name = name
     event.timestamp = clock.now(_UTC)
@@ -44,6 +48,8 @@ def capture_in_python(name: str, data: dict[str, Any] | None, context: dict[str,
     return event
 
 
-capture: Callable[[str, dict[str, Any] | None, dict[str, Any], type[datetime]], Event] = capture_in_python
+capture: Callable[[str, dict[str, Any] | None, dict[str, Any], type[datetime]], Event] = (
+    capture_in_python
+)
 if IS_COMPILED:
     from eventtracking._compiled import capture

@@ -46,12 +46,19 @@ class Link:
     pass_on_error: bool = False
 
     def failure(self, error: BaseException) -> Verdict:
-        """The verdict when the processor broke. Only the error's type: its text may hold the event's values."""
-        return Verdict(Outcome.FAILED, f"{self.plugin} raised {type(error).__name__}", self.path, locate(error))
+        """The verdict when the processor broke.
+
+        Only the error's type: its text may hold the event's values.
+        """
+        return Verdict(
+            Outcome.FAILED, f"{self.plugin} raised {type(error).__name__}", self.path, locate(error)
+        )
 
     def drop(self, reason: str) -> Verdict:
         """The verdict when the processor said no."""
-        return Verdict(Outcome.FILTERED, f"{self.plugin}: {reason}" if reason else self.plugin, self.path)
+        return Verdict(
+            Outcome.FILTERED, f"{self.plugin}: {reason}" if reason else self.plugin, self.path
+        )
 
 
 class Chain:
@@ -145,12 +152,16 @@ class _CallStep:
         self._link = link
         # A bound method of Python's is called without the detour that calling an instance takes.
         call = getattr(type(link.processor), "__call__", None)  # noqa: B004 - it is called, not looked for
-        self._process = MethodType(call, link.processor) if isinstance(call, FunctionType) else link.processor
+        self._process = (
+            MethodType(call, link.processor) if isinstance(call, FunctionType) else link.processor
+        )
 
     def run(self, event: Event) -> Event | Verdict:
         try:
             result = self._process(event)
-            if result is event or (isinstance(result, Event) and result.id == event.id and type(result.name) is str):
+            if result is event or (
+                isinstance(result, Event) and result.id == event.id and type(result.name) is str
+            ):
                 return result
         except DropEvent as drop:
             return self._link.drop(_reason_of(drop))
@@ -160,7 +171,9 @@ class _CallStep:
 
 
 def _reason_of(drop: DropEvent) -> str:
-    """The reason, as text; a subclass may not have called the constructor, or was given something else."""
+    """The reason, as text; a subclass may not have called the constructor, or was given something
+    else.
+    """
     reason = getattr(drop, "reason", "")
     return reason if isinstance(reason, str) else type(reason).__name__
 

@@ -1,7 +1,8 @@
 """The contexts that are entered at the moment, per tracker.
 
-One module-level `ContextVar` holds an immutable mapping from tracker to its innermost frame. Frames are linked and never
-changed, so that a thread, an asyncio task or a greenlet that inherited a stack cannot see or undo what others do.
+One module-level `ContextVar` holds an immutable mapping from tracker to its innermost frame. Frames
+are linked and never changed, so that a thread, an asyncio task or a greenlet that inherited a stack
+cannot see or undo what others do.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ class Frame(NamedTuple):
     """A name, or a private token for a context without one."""
     own: Mapping[str, Any]
     merged: dict[str, Any]
-    """The base context, all outer ones and this one; made on enter, so that emitting costs a look-up."""
+    """The base context, all outer ones and this one; made on enter, so that emitting costs a
+    look-up.
+    """
 
 
 frames: ContextVar[Mapping[int, Frame]] = ContextVar("eventtracking_frames", default={})  # noqa: B039 - never changed
@@ -35,7 +38,10 @@ def enter(tracker_key: int, name: object, own: Mapping[str, Any], base: Mapping[
 
 
 def leave(tracker_key: int, name: object, base: Mapping[str, Any]) -> bool:
-    """Leave the innermost context of that name, wherever it is in the stack. Return whether there was one."""
+    """Leave the innermost context of that name, wherever it is in the stack.
+
+    Return whether there was one.
+    """
     entered = frames.get()
     left: list[Frame] = []
     frame = entered.get(tracker_key)
@@ -52,5 +58,7 @@ def leave(tracker_key: int, name: object, base: Mapping[str, Any]) -> bool:
     return True
 
 
-def _inside(outer: Frame | None, name: object, own: Mapping[str, Any], base: Mapping[str, Any]) -> Frame:
+def _inside(
+    outer: Frame | None, name: object, own: Mapping[str, Any], base: Mapping[str, Any]
+) -> Frame:
     return Frame(outer, name, own, {**(base if outer is None else outer.merged), **own})

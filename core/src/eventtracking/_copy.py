@@ -1,8 +1,9 @@
 """The fast path of the snapshot: a deep copy of plain data, and a refusal of anything else.
 
-It knows the exact builtin types and nothing else, so that no code of the caller's runs in it, and each container is
-copied in one step before its members are looked at, so that other threads may change it meanwhile. Compiled from C where
-the installation could; the same in Python otherwise, or where `EVENTTRACKING_PURE_PYTHON` is set to anything but nothing.
+It knows the exact builtin types and nothing else, so that no code of the caller's runs in it, and
+each container is copied in one step before its members are looked at, so that other threads may
+change it meanwhile. Compiled from C where the installation could; the same in Python otherwise, or
+where `EVENTTRACKING_PURE_PYTHON` is set to anything but nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from typing import Any, Final
 __all__ = ["IS_COMPILED", "MAX_CONTAINERS", "MAX_DEPTH", "copy_in_python", "fast_copy"]
 
 MAX_DEPTH: Final = 200
-"""Containers inside containers. Past MongoDB's own 100, far below what exhausts the stack of an encoder."""
+"""Containers inside containers.
+
+Past MongoDB's own 100, far below what exhausts the stack of an encoder.
+"""
 MAX_CONTAINERS: Final = 100_000
-"""Containers below the second level, each counted as often as it is held, so that a few lists that hold each other many times
+"""Containers below the second level, each counted as often as it is held, so that a few lists that
+hold each other many times
 over cannot keep the caller for hours."""
 
 _NATIVE: Final = frozenset({str, int, float, bool, type(None), bytes, datetime, date, uuid.UUID})
@@ -29,7 +34,8 @@ def copy_in_python(value: Any, left: list[int] | None = None, depth: int = 1) ->
     """Copy dicts with text keys, lists (also from tuples) and native scalars.
 
     Args:
-        left: How many containers there may yet be below the second level. None for the outermost container.
+        left: How many containers there may yet be below the second level. None for the outermost
+            container.
         depth: The number of this container, if it is one, counted from the outermost.
 
     Raises:
@@ -50,7 +56,8 @@ def copy_in_python(value: Any, left: list[int] | None = None, depth: int = 1) ->
                 below = [MAX_CONTAINERS]
             elif left is not None:
                 _spend(left, depth)
-            # A small container without others inside is copied here: a call would cost more than that.
+            # A small container without others inside is copied here: a call would cost more than
+            # that.
             if kind is dict:
                 fields[key] = inner = member.copy()
                 for name, scalar in inner.items():

@@ -1,8 +1,9 @@
 """Emits that happen inside the tree, on the thread that is in there already.
 
-A signal handler or a destructor may emit while a backend of ours or of somebody else's holds a lock, and a backend's own
-library may emit by accident. Going down the tree a second time could deadlock or recurse without end. So a thread
-that is inside parks such emits, and the call that was interrupted sends them before it returns.
+A signal handler or a destructor may emit while a backend of ours or of somebody else's holds a
+lock, and a backend's own library may emit by accident. Going down the tree a second time could
+deadlock or recurse without end. So a thread that is inside parks such emits, and the call that was
+interrupted sends them before it returns.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from eventtracking.event import Event
 __all__ = ["Guard"]
 
 _MAX_ANSWERS: Final = 1_000
-"""Emits that answer emits that answer emits, so many times over, only stop when they are no longer sent."""
+"""Emits that answer emits that answer emits, so many times over, only stop when they are no longer
+sent.
+"""
 _MAX_PARKED: Final = 100_000
-"""Emits that are sent in a row, however they came about: a collection of garbage may bring thousands at once."""
+"""Emits that are sent in a row, however they came about: a collection of garbage may bring
+thousands at once.
+"""
 _FAILED: Final = Outcome.FAILED
 
 Parked = deque[tuple[Group, Event]]
@@ -32,8 +37,8 @@ Parked = deque[tuple[Group, Event]]
 class Guard:
     """Who is inside the tree of one tracker, and what waits for them.
 
-    An exception that a signal handler raises comes out at any call. So what is taken, counted and forgotten together is
-    written without a call between.
+    An exception that a signal handler raises comes out at any call. So what is taken, counted and
+    forgotten together is written without a call between.
     """
 
     __slots__ = ("_draining", "inside", "parked")
@@ -42,7 +47,9 @@ class Guard:
         self.inside: dict[int, None] = {}
         """The threads, by their identity. `Tracker.emit` works on it, and on the next, directly."""
         self.parked: dict[int, Parked] = {}
-        """What each thread is to send when it leaves; it enters the books of the routes then. A queue stays for good once it is there:
+        """What each thread is to send when it leaves; it enters the books of the routes then.
+
+        A queue stays for good once it is there:
         somebody may be about to add to it."""
         self._draining: dict[int, object] = {}
         """Whose queues are being sent, and by which call: two would take the same event."""
@@ -98,7 +105,9 @@ class Guard:
                 else:
                     ledger.note(outcome, "emits answer emits without end")
             except Exception as error:  # noqa: BLE001 - the tree lets none through, but for exhausted memory or stack in itself
-                with suppress(Exception):  # the stack may be exhausted, and the count is what matters
+                with suppress(
+                    Exception
+                ):  # the stack may be exhausted, and the count is what matters
                     ledger.note(outcome, describe_error(error))
             finally:
                 ledger.total += SETTLE[outcome]
@@ -111,14 +120,22 @@ class Guard:
         return sum(map(len, list(self.parked.values())))
 
     def drain_all(self) -> None:
-        """Send what threads have left behind that were interrupted before they could, and may never come again."""
+        """Send what threads have left behind that were interrupted before they could, and may never
+        come again.
+        """
         if get_ident() in self.inside:
             return
-        for thread in [thread for thread, parked in list(self.parked.items()) if parked and thread not in self.inside]:
+        for thread in [
+            thread
+            for thread, parked in list(self.parked.items())
+            if parked and thread not in self.inside
+        ]:
             self.drain(thread)
 
     def reset(self) -> None:
-        """Start anew in a forked child: what other threads of the parent had parked is the parent's."""
+        """Start anew in a forked child: what other threads of the parent had parked is the
+        parent's.
+        """
         mine = self.parked.get(get_ident())
         self.inside.clear()
         self._draining.clear()

@@ -39,7 +39,8 @@ def living() -> list[Living]:
 def opened(tracker: Living) -> None:
     """Have a tracker closed at the exit of the process.
 
-    That is done before the exit functions of the drivers that have just been imported: the last one runs first.
+    That is done before the exit functions of the drivers that have just been imported: the last one
+    runs first.
     """
     _unclosed.add(tracker)
     atexit.unregister(_close_all)

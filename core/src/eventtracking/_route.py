@@ -1,7 +1,9 @@
-"""The compiled tree: leaves, which hand events to a backend, and groups, which spread them over routes.
+"""The compiled tree: leaves, which hand events to a backend, and groups, which spread them over
+routes.
 
-Events come down in two ways. `emit` takes one event from the application; what fails is failed. `deliver` takes a batch
-from a router above (`Downstream` starts it); what fails stays pending, and is reported to that router.
+Events come down in two ways. `emit` takes one event from the application; what fails is failed.
+`deliver` takes a batch from a router above (`Downstream` starts it); what fails stays pending, and
+is reported to that router.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _PENDING: Final = Outcome.PENDING
 _OPEN_WAIT_S: Final = 10.0
 """How long a send waits for another thread's `open()` of the same backend."""
 _REOPEN_AFTER_S: Final = 1.0
-"""How long the sends of an emit fail at once after `open()` failed, so that a dead backend is not opened for each event."""
+"""How long the sends of an emit fail at once after `open()` failed, so that a dead backend is not
+opened for each event.
+"""
 
 
 @attrs.define(eq=False)
@@ -39,11 +43,18 @@ class Trial:
     only: frozenset[str] | None
     first: bool = True
     """Whether the leaves have these events for the first time; a retry otherwise."""
-    enter: Callable[[Group, Sequence[Event]], dict[str, Outcome]] = attrs.field(default=lambda _group, _events: {})
-    """Receives events that come to a group for the first time. Returns what its chain has dropped already, for another leaf."""
+    enter: Callable[[Group, Sequence[Event]], dict[str, Outcome]] = attrs.field(
+        default=lambda _group, _events: {}
+    )
+    """Receives events that come to a group for the first time.
+
+    Returns what its chain has dropped already, for another leaf.
+    """
     failures: Failures = attrs.field(factory=Failures)
     marks: dict[str, dict[str, Outcome]] = attrs.field(factory=dict)
-    """The outcomes so far, by path and event id; the path of a group for what its own processors dropped."""
+    """The outcomes so far, by path and event id; the path of a group for what its own processors
+    dropped.
+    """
 
     def mark(self, path: str, outcomes: dict[str, Outcome]) -> None:
         """Note what became of events at a path."""
@@ -84,7 +95,10 @@ class Route:
 
 
 class Leaf(Route):
-    """A route that ends in a backend. A router is a leaf too: what lies below it is its own affair."""
+    """A route that ends in a backend.
+
+    A router is a leaf too: what lies below it is its own affair.
+    """
 
     __slots__ = (
         "_again",
@@ -100,7 +114,9 @@ class Leaf(Route):
         "plugin",
     )
 
-    def __init__(self, path: str, chain: Chain | None, plugin: str, backend: Any, on_open: Callable[[], None]) -> None:
+    def __init__(
+        self, path: str, chain: Chain | None, plugin: str, backend: Any, on_open: Callable[[], None]
+    ) -> None:
         super().__init__(path, chain, (path,))
         self.plugin = plugin
         self.backend = backend
@@ -111,7 +127,9 @@ class Leaf(Route):
 
     @property
     def counts_itself(self) -> bool:
-        """Whether it is a router that keeps its own counts, which it may have decided when it was bound."""
+        """Whether it is a router that keeps its own counts, which it may have decided when it was
+        bound.
+        """
         return hasattr(self.backend, "bind") and callable(getattr(self.backend, "counts", None))
 
     def _set_books(self) -> None:
@@ -121,14 +139,21 @@ class Leaf(Route):
         """
         if self.counts_itself:
             self._enter = 0
-            self._first = tuple(0 if outcome is _DELIVERED else RECORD[outcome] for outcome in Outcome)
-            self._again = tuple(-ENTER if outcome is _DELIVERED else SETTLE[outcome] for outcome in Outcome)
+            self._first = tuple(
+                0 if outcome is _DELIVERED else RECORD[outcome] for outcome in Outcome
+            )
+            self._again = tuple(
+                -ENTER if outcome is _DELIVERED else SETTLE[outcome] for outcome in Outcome
+            )
         else:
             self._enter = ENTER
             self._first = self._again = SETTLE
 
     def reset(self) -> None:
-        """Start anew, as a forked child does. A call that is inside at the fork ends in the books of before."""
+        """Start anew, as a forked child does.
+
+        A call that is inside at the fork ends in the books of before.
+        """
         self.ledger = Ledger()
         self.opened = False
         self._opener: dict[str, tuple[int, threading.Event]] = {}
@@ -139,7 +164,9 @@ class Leaf(Route):
         """Hand over one event from the application."""
         ledger = self.ledger
         outcome = _FAILED
-        ledger.total += self._enter  # no call between this and `try`: a signal handler may raise at any call
+        ledger.total += (
+            self._enter
+        )  # no call between this and `try`: a signal handler may raise at any call
         try:
             if self.chain is not None:
                 result = self.chain.apply(event)
@@ -173,7 +200,9 @@ class Leaf(Route):
         """Hand over a batch from a router above; note in the trial what became of each event."""
         books = self._first if trial.first else self._again
         ledger = self.ledger
-        entered = self._enter * len(events) if trial.first else 0  # no call within `+=`, see `counts`
+        entered = (
+            self._enter * len(events) if trial.first else 0
+        )  # no call within `+=`, see `counts`
         ledger.total += entered
         outcomes: dict[str, Outcome] = {}
         try:
@@ -186,16 +215,22 @@ class Leaf(Route):
                 ledger.total += books[outcome]
             trial.mark(self.path, outcomes)
 
-    def _try_batch(self, events: Sequence[Event], outcomes: dict[str, Outcome], trial: Trial) -> None:
+    def _try_batch(
+        self, events: Sequence[Event], outcomes: dict[str, Outcome], trial: Trial
+    ) -> None:
         refused: dict[str, Exception] = {}
         try:
             self.open()
             self.backend.send(events)
         except Rejected as error:
-            refused = {e.id: Rejected({e.id: error.reasons[e.id]}) for e in events if e.id in error.reasons}
+            refused = {
+                e.id: Rejected({e.id: error.reasons[e.id]}) for e in events if e.id in error.reasons
+            }
         except Exception as error:  # noqa: BLE001 - whatever a backend raises is accounted for
             refused = dict.fromkeys((event.id for event in events), error)
-        outcomes.update((event.id, _PENDING if event.id in refused else _DELIVERED) for event in events)
+        outcomes.update(
+            (event.id, _PENDING if event.id in refused else _DELIVERED) for event in events
+        )
         if refused:
             trial.failures[self.path] = refused
 
@@ -230,7 +265,9 @@ class Leaf(Route):
         if not patient and time.monotonic() < self._retry_open_at:
             raise DeliveryError(f"open() failed a moment ago: {self._open_failure}")
         mine = (threading.get_ident(), threading.Event())
-        opener = self._opener.setdefault("", mine)  # atomic, and no lock is held while the backend's code runs
+        opener = self._opener.setdefault(
+            "", mine
+        )  # atomic, and no lock is held while the backend's code runs
         if opener is not mine:
             self._wait_for(opener, wait_s)
             return
@@ -247,7 +284,9 @@ class Leaf(Route):
             mine[1].set()
 
     def _keep_open(self) -> None:
-        """Note that it is open; if it was closed meanwhile, by another thread, close it: nobody else would."""
+        """Note that it is open; if it was closed meanwhile, by another thread, close it: nobody
+        else would.
+        """
         self.opened = True
         if self.closed:
             self.close()
@@ -278,7 +317,9 @@ class Leaf(Route):
         """
         if not hasattr(self.backend, "flush"):
             return True
-        return self.opened and self.backend.flush(timeout_s) is not False  # what is not open may hold something
+        return (
+            self.opened and self.backend.flush(timeout_s) is not False
+        )  # what is not open may hold something
 
     def close(self) -> None:
         """Close the backend for good, if it is open in this process.
@@ -298,7 +339,9 @@ class Leaf(Route):
         try:
             kept: dict[str, Counts] = dict(self.backend.counts())
         except Exception as error:  # noqa: BLE001 - statistics never raise into the application; say that they are incomplete
-            return {self.path: own + Counts(reasons={f"counts unavailable: {describe_error(error)}": 1})}
+            return {
+                self.path: own + Counts(reasons={f"counts unavailable: {describe_error(error)}": 1})
+            }
         return {**kept, self.path: own + kept.get(self.path, Counts())}
 
 
@@ -307,12 +350,16 @@ class Group(Route):
 
     __slots__ = ("children",)
 
-    def __init__(self, path: str, chain: Chain | None, children: Sequence[Leaf | Group] = ()) -> None:
+    def __init__(
+        self, path: str, chain: Chain | None, children: Sequence[Leaf | Group] = ()
+    ) -> None:
         super().__init__(path, chain, ())
         self.adopt(children)
 
     def adopt(self, children: Sequence[Leaf | Group]) -> None:
-        """Take the children, once; they are made after the group, so that a walk meets the parent first."""
+        """Take the children, once; they are made after the group, so that a walk meets the parent
+        first.
+        """
         self.children: tuple[Leaf | Group, ...] = tuple(children)
         self.leaves = tuple(leaf for child in children for leaf in child.leaves)
 
@@ -328,7 +375,9 @@ class Group(Route):
         """Spread one event from the application; return the worst outcome."""
         ledger = self.ledger
         outcome = _FAILED
-        ledger.total += ENTER  # no call between this and `try`: a signal handler may raise at any call
+        ledger.total += (
+            ENTER  # no call between this and `try`: a signal handler may raise at any call
+        )
         try:
             outcome = self.route(event)
             return outcome
@@ -357,7 +406,10 @@ class Group(Route):
         return worst
 
     def deliver(self, events: Sequence[Event], trial: Trial) -> None:
-        """Spread a batch from a router above. `Downstream` settles the group when it knows every child's outcome."""
+        """Spread a batch from a router above.
+
+        `Downstream` settles the group when it knows every child's outcome.
+        """
         dropped = trial.enter(self, events)
         passed = self._screen([event for event in events if event.id not in dropped], dropped)
         if dropped:

@@ -1,8 +1,9 @@
 """The snapshot: a deep copy of what the caller gave, in plain types, that never raises.
 
-What the fast path refuses goes to the slow path, which is iterative (no recursion to exhaust), bounded in depth and size,
-and also lists a container before it calls any code of the caller's. (`msgspec.to_builtins` reads dataclasses and subclasses of
-sets through code of the caller's, and crashes the interpreter when that changes a list.)
+What the fast path refuses goes to the slow path, which is iterative (no recursion to exhaust),
+bounded in depth and size, and also lists a container before it calls any code of the caller's.
+(`msgspec.to_builtins` reads dataclasses and subclasses of sets through code of the caller's, and
+crashes the interpreter when that changes a list.)
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def clean_text(value: Any, plain: bool = False) -> Any:
     """Return a copy of a snapshot's value whose text is all valid Unicode.
 
     Args:
-        plain: Also turn everything that JSON has no word for into text, and NaN and infinities into None.
+        plain: Also turn everything that JSON has no word for into text, and NaN and infinities into
+            None.
     """
     return _Copier(clean=True, plain=plain).copy(value).value
 
@@ -150,7 +152,9 @@ class _Copier:
             tasks.append(task._replace(value=fields, depth=task.depth + 1))
             return None
         number = _as_number(value)
-        return self._mark("unrepresentable", value) if number is None else self._plain_scalar(number)
+        return (
+            self._mark("unrepresentable", value) if number is None else self._plain_scalar(number)
+        )
 
     def _plain_scalar(self, value: Any) -> Any:
         """Return what stands for the value in a snapshot, or `_NOT_PLAIN`."""
@@ -160,7 +164,9 @@ class _Copier:
             return _NOT_PLAIN
         if isinstance(value, str):
             return self._text(
-                str.__str__(value) if type(value) is not str and issubclass(type(value), str) else str(value)
+                str.__str__(value)
+                if type(value) is not str and issubclass(type(value), str)
+                else str(value)
             )
         if isinstance(value, int):
             return self._int(int.__int__(value))
@@ -185,7 +191,9 @@ class _Copier:
     def _int(self, number: int) -> int | str:
         try:
             str(number)
-        except ValueError:  # past the interpreter's limit for printing, so no store could write it either
+        except (
+            ValueError
+        ):  # past the interpreter's limit for printing, so no store could write it either
             return self._mark(f"an integer of {number.bit_length()} bits:", number)
         return number
 
@@ -225,7 +233,11 @@ def _fields(value: Any) -> dict[str, Any] | None:
     if isinstance(names, tuple):
         return {field.name: getattr(value, field.name, None) for field in names}
     names = getattr(type(value), "__dataclass_fields__", None)
-    return {name: getattr(value, name, None) for name in list(names)} if isinstance(names, dict) else None
+    return (
+        {name: getattr(value, name, None) for name in list(names)}
+        if isinstance(names, dict)
+        else None
+    )
 
 
 def _base_copy(value: Any) -> Any:
@@ -239,7 +251,15 @@ def _base_copy(value: Any) -> Any:
     if isinstance(value, datetime):
         offset = value.utcoffset()
         zone = None if offset is None else timezone(offset)
-        parts = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+        parts = (
+            value.year,
+            value.month,
+            value.day,
+            value.hour,
+            value.minute,
+            value.second,
+            value.microsecond,
+        )
         return datetime(*parts, tzinfo=zone, fold=value.fold)
     return date(value.year, value.month, value.day)
 
@@ -253,7 +273,9 @@ def _as_text(value: Any) -> str | None:
     if isinstance(value, time):
         return time.isoformat(value)
     return (
-        str(msgspec.to_builtins(value)) if isinstance(value, datetime | date | timedelta | uuid.UUID | bytes) else None
+        str(msgspec.to_builtins(value))
+        if isinstance(value, datetime | date | timedelta | uuid.UUID | bytes)
+        else None
     )
 
 
@@ -268,12 +290,22 @@ def _as_number(value: Any) -> int | float | None:
 
 
 def _number_text(number: float | None) -> str:
-    return "null" if number is None else str(number).lower() if isinstance(number, bool) else str(number)
+    return (
+        "null"
+        if number is None
+        else str(number).lower()
+        if isinstance(number, bool)
+        else str(number)
+    )
 
 
 def _quacks_like_text(kind: type) -> bool:
     """Whether it is a lazy string: Django's gettext_lazy, UserString, a proxy of text."""
-    return not issubclass(kind, type) and callable(getattr(kind, "casefold", None)) and hasattr(kind, "encode")
+    return (
+        not issubclass(kind, type)
+        and callable(getattr(kind, "casefold", None))
+        and hasattr(kind, "encode")
+    )
 
 
 def _free_key(text: str, taken: Mapping[str, Any], same: dict[str, int]) -> str:

@@ -1,4 +1,6 @@
-"""`${VAR}` and `${VAR:-default}` in the text of a config, after it was parsed, so that a value can never become syntax."""
+"""`${VAR}` and `${VAR:-default}` in the text of a config, after it was parsed, so that a value can
+never become syntax.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from eventtracking.errors import Problem
 
 __all__ = ["substitute"]
 
-_REFERENCE: Final = re.compile(r"\$(?:(?P<dollar>\$)|\{(?:(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\})?)")
+_REFERENCE: Final = re.compile(
+    r"\$(?:(?P<dollar>\$)|\{(?:(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\})?)"
+)
 
 
 def substitute(value: Any, environ: Mapping[str, str], path: str, problems: list[Problem]) -> Any:
@@ -19,7 +23,8 @@ def substitute(value: Any, environ: Mapping[str, str], path: str, problems: list
     Args:
         environ: Where the variables are.
         path: Where the value stands in the config.
-        problems: What is wrong is added here: a variable that is not set, or a `${` that is no reference.
+        problems: What is wrong is added here: a variable that is not set, or a `${` that is no
+            reference.
     """
     if isinstance(value, str):
         return _substitute_text(value, environ, path, problems)
@@ -29,11 +34,16 @@ def substitute(value: Any, environ: Mapping[str, str], path: str, problems: list
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [substitute(item, environ, f"{path}[{index}]", problems) for index, item in enumerate(value)]
+        return [
+            substitute(item, environ, f"{path}[{index}]", problems)
+            for index, item in enumerate(value)
+        ]
     return value
 
 
-def _substitute_text(text: str, environ: Mapping[str, str], path: str, problems: list[Problem]) -> str:
+def _substitute_text(
+    text: str, environ: Mapping[str, str], path: str, problems: list[Problem]
+) -> str:
     def replace(match: re.Match[str]) -> str:
         if match["dollar"]:
             return "$"
@@ -64,7 +74,9 @@ def _keep(match: re.Match[str], path: str, problems: list[Problem]) -> str:
 
 def _nested(path: str) -> Problem:
     message = "a default stands for itself, and takes no further reference"
-    return Problem(path=path, message=message, hint="set the variable, or write a default without ${")
+    return Problem(
+        path=path, message=message, hint="set the variable, or write a default without ${"
+    )
 
 
 def _unset(name: str, reference: str, path: str) -> Problem:

@@ -29,25 +29,36 @@ from eventtracking.protocols import Downstream
 __all__ = ["DEFAULT_TIMEOUT_S", "EventLossWarning", "Tracker"]
 
 DEFAULT_TIMEOUT_S: Final = 10.0
-"""For `flush` and `close`, of the whole tree: a third of the 30 s that gunicorn and Kubernetes leave a stopping process."""
+"""For `flush` and `close`, of the whole tree: a third of the 30 s that gunicorn and Kubernetes
+leave a stopping process.
+"""
 
-_LOST: Final = RECORD[Outcome.FAILED]  # looked up here: on Python 3.10 the look-up of a member is a call
+_LOST: Final = RECORD[
+    Outcome.FAILED
+]  # looked up here: on Python 3.10 the look-up of a member is a call
 _MAX_MENDED_NAME_CHARS: Final = 200
 _NO_COUNTS: Final = Counts()
-_FAILED: Final = Outcome.FAILED  # looking a member up in its enum costs as much as the rest of a line
+_FAILED: Final = (
+    Outcome.FAILED
+)  # looking a member up in its enum costs as much as the rest of a line
 _frames = _context.frames.get
 _keys = itertools.count()
 
 
 class EventLossWarning(UserWarning):
-    """Events are emitted that go nowhere. Warned of once per tracker and cause; the counts say how many."""
+    """Events are emitted that go nowhere.
+
+    Warned of once per tracker and cause; the counts say how many.
+    """
 
 
 class Tracker:
-    """Captures events, adds the context they happened in, and routes each one. Safe from any thread.
+    """Captures events, adds the context they happened in, and routes each one.
 
-    Usable as a context manager, which closes it. Make one with `Tracker.from_config`; one without a config counts what
-    is emitted and drops it.
+    Safe from any thread.
+
+    Usable as a context manager, which closes it. Make one with `Tracker.from_config`; one without a
+    config counts what is emitted and drops it.
 
     Args:
         refusal: What becomes of events without a config, and why.
@@ -56,10 +67,13 @@ class Tracker:
         TypeError: If it is something else, such as a config.
     """
 
-    def __init__(self, refusal: tuple[Outcome, str] = (Outcome.FAILED, "the tracker is not configured")) -> None:
+    def __init__(
+        self, refusal: tuple[Outcome, str] = (Outcome.FAILED, "the tracker is not configured")
+    ) -> None:
         if type(refusal) is not tuple:
             raise TypeError(
-                "expected an outcome and a reason; with a config, a tracker is made by Tracker.from_config(mapping)"
+                "expected an outcome and a reason; with a config, a tracker is made by"
+                " Tracker.from_config(mapping)"
             )
         self._key = next(_keys)
         self._guard = Guard()
@@ -67,7 +81,9 @@ class Tracker:
         self._parked = self._guard.parked
         self._tree = Tree.empty()
         self._former: list[Tree] = []
-        """The trees of the configs before this one: events that were inside when it came end there, and count."""
+        """The trees of the configs before this one: events that were inside when it came end there,
+        and count.
+        """
         self._root = self._tree.root
         self._base: dict[str, Any] = {}
         self._strict = False
@@ -105,8 +121,8 @@ class Tracker:
     def emit(self, name: str, data: Any = None) -> None:
         """Capture an event and send it down the tree.
 
-        Never raises, whatever it is given and whatever happens below; the counts and their reasons tell. The data is
-        copied, so the caller may go on changing its own.
+        Never raises, whatever it is given and whatever happens below; the counts and their reasons
+        tell. The data is copied, so the caller may go on changing its own.
 
         Args:
             name: What happened. Anything but text becomes text.
@@ -151,7 +167,10 @@ class Tracker:
                 self._guard.drain(thread)
 
     def _capture(self, name: Any, data: Any) -> Event | None:
-        """Make an event of whatever was given, mended where it has to be. None if that fails, which is counted."""
+        """Make an event of whatever was given, mended where it has to be.
+
+        None if that fails, which is counted.
+        """
         try:
             if type(name) is not str or not name:
                 name = self._mend_name(name)
@@ -159,7 +178,9 @@ class Tracker:
             if type(copy) is not dict:
                 copy = self._wrap(copy)
             frame = _frames().get(self._key)
-            return Event(name=name, data=copy, context=self._base if frame is None else frame.merged)
+            return Event(
+                name=name, data=copy, context=self._base if frame is None else frame.merged
+            )
         except DataError:
             raise
         except Exception as error:  # noqa: BLE001 - what no stage foresaw, such as exhausted memory, must not hurt the caller
@@ -167,7 +188,9 @@ class Tracker:
             return None
 
     def submit(self, event: Event) -> None:
-        """Send an event that exists already, to replay it. It keeps its id, time and context. Never raises.
+        """Send an event that exists already, to replay it.
+
+        It keeps its id, time and context. Never raises.
 
         Raises:
             DataError: In strict mode only, if the event had to be mended.
@@ -188,7 +211,9 @@ class Tracker:
         if type(event.name) is not str or not event.name:
             changes["name"] = self._mend_name(event.name)
         if type(event.id) is not str or not event.id:
-            self._report([f"the id is a {type(event.id).__name__}, not text, and a new one was made"])
+            self._report(
+                [f"the id is a {type(event.id).__name__}, not text, and a new one was made"]
+            )
             changes["id"] = str(uuid7())
         return event.replace(**changes)
 
@@ -200,7 +225,9 @@ class Tracker:
             ledger.note(_FAILED, f"not captured: {describe_error(error)}", 1, locate(error))
 
     def _send(self, event: Event) -> None:
-        """Send an event as `emit` does, which holds the same within: a call more would cost each emit a thirtieth."""
+        """Send an event as `emit` does, which holds the same within: a call more would cost each
+        emit a thirtieth.
+        """
         thread = get_ident()
         root = self._root
         if thread in self._inside:
@@ -234,7 +261,9 @@ class Tracker:
     def _mend_name(self, name: Any) -> str:
         copy = clean_text(name, plain=True)
         text = copy if isinstance(copy, str) else str(copy)
-        self._report([f"the name is a {type(name).__name__}, not text" if text else "the name is empty"])
+        self._report(
+            [f"the name is a {type(name).__name__}, not text" if text else "the name is empty"]
+        )
         return text[:_MAX_MENDED_NAME_CHARS] or "<no name>"
 
     def _mend(self, data: Any) -> Any:
@@ -255,9 +284,11 @@ class Tracker:
     # Contexts
 
     def enter_context(self, name: str, context: Mapping[str, Any]) -> None:
-        """Enter a context: its keys join those of the outer contexts, and win over them, until it is left.
+        """Enter a context: its keys join those of the outer contexts, and win over them, until it
+        is left.
 
-        Valid for the current thread or asyncio task, and what it starts with a copy of its contextvars.
+        Valid for the current thread or asyncio task, and what it starts with a copy of its
+        contextvars.
 
         Args:
             name: A name to leave it by. Names may nest and repeat.
@@ -266,7 +297,9 @@ class Tracker:
         self._enter(_as_name(name), context)
 
     def exit_context(self, name: str) -> None:
-        """Leave the innermost context of that name. None of that name is no error (in strict mode it is).
+        """Leave the innermost context of that name.
+
+        None of that name is no error (in strict mode it is).
 
         Raises:
             DataError: In strict mode only, if there is none.
@@ -284,8 +317,12 @@ class Tracker:
     def context(
         self, name_or_context: str | Mapping[str, Any], context: Mapping[str, Any] | None = None
     ) -> AbstractContextManager[None]:
-        """Enter a context for the length of a `with` block: `context(ctx)`, or `context(name, ctx)`."""
-        if issubclass(type(name_or_context), str):  # isinstance would ask the value, whose answer may raise
+        """Enter a context for the length of a `with` block: `context(ctx)`, or `context(name,
+        ctx)`.
+        """
+        if issubclass(
+            type(name_or_context), str
+        ):  # isinstance would ask the value, whose answer may raise
             return self._entered_context(_as_name(name_or_context), context)
         return self._entered_context(object(), name_or_context)
 
@@ -309,12 +346,15 @@ class Tracker:
         """Open every backend that is not open yet, instead of on its first event. Never raises.
 
         Returns:
-            The error of each backend that could not be opened, by path. It is tried again on its next event.
+            The error of each backend that could not be opened, by path. It is tried again on its
+            next event.
         """
         return self._tree.attempt(Leaf.open)
 
     def probe(self) -> dict[str, Exception]:
-        """Open every backend, and ask each one that can tell whether what it needs is there. Never raises.
+        """Open every backend, and ask each one that can tell whether what it needs is there.
+
+        Never raises.
 
         Returns:
             The error of each backend that would not work now, by path.
@@ -322,7 +362,8 @@ class Tracker:
         return self._tree.attempt(Leaf.probe)
 
     def flush(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Deliver what routers and backends hold, opening them first, so that what an earlier process left is delivered.
+        """Deliver what routers and backends hold, opening them first, so that what an earlier
+        process left is delivered.
 
         Args:
             timeout_s: For the whole tree.
@@ -336,9 +377,12 @@ class Tracker:
         return self._tree.flush(deadline)
 
     def close(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Deliver what is held within the time, and let go of everything. Later emits are counted as failed. Never raises.
+        """Deliver what is held within the time, and let go of everything.
 
-        Called at the exit of the process for every tracker that was opened. Calling it again does nothing.
+        Later emits are counted as failed. Never raises.
+
+        Called at the exit of the process for every tracker that was opened. Calling it again does
+        nothing.
 
         Args:
             timeout_s: For the whole tree.
@@ -373,7 +417,8 @@ class Tracker:
     def stats(self) -> dict[str, Counts]:
         """Return the counts of every route by its path; the root is `""`.
 
-        They go on when the tracker is given another config; a route that the new one does not have keeps its counts.
+        They go on when the tracker is given another config; a route that the new one does not have
+        keeps its counts.
         """
         total = self._tree.counts()
         waiting = self._guard.waiting
@@ -395,7 +440,10 @@ class Tracker:
         return self._tree.subtrees[path]
 
     def explain(self, event: Event) -> list[Decision]:
-        """Tell which routes would take an event, and which processor decides. Nothing is sent or counted."""
+        """Tell which routes would take an event, and which processor decides.
+
+        Nothing is sent or counted.
+        """
         return explain(self._tree, event)
 
 
@@ -409,5 +457,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _warn(text: str) -> None:
-    with suppress(Exception):  # where warnings are errors, the one of a lost event must still not raise into emit()
+    with suppress(
+        Exception
+    ):  # where warnings are errors, the one of a lost event must still not raise into emit()
         warnings.warn(text, EventLossWarning, stacklevel=2)

@@ -31,11 +31,15 @@ class Tree:
 
     root: Group
     routes: dict[str, Leaf | Group]
-    """Every route by its path, the root at `""`, parents before their children, in the order of the config."""
+    """Every route by its path, the root at `""`, parents before their children, in the order of the
+    config.
+    """
     subtrees: dict[str, Subtree]
     """What lies below each router, by the router's path."""
     _entered: Entered = attrs.field(default=nullcontext, alias="entered")
-    """Marks the current thread as inside, so that what it emits meanwhile waits for the backend's call to end."""
+    """Marks the current thread as inside, so that what it emits meanwhile waits for the backend's
+    call to end.
+    """
 
     @classmethod
     def empty(cls) -> Tree:
@@ -69,7 +73,9 @@ class Tree:
             subtree.reset()
 
     def open_until(self, deadline: float) -> None:
-        """Open every backend that is not open yet, as far as the time goes; what cannot be opened now is left as it is."""
+        """Open every backend that is not open yet, as far as the time goes; what cannot be opened
+        now is left as it is.
+        """
 
         def open_in_time(leaf: Leaf) -> None:
             left_s = deadline - time.monotonic()
@@ -80,15 +86,19 @@ class Tree:
         self._each(self.leaves, "open", open_in_time)
 
     def flush(self, deadline: float, closing: bool = False) -> bool:
-        """Flush every backend until a deadline of the monotonic clock. Return whether nothing is left.
+        """Flush every backend until a deadline of the monotonic clock.
 
-        Each has an equal share of the time that is left, and those that did not finish have a second turn, so that a dead
-        destination does not take the time of the others.
+        Return whether nothing is left.
+
+        Each has an equal share of the time that is left, and those that did not finish have a
+        second turn, so that a dead destination does not take the time of the others.
 
         Args:
             closing: Whether those that are not open do not matter.
         """
-        unfinished = self._flush_each([leaf for leaf in self.leaves if leaf.opened or not closing], deadline)
+        unfinished = self._flush_each(
+            [leaf for leaf in self.leaves if leaf.opened or not closing], deadline
+        )
         if not unfinished or time.monotonic() >= deadline:
             return not unfinished
         return not self._flush_each(unfinished, deadline)
@@ -113,8 +123,12 @@ class Tree:
             for path, route in self.routes.items():
                 _tell_of_failures(path, route)
 
-    def _each(self, leaves: Sequence[Leaf], verb: str, action: Callable[[Leaf], object]) -> list[Leaf]:
-        """Do something to each backend, whatever happens at the others; return those where it failed or was not finished."""
+    def _each(
+        self, leaves: Sequence[Leaf], verb: str, action: Callable[[Leaf], object]
+    ) -> list[Leaf]:
+        """Do something to each backend, whatever happens at the others; return those where it
+        failed or was not finished.
+        """
         unfinished = []
         escaped: BaseException | None = None
         for leaf in leaves:
@@ -123,7 +137,9 @@ class Tree:
                     if action(leaf) is False:
                         unfinished.append(leaf)
             except Exception as error:  # noqa: BLE001 - the other backends go on
-                _log.warning("%s of the backend at %r failed: %s", verb, leaf.path, describe_error(error))
+                _log.warning(
+                    "%s of the backend at %r failed: %s", verb, leaf.path, describe_error(error)
+                )
                 unfinished.append(leaf)
             except BaseException as error:  # it goes on when the others had their turn
                 if isinstance(error, KeyboardInterrupt) and verb != "close":
@@ -149,8 +165,12 @@ class Tree:
 
 
 def _tell_of_failures(path: str, route: Leaf | Group) -> None:
-    """Tell the log, once, what the route has lost since it was told the last time; on the way of an event nothing is logged."""
+    """Tell the log, once, what the route has lost since it was told the last time; on the way of an
+    event nothing is logged.
+    """
     for reason, count in list(route.ledger.take_failures().items())[:_MAX_TOLD]:
         place = route.ledger.places.get(reason)
         where = f" (last at {place})" if place else ""
-        _log.warning("route %r: %d event%s %s%s", path, count, "" if count == 1 else "s", reason, where)
+        _log.warning(
+            "route %r: %d event%s %s%s", path, count, "" if count == 1 else "s", reason, where
+        )

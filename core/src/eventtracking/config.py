@@ -1,4 +1,6 @@
-"""The routing config: read, checked as a whole, and turned into a tree of specs that name their plugins."""
+"""The routing config: read, checked as a whole, and turned into a tree of specs that name their
+plugins.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ __all__ = ["ProcessorSpec", "RouteSpec", "Spec", "advice", "load_file", "parse"]
 
 _TOP_KEYS: Final = ("processors", "backends", "context", "strict")
 _NEAR: Final = 0.75
-"""How alike a name and that of a plugin are if one is meant for the other; `name_filter` is not meant for `regex_filter`."""
+"""How alike a name and that of a plugin are if one is meant for the other; `name_filter` is not
+meant for `regex_filter`.
+"""
 _NEEDS: Final = {"backend": ("backend", "router"), "processor": ("processor",)}
 
 
@@ -73,7 +77,9 @@ class Spec:
 
 
 def _parse(text: str, suffix: str) -> Any:
-    """Parse a config; the parsers are imported here, because most applications have theirs in Python."""
+    """Parse a config; the parsers are imported here, because most applications have theirs in
+    Python.
+    """
     if suffix == ".json":
         import json
 
@@ -96,13 +102,23 @@ def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8-sig")  # some editors put a mark at the beginning
         config = _parse(text, file.suffix)
     except OSError as error:
-        raise ConfigError([Problem(path=str(file), message=f"cannot be read: {error.strerror}")]) from error
+        raise ConfigError(
+            [Problem(path=str(file), message=f"cannot be read: {error.strerror}")]
+        ) from error
     except ValueError as error:
-        raise ConfigError([Problem(path=str(file), message=f"cannot be parsed: {error}")]) from error
+        raise ConfigError(
+            [Problem(path=str(file), message=f"cannot be parsed: {error}")]
+        ) from error
     except RecursionError:
         raise ConfigError([_too_deep(str(file))]) from None
     if not isinstance(config, dict):
-        raise ConfigError([Problem(path=str(file), message="expected a table", found=f"a {type(config).__name__}")])
+        raise ConfigError(
+            [
+                Problem(
+                    path=str(file), message="expected a table", found=f"a {type(config).__name__}"
+                )
+            ]
+        )
     return config
 
 
@@ -129,12 +145,21 @@ def parse(config: Mapping[str, Any], plugins: Plugins | None = None) -> Spec:
 
 
 def _too_deep(path: str) -> Problem:
-    return Problem(path=path, message="nested too deeply: more levels than Python's stack has room for, or a cycle")
+    return Problem(
+        path=path,
+        message="nested too deeply: more levels than Python's stack has room for, or a cycle",
+    )
 
 
 def _no_mapping(config: object) -> Problem:
-    hint = "read a file with eventtracking.configure(path)" if isinstance(config, str | os.PathLike) else None
-    return Problem(path="", message="expected a mapping", found=f"a {type(config).__name__}", hint=hint)
+    hint = (
+        "read a file with eventtracking.configure(path)"
+        if isinstance(config, str | os.PathLike)
+        else None
+    )
+    return Problem(
+        path="", message="expected a mapping", found=f"a {type(config).__name__}", hint=hint
+    )
 
 
 class _Parser:
@@ -144,14 +169,18 @@ class _Parser:
         self._plugins = plugins
         self._owned: dict[str, str] = {}
         """What one node has for itself alone, and the place where it says so."""
-        self.problems: list[Problem] = [_clash(name, found) for name, found in plugins.clashes().items()]
+        self.problems: list[Problem] = [
+            _clash(name, found) for name, found in plugins.clashes().items()
+        ]
 
     def read(self, config: Mapping[str, Any]) -> Spec:
         values = substitute(config, os.environ, "", self.problems)
         for key in config:
             if key not in _TOP_KEYS:
                 self._problem(
-                    str(key), f"unknown key; accepted are {', '.join(_TOP_KEYS)}", hint=did_you_mean(key, _TOP_KEYS)
+                    str(key),
+                    f"unknown key; accepted are {', '.join(_TOP_KEYS)}",
+                    hint=did_you_mean(key, _TOP_KEYS),
                 )
         return Spec(
             processors=self._processors(values, config, ""),
@@ -160,10 +189,14 @@ class _Parser:
             strict=self._flag(values, config, "strict"),
         )
 
-    def _problem(self, path: str, message: str, found: str | None = None, hint: str | None = None) -> None:
+    def _problem(
+        self, path: str, message: str, found: str | None = None, hint: str | None = None
+    ) -> None:
         self.problems.append(Problem(path=path, message=message, found=found, hint=hint))
 
-    def _table(self, node: Mapping[str, Any], original: Mapping[str, Any], key: str, path: str) -> Mapping[str, Any]:
+    def _table(
+        self, node: Mapping[str, Any], original: Mapping[str, Any], key: str, path: str
+    ) -> Mapping[str, Any]:
         value = node.get(key, {})
         if isinstance(value, Mapping):
             return value
@@ -183,17 +216,25 @@ class _Parser:
         originals = original.get("backends", {})
         found = [
             self._route(
-                child, originals[name], f"{_join(path, 'backends')}.{name}", f"{route}/{name}".lstrip("/"), name
+                child,
+                originals[name],
+                f"{_join(path, 'backends')}.{name}",
+                f"{route}/{name}".lstrip("/"),
+                name,
             )
             for name, child in children.items()
         ]
         return tuple(spec for spec in found if spec is not None)
 
-    def _route(self, node: Any, original: Any, path: str, route: str, name: Any) -> RouteSpec | None:
+    def _route(
+        self, node: Any, original: Any, path: str, route: str, name: Any
+    ) -> RouteSpec | None:
         if not isinstance(name, str) or not name or "/" in name:
             self._problem(path, "the name of a route must be text without `/`", found=show(name))
         if not isinstance(node, Mapping):
-            self._problem(path, "expected a table with `plugin` or `backends`", found=show(original))
+            self._problem(
+                path, "expected a table with `plugin` or `backends`", found=show(original)
+            )
             return None
         plugin = self._plugin(node, original, path, "backend")
         if "on_error" in node:
@@ -218,22 +259,37 @@ class _Parser:
         has_children = bool(node.get("backends"))
         if "plugin" not in node:
             if not has_children:
-                self._problem(path, "a route needs `plugin`, the name of a backend, or `backends`, to be a group")
+                self._problem(
+                    path,
+                    "a route needs `plugin`, the name of a backend, or `backends`, to be a group",
+                )
             for key in _options(node):
-                self._problem(f"{path}.{key}", "a group without `plugin` takes only processors and backends")
+                self._problem(
+                    f"{path}.{key}", "a group without `plugin` takes only processors and backends"
+                )
         elif plugin is not None and plugin.kind == "router" and not has_children:
-            self._problem(f"{path}.backends", f"the router {plugin.name} needs at least one backend below it")
+            self._problem(
+                f"{path}.backends", f"the router {plugin.name} needs at least one backend below it"
+            )
         elif plugin is not None and plugin.kind == "backend" and "backends" in node:
             self._problem(
-                f"{path}.backends", f"{plugin.name} is a backend, not a router, and takes no backends below it"
+                f"{path}.backends",
+                f"{plugin.name} is a backend, not a router, and takes no backends below it",
             )
 
-    def _processors(self, node: Mapping[str, Any], original: Mapping[str, Any], path: str) -> tuple[ProcessorSpec, ...]:
+    def _processors(
+        self, node: Mapping[str, Any], original: Mapping[str, Any], path: str
+    ) -> tuple[ProcessorSpec, ...]:
         chain = node.get("processors", ())
         if not isinstance(chain, Sequence) or isinstance(chain, str):
             place = _join(path, "processors")
             hint = f"in TOML: [[{place}]]" if isinstance(chain, Mapping) else None
-            self._problem(place, "expected a list of tables", found=show(original.get("processors")), hint=hint)
+            self._problem(
+                place,
+                "expected a list of tables",
+                found=show(original.get("processors")),
+                hint=hint,
+            )
             return ()
         originals = list(original.get("processors", ()))
         found = [
@@ -244,25 +300,43 @@ class _Parser:
 
     def _processor(self, node: Any, original: Any, path: str) -> ProcessorSpec | None:
         if not isinstance(node, Mapping) or "plugin" not in node:
-            self._problem(path, "expected a table with `plugin`, the name of a processor", found=show(original))
+            self._problem(
+                path,
+                "expected a table with `plugin`, the name of a processor",
+                found=show(original),
+            )
             return None
         for key in ("processors", "backends"):
             if key in node:
                 self._problem(f"{path}.{key}", f"a processor takes no {key}")
         on_error = node.get("on_error", "drop")
         if on_error not in ("drop", "pass"):
-            self._problem(f"{path}.on_error", 'expected "drop" or "pass"', found=show(original["on_error"]))
+            self._problem(
+                f"{path}.on_error", 'expected "drop" or "pass"', found=show(original["on_error"])
+            )
         plugin = self._plugin(node, original, path, "processor")
         if plugin is None:
             return None
         instance = self._instance(plugin, node, original, path)
-        return ProcessorSpec(path=path, plugin=plugin, options=_options(original), on_error=on_error, instance=instance)
+        return ProcessorSpec(
+            path=path,
+            plugin=plugin,
+            options=_options(original),
+            on_error=on_error,
+            instance=instance,
+        )
 
-    def _instance(self, plugin: Plugin, node: Mapping[str, Any], original: Mapping[str, Any], path: str) -> Any:
+    def _instance(
+        self, plugin: Plugin, node: Mapping[str, Any], original: Mapping[str, Any], path: str
+    ) -> Any:
         given, originals = _options(node), _options(original)
         known = [problem.path for problem in self.problems if problem.path.startswith(f"{path}.")]
-        options, problems = read_options(plugin.plugin_class, given, path, plugin.name, originals, known)
-        instance, more = build(plugin.plugin_class, options, path, originals, partly=bool(problems or known))
+        options, problems = read_options(
+            plugin.plugin_class, given, path, plugin.name, originals, known
+        )
+        instance, more = build(
+            plugin.plugin_class, options, path, originals, partly=bool(problems or known)
+        )
         self.problems += [*problems, *(more or self._conflicts(instance, path))]
         return instance
 
@@ -272,17 +346,26 @@ class _Parser:
         try:
             wanted = dict(instance.exclusive()) if hasattr(instance, "exclusive") else {}
         except Exception as error:  # noqa: BLE001 - whatever a plugin's class raises is a problem of the config
-            text = f"{type(instance).__qualname__}.exclusive() raised {type(error).__name__}; it must return a mapping by option"
+            text = (
+                f"{type(instance).__qualname__}.exclusive() raised {type(error).__name__}; it must"
+                " return a mapping by option"
+            )
             return [Problem(path=path, message=text)]
         for option, thing in wanted.items():
             place = _join(path, option)
             owner = self._owned.setdefault(thing, place)
             if owner != place:
                 text = "it is that of another node already, and must be its own"
-                found.append(Problem(path=place, message=text, hint=f"give it one that {owner} does not have"))
+                found.append(
+                    Problem(
+                        path=place, message=text, hint=f"give it one that {owner} does not have"
+                    )
+                )
         return found
 
-    def _plugin(self, node: Mapping[str, Any], original: Mapping[str, Any], path: str, role: str) -> Plugin | None:
+    def _plugin(
+        self, node: Mapping[str, Any], original: Mapping[str, Any], path: str, role: str
+    ) -> Plugin | None:
         if "plugin" not in node:
             return None
         name, place, found = node["plugin"], f"{path}.plugin", show(original["plugin"])
@@ -295,7 +378,10 @@ class _Parser:
             self.problems.append(_unknown(name, found, place, role, self._plugins))
         except BrokenPluginError as error:
             self._problem(
-                place, f"installed but broken: {error}", found=found, hint="repair or upgrade that distribution"
+                place,
+                f"installed but broken: {error}",
+                found=found,
+                hint="repair or upgrade that distribution",
             )
         else:
             if plugin.kind in _NEEDS[role]:
@@ -313,20 +399,31 @@ def _join(path: str, key: str) -> str:
 
 
 def _unknown(name: str, found: str, path: str, role: str, plugins: Plugins) -> Problem:
-    """Say that there is no plugin of a name; the name itself may have come from a variable, and be secret."""
+    """Say that there is no plugin of a name; the name itself may have come from a variable, and be
+    secret.
+    """
     known = f"installed plugins are {', '.join(plugins.names) or 'none'}"
     near = did_you_mean(name, plugins.names, _NEAR)
     if found != show(name):
-        return Problem(path=path, message=f"unknown {role}; {known}", found=found, hint="look at the variable's value")
+        return Problem(
+            path=path,
+            message=f"unknown {role}; {known}",
+            found=found,
+            hint="look at the variable's value",
+        )
     if near is not None:
         message, hint = f"unknown {role}; {known}", near
     elif not name.replace("_", "").isalnum():
-        message, hint = f"unknown {role}; {known}", "a plugin is called by its name, never by an import path or a class"
+        message, hint = (
+            f"unknown {role}; {known}",
+            "a plugin is called by its name, never by an import path or a class",
+        )
     else:
         message = f"the {role} is not installed; {known}"
         hint = (
-            f"pip install eventtracking-{name.replace('_', '-')} if it is one of eventtracking's; if it is your own, see that its distribution "
-            f"is installed and has an entry point {name!r} in the group {GROUP!r}"
+            f"pip install eventtracking-{name.replace('_', '-')} if it is one of eventtracking's;"
+            " if it is your own, see that its distribution is installed and has an entry point"
+            f" {name!r} in the group {GROUP!r}"
         )
     return Problem(path=path, message=message, found=found, hint=hint)
 
@@ -334,14 +431,18 @@ def _unknown(name: str, found: str, path: str, role: str, plugins: Plugins) -> P
 def _clash(name: str, declarations: Sequence[Any]) -> Problem:
     claims = " and ".join(f"{found.distribution} {found.version}" for found in declarations)
     return Problem(
-        path="plugins", message=f"the plugin name {name!r} is claimed by {claims}", hint="uninstall one of them"
+        path="plugins",
+        message=f"the plugin name {name!r} is claimed by {claims}",
+        hint="uninstall one of them",
     )
 
 
 def advice(spec: Spec) -> list[Problem]:
     """What is allowed and likely a mistake, for `eventtracking check`."""
     if not spec.routes:
-        return [Problem(path="backends", message="no backend is named, so that every event is filtered")]
+        return [
+            Problem(path="backends", message="no backend is named, so that every event is filtered")
+        ]
     return [problem for route in spec.routes for problem in _blocking_inline(route)]
 
 
@@ -351,7 +452,10 @@ def _blocking_inline(route: RouteSpec) -> Iterator[Problem]:
     if getattr(route.instance, "blocking", False) and route.plugin is not None:
         yield Problem(
             path=route.path,
-            message=f"{route.plugin.name} talks to a network, and no router stands above it, so that each emit() waits for it",
+            message=(
+                f"{route.plugin.name} talks to a network, and no router stands above it, so that"
+                " each emit() waits for it"
+            ),
             hint="put it below a buffer",
         )
     for child in route.children:

@@ -1,7 +1,7 @@
 """The books: what became of the events of a route.
 
-Every event that a route receives is entered once, as pending, and moved once, to its outcome. A move is one
-addition to one integer, so that at any moment, seen from any thread, the law holds::
+Every event that a route receives is entered once, as pending, and moved once, to its outcome. A
+move is one addition to one integer, so that at any moment, seen from any thread, the law holds::
 
     received = delivered + filtered + failed + dead_lettered + pending
 """
@@ -43,7 +43,10 @@ class Counts:
     dead_lettered: int = 0
     pending: int = 0
     reasons: Mapping[str, int] = attrs.field(factory=dict)
-    """Why events were filtered, failed, dead-lettered or mended: `{"failed: OSError": 3}`. At most 64 different ones."""
+    """Why events were filtered, failed, dead-lettered or mended: `{"failed: OSError": 3}`.
+
+    At most 64 different ones.
+    """
 
     @property
     def balanced(self) -> bool:
@@ -59,15 +62,18 @@ class Counts:
         reasons = dict(self.reasons)
         for reason, count in other.reasons.items():
             reasons[reason] = reasons.get(reason, 0) + count
-        return Counts(**{name: getattr(self, name) + getattr(other, name) for name in _NAMES}, reasons=reasons)
+        return Counts(
+            **{name: getattr(self, name) + getattr(other, name) for name in _NAMES}, reasons=reasons
+        )
 
 
 _NAMES = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
 
-# The six counts stand side by side in one integer, each in a lane of its own. CPython looks for other threads and
-# for signals only at calls and at backward jumps, so `ledger.total += n` happens whole without a lock; and a lock is
-# what a signal handler or a destructor that emits would deadlock on. A lane may be negative: in a ledger that has
-# been taken (see `Ledger.take`), an event may settle whose reception was taken before.
+# The six counts stand side by side in one integer, each in a lane of its own. CPython looks for
+# other threads and for signals only at calls and at backward jumps, so `ledger.total += n` happens
+# whole without a lock; and a lock is what a signal handler or a destructor that emits would
+# deadlock on. A lane may be negative: in a ledger that has been taken (see `Ledger.take`), an event
+# may settle whose reception was taken before.
 _LANE_BITS = 48
 _LANE_MASK = (1 << _LANE_BITS) - 1
 _LANE_HALF = 1 << (_LANE_BITS - 1)
@@ -91,8 +97,8 @@ def reason_text(outcome: Outcome, reason: str) -> str:
 class Ledger:
     """The books of one route in one process, safe from any thread, signal handler or destructor.
 
-    `total` is public to the routing alone, which adds `ENTER`, `SETTLE` and `RECORD` to it in place, because a method call
-    would cost more than the addition.
+    `total` is public to the routing alone, which adds `ENTER`, `SETTLE` and `RECORD` to it in
+    place, because a method call would cost more than the addition.
     """
 
     __slots__ = ("_reasons", "_told", "places", "total")
@@ -124,9 +130,17 @@ class Ledger:
 
     def take_failures(self) -> dict[str, int]:
         """Return why events failed, as far as that was not returned before."""
-        found = {text: count for text, count in list(self._reasons.items()) if text.startswith(_FAILED_MARK)}
+        found = {
+            text: count
+            for text, count in list(self._reasons.items())
+            if text.startswith(_FAILED_MARK)
+        }
         told, self._told = self._told, found
-        return {text: count - told.get(text, 0) for text, count in found.items() if count > told.get(text, 0)}
+        return {
+            text: count - told.get(text, 0)
+            for text, count in found.items()
+            if count > told.get(text, 0)
+        }
 
     def counts(self) -> Counts:
         """Read the books."""

@@ -50,10 +50,12 @@ class DropEvent(Exception):  # noqa: N818 - a signal, not an error
 
 
 class Rejected(Exception):  # noqa: N818 - part of the public contract
-    """Raised by `Backend.send`: these events are bad for good, and the rest of the batch was delivered.
+    """Raised by `Backend.send`: these events are bad for good, and the rest of the batch was
+    delivered.
 
     Args:
-        reasons: Why, by event id. The reasons are stored and shown, so they must not carry an event's values.
+        reasons: Why, by event id. The reasons are stored and shown, so they must not carry an
+            event's values.
     """
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
@@ -77,7 +79,10 @@ class Problem:
     message: str
     """What failed, and what is accepted."""
     found: str | None = None
-    """What was there, as it was written (before `${VAR}` is substituted). None for a secret, or where nothing was."""
+    """What was there, as it was written (before `${VAR}` is substituted).
+
+    None for a secret, or where nothing was.
+    """
     hint: str | None = None
     """What to do next."""
 
@@ -108,14 +113,18 @@ class ConfigError(EventTrackingError):
 
 
 class PluginError(EventTrackingError):
-    """Raised when installed plugins cannot be used: two claim one name, or one does not keep the contract."""
+    """Raised when installed plugins cannot be used: two claim one name, or one does not keep the
+    contract.
+    """
 
 
 class OptionsError(EventTrackingError):
-    """Raised by a plugin's class, while it is built, to refuse options for reasons that a type cannot say.
+    """Raised by a plugin's class, while it is built, to refuse options for reasons that a type
+    cannot say.
 
     Args:
-        problems: What is wrong, by option: `{"regular_expressions[2]": "unterminated group at position 4"}`.
+        problems: What is wrong, by option: `{"regular_expressions[2]": "unterminated group at
+            position 4"}`.
     """
 
     def __init__(self, problems: Mapping[str, str]) -> None:
@@ -144,13 +153,15 @@ class DataError(EventTrackingError, ValueError):
 class DeliveryError(EventTrackingError):
     """Raised by a backend that could not deliver; to be tried again.
 
-    Any exception does. But the text of a driver's error may hold an event's values or a password, so only its
-    type is counted and shown; the text of this one is shown whole, and must be safe.
+    Any exception does. But the text of a driver's error may hold an event's values or a password,
+    so only its type is counted and shown; the text of this one is shown whole, and must be safe.
     """
 
 
 def describe_error(error: BaseException) -> str:
-    """Name an error without its text, which may hold an event's values; our own errors' texts are safe."""
+    """Name an error without its text, which may hold an event's values; our own errors' texts are
+    safe.
+    """
     name = type(error).__name__
     if not isinstance(error, EventTrackingError):
         return name
@@ -161,7 +172,9 @@ def describe_error(error: BaseException) -> str:
 
 
 def locate(error: BaseException) -> str:
-    """Tell where the code that core called broke, `plugin.py:15`; empty for our own errors, which need no line to be understood."""
+    """Tell where the code that core called broke, `plugin.py:15`; empty for our own errors, which
+    need no line to be understood.
+    """
     trace = error.__traceback__
     if trace is None or isinstance(error, EventTrackingError):
         return ""

@@ -23,7 +23,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 def new_event_id() -> str:
-    """Make an event id: a UUIDv7 (RFC 9562) in text form, so that ids sort by the time they were made."""
+    """Make an event id: a UUIDv7 (RFC 9562) in text form, so that ids sort by the time they were
+    made.
+    """
     return str(uuid_utils.uuid7())
 
 
@@ -37,10 +39,12 @@ def _aware(moment: datetime) -> datetime:
 
 @attrs.define(kw_only=True)
 class Event:
-    """One event. Immutable by contract: a processor that wants another one returns `event.replace(...)`.
+    """One event.
 
-    It has no frozen setters, because those cost three times the construction; the contract suites of the test kit
-    catch a plugin that changes an event in place.
+    Immutable by contract: a processor that wants another one returns `event.replace(...)`.
+
+    It has no frozen setters, because those cost three times the construction; the contract suites
+    of the test kit catch a plugin that changes an event in place.
     """
 
     name: str
@@ -52,7 +56,8 @@ class Event:
     context: dict[str, Any] = attrs.field(factory=dict)
     """Where it happened: the merged contexts. Shared between events, so never change it."""
     data: dict[str, Any] = attrs.field(factory=dict)
-    """The facts: plain dicts, lists, tuples, text, numbers, None, datetime, date, UUID and bytes."""
+    """The facts: plain dicts, lists, tuples, text, numbers, None, datetime, date, UUID and bytes.
+    """
     extra: dict[str, Any] = attrs.field(factory=dict)
     """Further top-level keys, usually none."""
 
@@ -83,8 +88,8 @@ class Event:
     def to_dict(self) -> dict[str, Any]:
         """Return the event as a dict of its own, which the caller may change.
 
-        Times, UUIDs and bytes stay what they are; text is valid Unicode (see `to_json`). The keys are `name`, `timestamp`,
-        `context`, `data`, `id`, and then the extra ones.
+        Times, UUIDs and bytes stay what they are; text is valid Unicode (see `to_json`). The keys
+        are `name`, `timestamp`, `context`, `data`, `id`, and then the extra ones.
         """
         document = self._document()
         try:
@@ -96,8 +101,9 @@ class Event:
     def to_json(self) -> str:
         """Return the event as one line of JSON that starts with `{`.
 
-        Times are RFC 3339, UUIDs text, bytes base64, NaN and infinities null. Lone surrogates, which are no valid
-        Unicode, become the text of their escape, so that every store can hold them.
+        Times are RFC 3339, UUIDs text, bytes base64, NaN and infinities null. Lone surrogates,
+        which are no valid Unicode, become the text of their escape, so that every store can hold
+        them.
         """
         document = self._document()
         try:
@@ -117,17 +123,21 @@ class Event:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Event:
-        """Read an event back from what `to_dict` or parsed `to_json` gave; unknown keys become `extra`.
+        """Read an event back from what `to_dict` or parsed `to_json` gave; unknown keys become
+        `extra`.
 
         Raises:
-            ValueError: If there is no `name`, or the `timestamp` is neither a datetime nor RFC 3339 text.
+            ValueError: If there is no `name`, or the `timestamp` is neither a datetime nor RFC 3339
+                text.
         """
         known = {key: document[key] for key in _OWN_KEYS if document.get(key) is not None}
         if not isinstance(known.get("name"), str) or not known["name"]:
             raise ValueError("an event needs a `name` that is text")
         for key in ("context", "data"):
             if not isinstance(known.get(key, {}), Mapping):
-                raise ValueError(f"the event's `{key}` must be a mapping, not {type(known[key]).__name__}")
+                raise ValueError(
+                    f"the event's `{key}` must be a mapping, not {type(known[key]).__name__}"
+                )
         if "timestamp" in known:
             known["timestamp"] = _read_timestamp(known["timestamp"])
         if "id" in known:

@@ -29,7 +29,10 @@ class Decision:
 
 
 def explain(tree: Tree, event: Event) -> list[Decision]:
-    """Run the processors, and nothing else, along every route. They get to see the event as in earnest."""
+    """Run the processors, and nothing else, along every route.
+
+    They get to see the event as in earnest.
+    """
     return list(_walk(tree, tree.root, event))
 
 
@@ -44,7 +47,9 @@ def _walk(tree: Tree, route: Leaf | Group, event: Event) -> Iterator[Decision]:
 
 
 def _against(tree: Tree, route: Leaf | Group, verdict: Verdict) -> Iterator[Decision]:
-    yield Decision(path=route.path, outcome=verdict.outcome, processor=verdict.processor, reason=verdict.reason)
+    yield Decision(
+        path=route.path, outcome=verdict.outcome, processor=verdict.processor, reason=verdict.reason
+    )
     for child in _children(tree, route):
         yield from _against(tree, child, verdict)
 

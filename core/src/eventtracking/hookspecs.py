@@ -1,7 +1,9 @@
-"""The hooks that a plugin implements. A plugin is a module, named by an entry point in the group `eventtracking`.
+"""The hooks that a plugin implements.
 
-The module must be cheap to import: it holds the hook implementations and imports no driver before a hook is called.
-None of these hooks is called on the way of an event.
+A plugin is a module, named by an entry point in the group `eventtracking`.
+
+The module must be cheap to import: it holds the hook implementations and imports no driver before a
+hook is called. None of these hooks is called on the way of an event.
 """
 
 from __future__ import annotations
@@ -46,8 +48,9 @@ class Register(Protocol):
 def eventtracking_register_backends(register: Register) -> None:
     """Register backends and routers: `register("mongo", MongoBackend)`.
 
-    Called once per process and plugin, on the thread that loads a config (or lists the plugins), and only for plugins
-    that the config names. If it raises, that plugin is broken: the config error quotes it, and other plugins go on.
+    Called once per process and plugin, on the thread that loads a config (or lists the plugins),
+    and only for plugins that the config names. If it raises, that plugin is broken: the config
+    error quotes it, and other plugins go on.
     """
 
 
@@ -55,7 +58,8 @@ def eventtracking_register_backends(register: Register) -> None:
 def eventtracking_register_processors(register: Register) -> None:
     """Register processors: `register("regex_filter", RegexFilter)`.
 
-    Called once per process and plugin, just after `eventtracking_register_backends`, under the same rules.
+    Called once per process and plugin, just after `eventtracking_register_backends`, under the same
+    rules.
     """
 
 
@@ -63,9 +67,10 @@ def eventtracking_register_processors(register: Register) -> None:
 def eventtracking_register_commands(group: Any) -> None:
     """Add commands to the `eventtracking` command line.
 
-    Called once per process, by the command line alone, for every installed plugin. If it raises, the command line says
-    so on the standard error and goes on without these commands.
+    Called once per process, by the command line alone, for every installed plugin. If it raises,
+    the command line says so on the standard error and goes on without these commands.
 
     Args:
-        group: The `click.Group` of the command line. Import click inside the hook, not at the top of the plugin.
+        group: The `click.Group` of the command line. Import click inside the hook, not at the top
+            of the plugin.
     """

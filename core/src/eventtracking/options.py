@@ -1,8 +1,8 @@
 """The options of a plugin: the fields of its attrs class.
 
-That one definition drives everything. A field's type says what is accepted (constraints in `Literal` and
-`Annotated[..., msgspec.Meta(...)]`), its default what holds without it, `metadata={"help": ...}` what it is for, and
-`repr=False` that it is a secret.
+That one definition drives everything. A field's type says what is accepted (constraints in
+`Literal` and `Annotated[..., msgspec.Meta(...)]`), its default what holds without it,
+`metadata={"help": ...}` what it is for, and `repr=False` that it is a secret.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Option:
     def schema(self) -> dict[str, Any]:
         """Its JSON Schema (2020-12), without the help."""
         try:
-            (schema,), definitions = msgspec.json.schema_components([self.type], ref_template="#/$defs/{name}")
+            (schema,), definitions = msgspec.json.schema_components(
+                [self.type], ref_template="#/$defs/{name}"
+            )
         except TypeError:  # a type that JSON Schema has no words for
             return {}
         return {**schema, "$defs": definitions} if definitions else schema
@@ -69,16 +71,22 @@ def options_of(plugin_class: type[Any]) -> dict[str, Option]:
     """
     fields = [field for field in attrs.fields(plugin_class) if field.init]
     hints = _hints(plugin_class, {field.name for field in fields})
-    return {field.alias or field.name: _option(field, hints.get(field.name, Any)) for field in fields}
+    return {
+        field.alias or field.name: _option(field, hints.get(field.name, Any)) for field in fields
+    }
 
 
 def _hints(plugin_class: type[Any], names: Collection[str]) -> dict[str, Any]:
-    """Resolve the annotations of the options alone: other fields may have types that are imported for type checkers only."""
+    """Resolve the annotations of the options alone: other fields may have types that are imported
+    for type checkers only.
+    """
     hints: dict[str, Any] = {}
     for base in reversed(plugin_class.__mro__):
         own = {name: hint for name, hint in get_annotations(base).items() if name in names}
         module = vars(sys.modules[base.__module__])
-        hints |= get_type_hints(SimpleNamespace(__annotations__=own), module, dict(vars(base)), include_extras=True)
+        hints |= get_type_hints(
+            SimpleNamespace(__annotations__=own), module, dict(vars(base)), include_extras=True
+        )
     return hints
 
 
@@ -145,8 +153,8 @@ def build(
         options: The converted options.
         path: The place of the plugin in the config.
         originals: The options as they were written, for the messages.
-        partly: Whether some options are left out because they have problems already. Then no instance is returned, and only
-            what the class says of the others is told.
+        partly: Whether some options are left out because they have problems already. Then no
+            instance is returned, and only what the class says of the others is told.
 
     Returns:
         The instance, or None, and the problems.
@@ -157,15 +165,23 @@ def build(
     except OptionsError as error:
         clean = _without_secrets(plugin_class, options)
         return None, [
-            Problem(path=f"{path}.{option}", message=clean(text), found=_found_in(plugin_class, originals, option))
+            Problem(
+                path=f"{path}.{option}",
+                message=clean(text),
+                found=_found_in(plugin_class, originals, option),
+            )
             for option, text in error.problems.items()
             if not partly or re.split(r"[.\[]", option)[0] in options
         ]
     except Exception as error:  # noqa: BLE001 - whatever a plugin's class raises is a problem of the config
         if partly:
             return None, []
-        text = _without_secrets(plugin_class, options)(str(error.args[0]) if error.args else type(error).__name__)
-        if not isinstance(error, ValueError | TypeError):  # those are what validators raise, with words for the reader
+        text = _without_secrets(plugin_class, options)(
+            str(error.args[0]) if error.args else type(error).__name__
+        )
+        if not isinstance(
+            error, ValueError | TypeError
+        ):  # those are what validators raise, with words for the reader
             text = f"{plugin_class.__qualname__} raised {type(error).__name__}: {text}"
         return None, [Problem(path=path, message=text)]
 
@@ -184,8 +200,14 @@ def _found_in(plugin_class: type[Any], originals: Mapping[str, Any], place: str)
 
 
 def _without_secrets(plugin_class: type[Any], options: Mapping[str, Any]) -> Callable[[str], str]:
-    secrets = [str(options[o.name]) for o in options_of(plugin_class).values() if o.secret and options.get(o.name)]
-    forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1], _json(secret)[1:-1])}
+    secrets = [
+        str(options[o.name])
+        for o in options_of(plugin_class).values()
+        if o.secret and options.get(o.name)
+    ]
+    forms = {
+        form for secret in secrets for form in (secret, repr(secret)[1:-1], _json(secret)[1:-1])
+    }
 
     def clean(text: str) -> str:
         for form in sorted(forms, key=len, reverse=True):
@@ -218,7 +240,9 @@ def _missing(option: Option, path: str, plugin: str) -> Iterator[Problem]:
         )
 
 
-def _misfits(option: Option, path: str, value: Any, original: Any, error: Exception) -> list[Problem]:
+def _misfits(
+    option: Option, path: str, value: Any, original: Any, error: Exception
+) -> list[Problem]:
     """Tell what does not fit; of a list, each member by itself."""
     if isinstance(value, list | tuple) and len(value) > 1:
         inside = [
@@ -239,7 +263,9 @@ def _refusal(option: Option, value: Any, from_text: bool) -> Exception | None:
     return None
 
 
-def _misfit(option: Option, path: str, original: Any, error: Exception, index: int | None = None) -> Problem:
+def _misfit(
+    option: Option, path: str, original: Any, error: Exception, index: int | None = None
+) -> Problem:
     """Tell what does not fit.
 
     Args:
@@ -253,12 +279,16 @@ def _misfit(option: Option, path: str, original: Any, error: Exception, index: i
         path=_join(path, option.name) + inside,
         message=f"expected {option.accepted}",
         found=None if option.secret else show(original),
-        hint=did_you_mean(original, option.schema.get("enum", ())) if isinstance(original, str) else None,
+        hint=did_you_mean(original, option.schema.get("enum", ()))
+        if isinstance(original, str)
+        else None,
     )
 
 
 def did_you_mean(name: str, known: Any, cutoff: float = 0.6) -> str | None:
-    """Suggest the nearest of the known names, if one is near: by `difflib`'s ratio, from 0 to 1 for equal, at least `cutoff`."""
+    """Suggest the nearest of the known names, if one is near: by `difflib`'s ratio, from 0 to 1 for
+    equal, at least `cutoff`.
+    """
     from difflib import get_close_matches  # for a mistake alone
 
     near = get_close_matches(str(name), [str(one) for one in known], n=1, cutoff=cutoff)

@@ -1,4 +1,6 @@
-"""The plugins that are installed: found through entry points, and imported only when a config names them."""
+"""The plugins that are installed: found through entry points, and imported only when a config names
+them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ Kind = Literal["backend", "router", "processor"]
 
 RESERVED_KEYS: Final = frozenset({"plugin", "processors", "backends", "on_error"})
 """What a config's node says itself, so that no option may have these names."""
-_LAZY: Final = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+_LAZY: Final = (
+    inspect.iscoroutinefunction,
+    inspect.isgeneratorfunction,
+    inspect.isasyncgenfunction,
+)
 """Functions that do nothing when they are called."""
 _OPTIONAL_METHODS: Final = ("accepts", "open", "flush", "close", "probe", "exclusive", "bind")
 _REGISTERING_HOOKS: Final = ("eventtracking_register_backends", "eventtracking_register_processors")
@@ -70,7 +76,9 @@ class Plugin:
 
 
 def installed_plugins() -> Plugins:
-    """Return the plugins that are installed now; read anew only when the import path has changed."""
+    """Return the plugins that are installed now; read anew only when the import path has
+    changed.
+    """
     return _scan(tuple((entry, _changed_at(entry)) for entry in sys.path))
 
 
@@ -106,7 +114,9 @@ def _declarations() -> Iterator[Declaration]:
 
 
 def _name_of(distribution: Any) -> str | None:
-    """Read a name; None for what an interrupted installation has left behind, which is nobody's business here."""
+    """Read a name; None for what an interrupted installation has left behind, which is nobody's
+    business here.
+    """
     try:
         return distribution.metadata["Name"] or None
     except Exception:  # noqa: BLE001 - whatever is wrong with somebody else's files must not stop the application
@@ -125,9 +135,13 @@ class Plugins:
     """
 
     def __init__(self, declarations: list[Declaration]) -> None:
-        self._declarations = sorted(declarations, key=lambda declaration: (declaration.name, declaration.distribution))
+        self._declarations = sorted(
+            declarations, key=lambda declaration: (declaration.name, declaration.distribution)
+        )
         self._loaded: dict[str, Plugin] = {}
-        self._lock = threading.Lock()  # held for pluggy's bookkeeping alone: no code of a plugin runs under it
+        self._lock = (
+            threading.Lock()
+        )  # held for pluggy's bookkeeping alone: no code of a plugin runs under it
         self._manager = pluggy.PluginManager(hookspecs.GROUP)
         self._manager.add_hookspecs(hookspecs)
 
@@ -143,7 +157,9 @@ class Plugins:
 
     def clashes(self) -> dict[str, tuple[Declaration, ...]]:
         """The names that more than one distribution claims."""
-        by_name = {name: tuple(d for d in self._declarations if d.name == name) for name in self.names}
+        by_name = {
+            name: tuple(d for d in self._declarations if d.name == name) for name in self.names
+        }
         return {name: found for name, found in by_name.items() if len(found) > 1}
 
     def load(self, name: str) -> Plugin:
@@ -151,19 +167,23 @@ class Plugins:
 
         Raises:
             UnknownPluginError: If nothing of that name is installed.
-            BrokenPluginError: If it cannot be imported or registers something else than its entry points declare.
+            BrokenPluginError: If it cannot be imported or registers something else than its entry
+                points declare.
         """
         if name not in self._loaded:
             declaration = self._declaration(name)
             self._register_classes(declaration, self.module(declaration))
         if name not in self._loaded:
             raise BrokenPluginError(
-                f"{declaration.distribution} declares {name!r}, but {declaration.module} does not register it"
+                f"{declaration.distribution} declares {name!r}, but {declaration.module} does not"
+                " register it"
             )
         return self._loaded[name]
 
     def _declaration(self, name: str) -> Declaration:
-        found = next((declaration for declaration in self._declarations if declaration.name == name), None)
+        found = next(
+            (declaration for declaration in self._declarations if declaration.name == name), None
+        )
         if found is None:
             raise UnknownPluginError(f"no installed distribution provides a plugin named {name!r}")
         return found
@@ -177,7 +197,9 @@ class Plugins:
         try:
             module = declaration.entry_point.load()
         except (Exception, SystemExit) as error:
-            raise _broken(declaration, f"importing {declaration.module} raised {_quote(error)}") from error
+            raise _broken(
+                declaration, f"importing {declaration.module} raised {_quote(error)}"
+            ) from error
         if not self._manager.is_registered(module):
             self._register_module(declaration, module)
         return module
@@ -186,7 +208,9 @@ class Plugins:
         try:
             with self._lock:
                 if not self._manager.is_registered(module):
-                    self._manager.register(module, name=f"{declaration.distribution}:{declaration.module}")
+                    self._manager.register(
+                        module, name=f"{declaration.distribution}:{declaration.module}"
+                    )
                 self._manager.check_pending()
         except Exception as error:  # pluggy 1.6 leaves a plugin listed that failed its validation
             if self._manager.is_registered(module):
@@ -202,7 +226,9 @@ class Plugins:
                 raise _broken(declaration, f"{hook} raised {_quote(error)}") from error
 
     def call(self, module: object, hook: str, **arguments: Any) -> None:
-        """Call one hook of one module, so that one that raises does not stop those of others, which other threads may be registering."""
+        """Call one hook of one module, so that one that raises does not stop those of others, which
+        other threads may be registering.
+        """
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             if implementation.plugin is module:
                 implementation.function(*(arguments[name] for name in implementation.argnames))
@@ -220,7 +246,8 @@ class Plugins:
         known = self._loaded.setdefault(plugin.name, plugin)
         if known.plugin_class is not plugin.plugin_class or known.kind != plugin.kind:
             raise BrokenPluginError(
-                f"{plugin.name!r} is registered twice, as {known.plugin_class!r} and {plugin.plugin_class!r}"
+                f"{plugin.name!r} is registered twice, as {known.plugin_class!r} and"
+                f" {plugin.plugin_class!r}"
             )
 
 
@@ -237,17 +264,22 @@ class _Registrar:
         declared = self.plugins.declared_by(distribution)
         if name not in declared:
             raise BrokenPluginError(
-                f"{name!r} is declared by no entry point of {distribution}, only {', '.join(declared)}"
+                f"{name!r} is declared by no entry point of {distribution}, only"
+                f" {', '.join(declared)}"
             )
         if not isinstance(plugin_class, type) or not attrs.has(plugin_class):
             raise BrokenPluginError(f"{name!r} must be an attrs class, not {plugin_class!r}")
         try:
             options = options_of(plugin_class)
         except Exception as error:
-            raise BrokenPluginError(f"{name!r}: the types of its options cannot be read: {_quote(error)}") from error
+            raise BrokenPluginError(
+                f"{name!r}: the types of its options cannot be read: {_quote(error)}"
+            ) from error
         taken = RESERVED_KEYS & options.keys()
         if taken:
-            raise BrokenPluginError(f"{name!r} has an option with a reserved name: {', '.join(sorted(taken))}")
+            raise BrokenPluginError(
+                f"{name!r} has an option with a reserved name: {', '.join(sorted(taken))}"
+            )
         plugin = Plugin(
             name=name,
             kind=self._kind(name, plugin_class),
@@ -265,7 +297,8 @@ class _Registrar:
         for called in (method, *_OPTIONAL_METHODS):
             if any(is_lazy(getattr(plugin_class, called, None)) for is_lazy in _LAZY):
                 raise BrokenPluginError(
-                    f"{name!r}: {plugin_class.__qualname__}.{called} must be a plain function; an async one, or one with `yield`, would never run"
+                    f"{name!r}: {plugin_class.__qualname__}.{called} must be a plain function; an"
+                    " async one, or one with `yield`, would never run"
                 )
         if self.is_processor:
             return "processor"
@@ -278,5 +311,6 @@ def _quote(error: BaseException) -> str:
 
 def _broken(declaration: Declaration, text: str) -> BrokenPluginError:
     return BrokenPluginError(
-        f"{declaration.name!r} of {declaration.distribution} {declaration.version} is broken: {text}"
+        f"{declaration.name!r} of {declaration.distribution} {declaration.version} is broken:"
+        f" {text}"
     )

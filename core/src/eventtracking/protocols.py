@@ -1,7 +1,10 @@
-"""What a plugin's classes look like. Nothing needs to inherit from these: having the methods is enough.
+"""What a plugin's classes look like.
 
-Each class is an attrs class whose fields are its options (see `eventtracking.options`). Constructing one does no I/O: it
-happens at config time, possibly in another process than the one that sends.
+Nothing needs to inherit from these: having the methods is enough.
+
+Each class is an attrs class whose fields are its options (see `eventtracking.options`).
+Constructing one does no I/O: it happens at config time, possibly in another process than the one
+that sends.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ __all__ = ["Backend", "Downstream", "Failures", "Processor", "Progress", "Router
 class Processor(Protocol):
     """Changes or filters events, one at a time, on the thread that emits or delivers.
 
-    Two optional attributes: `accepts(name: str) -> bool` decides by the name alone before the processor is called, and core
-    remembers its answers (so it must always give the same one for a name). `name_only = True` says that `accepts` is all
-    there is to it, so that the processor need not be called at all.
+    Two optional attributes: `accepts(name: str) -> bool` decides by the name alone before the
+    processor is called, and core remembers its answers (so it must always give the same one for a
+    name). `name_only = True` says that `accepts` is all there is to it, so that the processor need
+    not be called at all.
     """
 
     def __call__(self, event: Event) -> Event:
@@ -38,17 +42,19 @@ class Backend(Protocol):
 
     Optional methods, which core calls where they exist:
 
-    * `open()`: connect. Once per process, before the first `send` (again in a forked child, where what the parent opened
-      must be neither used nor closed), or by `Tracker.open()`. If it raises, the send has failed, and it is called
-      again later.
-    * `flush(timeout_s) -> bool | None`: deliver what is held, within the time. False says that something is left.
+    * `open()`: connect. Once per process, before the first `send` (again in a forked child, where
+      what the parent opened must be neither used nor closed), or by `Tracker.open()`. If it raises,
+      the send has failed, and it is called again later.
+    * `flush(timeout_s) -> bool | None`: deliver what is held, within the time. False says that
+      something is left.
     * `close()`: let go of everything; `flush` came before. Called at most once after each `open`.
-    * `probe()`: raise if what it needs is not there, where `open` does not tell; after `open`, for `eventtracking check --connect`.
-    * `exclusive() -> Mapping[str, str]`: what it wants for itself alone, by the option that names it, such as a folder. Two nodes of
-      one config with the same value are a problem of the config.
+    * `probe()`: raise if what it needs is not there, where `open` does not tell; after `open`, for
+      `eventtracking check --connect`.
+    * `exclusive() -> Mapping[str, str]`: what it wants for itself alone, by the option that names
+      it, such as a folder. Two nodes of one config with the same value are a problem of the config.
 
-    `flush` and `close` may run in a signal handler that interrupted `send` on the same thread: never wait for a lock
-    without a limit there.
+    `flush` and `close` may run in a signal handler that interrupted `send` on the same thread:
+    never wait for a lock without a limit there.
 
     `blocking = True` says that `send` talks to a network.
     """
@@ -65,7 +71,10 @@ class Backend(Protocol):
 
 
 class Failures(dict[str, dict[str, Exception]]):
-    """`{leaf path: {event id: error}}`. A `Rejected` is final, any other error may be tried again."""
+    """`{leaf path: {event id: error}}`.
+
+    A `Rejected` is final, any other error may be tried again.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +87,10 @@ Progress = dict[str, dict[str, Outcome]]
 
 
 class Downstream(Protocol):
-    """The routes below a router. The router calls it from any thread it likes, one thread at a time per event and leaf."""
+    """The routes below a router.
+
+    The router calls it from any thread it likes, one thread at a time per event and leaf.
+    """
 
     @property
     def path(self) -> str:
@@ -92,50 +104,65 @@ class Downstream(Protocol):
     def above(self) -> tuple[str, ...]:
         """The plugin names of the routers above, nearest first."""
 
-    def deliver(self, events: Sequence[Event], only: Collection[str] | None = None, first: bool = False) -> Failures:
-        """Try to deliver each event to each leaf, isolated from each other, and return what failed. Never raises an Exception.
+    def deliver(
+        self, events: Sequence[Event], only: Collection[str] | None = None, first: bool = False
+    ) -> Failures:
+        """Try to deliver each event to each leaf, isolated from each other, and return what failed.
 
-        What is returned stays pending at its leaf until it is delivered, or until `settle` tells its end.
+        Never raises an Exception.
+
+        What is returned stays pending at its leaf until it is delivered, or until `settle` tells
+        its end.
 
         Args:
             events: With ids that differ.
-            only: The leaves of a retry. The events were given to `deliver` before, and are not received again.
-            first: With `only`: these leaves have the events for the first time. A router that gives each leaf a thread of
-                its own says that; an event is unfinished until every leaf has had it. The processors of a group may run
-                once for each leaf below it.
+            only: The leaves of a retry. The events were given to `deliver` before, and are not
+                received again.
+            first: With `only`: these leaves have the events for the first time. A router that gives
+                each leaf a thread of its own says that; an event is unfinished until every leaf has
+                had it. The processors of a group may run once for each leaf below it.
         """
 
-    def settle(self, leaf: str, event_ids: Iterable[str], outcome: Outcome, reason: str = "") -> dict[str, Outcome]:
-        """Tell the final outcome, failed or dead-lettered, of events that are pending at a leaf, or have yet to come there.
+    def settle(
+        self, leaf: str, event_ids: Iterable[str], outcome: Outcome, reason: str = ""
+    ) -> dict[str, Outcome]:
+        """Tell the final outcome, failed or dead-lettered, of events that are pending at a leaf, or
+        have yet to come there.
 
         Returns:
             The events that are now final at every leaf, each with its worst outcome.
         """
 
     def reopen(self, leaf: str, event_ids: Iterable[str]) -> None:
-        """Move dead-lettered events back to pending, to be replayed with `deliver(..., only={leaf})`.
+        """Move dead-lettered events back to pending, to be replayed with `deliver(...,
+        only={leaf})`.
 
-        What became of them at other leaves is known for those that were adopted just before; for the rest it counts as over.
+        What became of them at other leaves is known for those that were adopted just before; for
+        the rest it counts as over.
         """
 
     def progress(self, event_ids: Iterable[str]) -> Progress:
-        """Return how far unfinished events have come, to be stored, or sent along with a retry elsewhere."""
+        """Return how far unfinished events have come, to be stored, or sent along with a retry
+        elsewhere.
+        """
 
     def adopt(self, progress: Progress, received: bool) -> None:
         """Take over unfinished events from another process.
 
         Args:
-            received: Whether they count as received (and pending) in this process from now on; False where the router keeps
-                the counts in a store that has them already.
+            received: Whether they count as received (and pending) in this process from now on;
+                False where the router keeps the counts in a store that has them already.
         """
 
     def forget(self, event_ids: Iterable[str]) -> None:
         """Take unfinished events off the books of this process, because another one adopts them."""
 
     def take_counts(self) -> Mapping[str, Counts]:
-        """Return what has been counted below since the last time, for a router that keeps the counts in a store.
+        """Return what has been counted below since the last time, for a router that keeps the
+        counts in a store.
 
-        Signed: an event may be received in one answer and delivered, with a pending of -1, in a later one.
+        Signed: an event may be received in one answer and delivered, with a pending of -1, in a
+            later one.
         """
 
 
@@ -143,9 +170,10 @@ class Downstream(Protocol):
 class Router(Protocol):
     """A backend that owns the routes below it.
 
-    A router that holds events after `send` has returned counts them itself: `counts() -> Mapping[str, Counts]` gives the counts of its
-    own path, for every event whose `send` returned, and of those paths below it whose counts it has taken. Core adds
-    what its processors dropped and what `send` refused. A router without `counts` has delivered when `send` returns.
+    A router that holds events after `send` has returned counts them itself: `counts() ->
+    Mapping[str, Counts]` gives the counts of its own path, for every event whose `send` returned,
+    and of those paths below it whose counts it has taken. Core adds what its processors dropped and
+    what `send` refused. A router without `counts` has delivered when `send` returns.
     """
 
     def bind(self, downstream: Downstream) -> None:

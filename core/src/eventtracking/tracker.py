@@ -37,7 +37,9 @@ _trackers: dict[str, Tracker] = {DEFAULT_NAME: Tracker()}
 
 
 def get_tracker(name: str = DEFAULT_NAME) -> Tracker:
-    """Return a tracker by name. The default one always exists, and `configure` keeps it the same object.
+    """Return a tracker by name.
+
+    The default one always exists, and `configure` keeps it the same object.
 
     Raises:
         KeyError: If no tracker of that name was registered.
@@ -48,7 +50,9 @@ def get_tracker(name: str = DEFAULT_NAME) -> Tracker:
 
 
 def register_tracker(tracker: Tracker, name: str = DEFAULT_NAME) -> None:
-    """Register a tracker under a name, in the place of the one that had it (which is not closed)."""
+    """Register a tracker under a name, in the place of the one that had it (which is not
+    closed).
+    """
     _trackers[name] = tracker
 
 
@@ -68,7 +72,9 @@ def configure(config_or_path: Mapping[str, Any] | str | os.PathLike[str]) -> Tra
     Raises:
         ConfigError: With every problem of the config; the tracker stays as it is.
     """
-    mapping = config_or_path if isinstance(config_or_path, Mapping) else config.load_file(config_or_path)
+    mapping = (
+        config_or_path if isinstance(config_or_path, Mapping) else config.load_file(config_or_path)
+    )
     tracker = get_tracker()
     tracker.configure(mapping)
     return tracker

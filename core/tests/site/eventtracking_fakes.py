@@ -1,4 +1,6 @@
-"""The plugins of core's own tests: a distribution that is really installed (its `.dist-info` is in the folder `installed`)."""
+"""The plugins of core's own tests: a distribution that is really installed (its `.dist-info` is in
+the folder `installed`).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Recording:
     """Remember what was sent."""
 
     key: str = attrs.field(default="", metadata={"help": "Under which key to remember."})
-    size: Annotated[int, msgspec.Meta(ge=1, le=9)] = attrs.field(default=1, metadata={"help": "A number."})
+    size: Annotated[int, msgspec.Meta(ge=1, le=9)] = attrs.field(
+        default=1, metadata={"help": "A number."}
+    )
     mode: Literal["fast", "safe"] = attrs.field(default="fast", metadata={"help": "A choice."})
     password: str | None = attrs.field(default=None, repr=False, metadata={"help": "A secret."})
     ratio: float = attrs.field(default=0.5, validator=attrs.validators.lt(1.0))

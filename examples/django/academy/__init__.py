@@ -1,4 +1,7 @@
-"""A small site: courses to enrol in. Its Celery app is made with it, as Celery's own docs advise."""
+"""A small site: courses to enrol in.
+
+Its Celery app is made with it, as Celery's own docs advise.
+"""
 
 from academy.celery import app as celery_app
 

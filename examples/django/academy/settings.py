@@ -50,10 +50,13 @@ TEMPLATES = [
     }
 ]
 
-# Events. Each request's events reach a file of SQLite through a buffer in memory; where a broker and MongoDB run, they
-# go there, too, through a Celery worker, and wait on disk while either is down.
+# Events. Each request's events reach a file of SQLite through a buffer in memory; where a broker
+# and MongoDB run, they go there, too, through a Celery worker, and wait on disk while either is
+# down.
 EVENT_TRACKING = {
-    "processors": [{"plugin": "regex_filter", "filter_type": "blocklist", "regular_expressions": [r"debug\."]}],
+    "processors": [
+        {"plugin": "regex_filter", "filter_type": "blocklist", "regular_expressions": [r"debug\."]}
+    ],
     "backends": {
         "log": {"plugin": "logger", "name": "tracking"},
         "store": {
@@ -72,7 +75,9 @@ if BROKER_URL and MONGO_URI:
             "workers": {
                 "plugin": "async_celery",
                 "queue": "celery",
-                "backends": {"mongo": {"plugin": "mongo", "uri": "${MONGO_URI}", "database": "academy"}},
+                "backends": {
+                    "mongo": {"plugin": "mongo", "uri": "${MONGO_URI}", "database": "academy"}
+                },
             }
         },
     }
@@ -87,7 +92,11 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"tracking": {"format": "[%(name)s] %(message)s"}},
     "handlers": {
-        "tracking": {"class": "logging.FileHandler", "filename": str(VAR / "tracking.log"), "formatter": "tracking"}
+        "tracking": {
+            "class": "logging.FileHandler",
+            "filename": str(VAR / "tracking.log"),
+            "formatter": "tracking",
+        }
     },
     "loggers": {"tracking": {"handlers": ["tracking"], "level": "INFO", "propagate": False}},
 }

@@ -7,5 +7,8 @@ from eventtracking import tracker
 
 @shared_task
 def send_welcome(course_id: str) -> None:
-    """Welcome somebody to a course. Its event is in the context of the request that asked for it."""
+    """Welcome somebody to a course.
+
+    Its event is in the context of the request that asked for it.
+    """
     tracker.emit("welcome.sent", {"course_id": course_id})

@@ -30,15 +30,24 @@ def course(request: HttpRequest, course_id: str) -> HttpResponse:
     """Show one course."""
     tracker.emit("page.viewed", {"page": "course", "title": COURSES[course_id]})
     enrolled = Enrollment.objects.filter(user=request.user, course_id=course_id).exists()
-    return render(request, "course.html", {"id": course_id, "title": COURSES[course_id], "enrolled": enrolled})
+    return render(
+        request, "course.html", {"id": course_id, "title": COURSES[course_id], "enrolled": enrolled}
+    )
 
 
 @login_required
 @require_POST
 def enroll(request: HttpRequest, course_id: str) -> HttpResponse:
-    """Enrol. The event and the task wait for the commit: nobody is told of an enrolment that was rolled back."""
+    """Enrol.
+
+    The event and the task wait for the commit: nobody is told of an enrolment that was rolled back.
+    """
     Enrollment.objects.get_or_create(user=request.user, course_id=course_id)
-    emit("enrollment.activated", {"course_id": course_id, "mode": request.POST.get("mode", "audit")}, on_commit=True)
+    emit(
+        "enrollment.activated",
+        {"course_id": course_id, "mode": request.POST.get("mode", "audit")},
+        on_commit=True,
+    )
     transaction.on_commit(lambda: send_welcome.delay(course_id))
     return redirect("course", course_id)
 

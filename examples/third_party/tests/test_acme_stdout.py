@@ -10,6 +10,8 @@ class TestStdout(BackendContract):
 
 def test_it_prints_the_names(capsys):
     """One line an event, with the prefix."""
-    with Tracker.from_config({"backends": {"out": {"plugin": "stdout", "prefix": "> "}}}) as tracker:
+    with Tracker.from_config(
+        {"backends": {"out": {"plugin": "stdout", "prefix": "> "}}}
+    ) as tracker:
         tracker.emit("a.b", {"secret": 1})
     assert capsys.readouterr().out == "> a.b\n"

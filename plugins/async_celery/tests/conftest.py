@@ -50,7 +50,9 @@ def on_rabbitmq(new_scene: Callable[[str], Scene], rabbitmq_server: RunningServi
     return new_scene(rabbitmq_server.uri)
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.service) for name in ("redis", "rabbitmq")])
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.service) for name in ("redis", "rabbitmq")]
+)
 def scene(request: pytest.FixtureRequest) -> Scene:
     """A scene on each broker."""
     made: Scene = request.getfixturevalue(f"on_{request.param}")

@@ -12,7 +12,9 @@ from celery_scenes import Scene, wait_for
 from eventtracking import Counts
 
 VALUES: dict[str, Any] = {
-    "aware": datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+    "aware": datetime(
+        2024, 2, 29, 12, 30, 15, 123456, tzinfo=timezone(timedelta(hours=5, minutes=30))
+    ),
     "utc": datetime(2024, 2, 29, tzinfo=timezone.utc),
     "naive": datetime(2024, 2, 29, 1, 2, 3),
     "day": date(2024, 2, 29),
@@ -26,7 +28,9 @@ VALUES: dict[str, Any] = {
 
 
 def test_events_arrive_as_they_were(scene: Scene) -> None:
-    """Types, times, ids and contexts survive; each processor runs where it belongs; both sides' books balance."""
+    """Types, times, ids and contexts survive; each processor runs where it belongs; both sides'
+    books balance.
+    """
     no, yes = scene.folder / "caller", scene.folder / "worker"
     store = scene.record(processors=[{"plugin": "say_no", "name": "there", "path": str(yes)}])
     processors = [{"plugin": "say_no", "name": "here", "path": str(no)}]
@@ -48,14 +52,18 @@ def test_events_arrive_as_they_were(scene: Scene) -> None:
     assert "tzinfo=datetime.timezone.utc" in event["at"]
     assert set(no.read_text().split()) == {str(os.getpid())}
     assert set(yes.read_text().split()) == {str(event["pid"])} != {str(os.getpid())}
-    expected = Counts(received=2, delivered=1, filtered=1, reasons={"filtered: say_no: unwanted": 1})
+    expected = Counts(
+        received=2, delivered=1, filtered=1, reasons={"filtered: say_no: unwanted": 1}
+    )
     assert scene.worker_counts("w/store") == expected
     assert tracker.stats()["w/store"] == Counts()
 
 
 def test_a_batch_is_one_task(on_redis: Scene) -> None:
     """As many events as `max_batch_events` allows travel together."""
-    config = {"backends": {"w": on_redis.router({"store": on_redis.record()}, max_batch_events=100)}}
+    config = {
+        "backends": {"w": on_redis.router({"store": on_redis.record()}, max_batch_events=100)}
+    }
     tracker = on_redis.tracker(config)
     for number in range(250):
         tracker.emit(f"e{number}")

@@ -1,4 +1,6 @@
-"""What fails is tried again, only where it failed; what is hopeless becomes a dead letter; nothing is lost."""
+"""What fails is tried again, only where it failed; what is hopeless becomes a dead letter; nothing
+is lost.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def figures(counts: Counts) -> dict[str, int]:
 
 
 def test_a_killed_workers_batch_goes_to_another_one(scene: Scene) -> None:
-    """A worker is killed -9, with its pool, while it delivers: RabbitMQ gives the batch to another one, Redis after its timeout."""
+    """A worker is killed -9, with its pool, while it delivers: RabbitMQ gives the batch to another
+    one, Redis after its timeout.
+    """
     hang = scene.folder / "hang"
     hang.touch()
     config = {"backends": {"w": scene.router({"store": scene.record(hang_while=str(hang))})}}
@@ -48,12 +52,17 @@ def test_a_killed_workers_batch_goes_to_another_one(scene: Scene) -> None:
 
 
 def test_a_killed_pool_process_loses_nothing(scene: Scene) -> None:
-    """The process that delivers is killed -9, and its worker gives the batch back to the broker at once."""
+    """The process that delivers is killed -9, and its worker gives the batch back to the broker at
+    once.
+    """
     hang = scene.folder / "hang"
     hang.touch()
-    # Celery takes up to 5 s to see that a process is gone; with a shorter timeout Redis gives the batch away meanwhile.
+    # Celery takes up to 5 s to see that a process is gone; with a shorter timeout Redis gives the
+    # batch away meanwhile.
     longer = {"visibility_timeout_s": 20.0} if scene.is_redis else {}
-    config = {"backends": {"w": scene.router({"store": scene.record(hang_while=str(hang))}, **longer)}}
+    config = {
+        "backends": {"w": scene.router({"store": scene.record(hang_while=str(hang))}, **longer)}
+    }
     tracker = scene.tracker(config)
     tracker.emit("e1")
     assert tracker.flush(10)
@@ -67,12 +76,17 @@ def test_a_killed_pool_process_loses_nothing(scene: Scene) -> None:
 
 
 def test_a_batch_that_kills_its_process_ends(scene: Scene) -> None:
-    """A backend that crashes the process costs an attempt each time; after the last one the batch is buried, and its sibling's, too."""
-    allowed = 2 if scene.is_redis else 1  # one loss alone buries no batch: it may have been a worker's stop
+    """A backend that crashes the process costs an attempt each time; after the last one the batch
+    is buried, and its sibling's, too.
+    """
+    allowed = (
+        2 if scene.is_redis else 1
+    )  # one loss alone buries no batch: it may have been a worker's stop
     die = scene.folder / "die"
     die.touch()
     backends = {"good": scene.record("good"), "bad": scene.record("bad", die_while=str(die))}
-    # Celery takes up to 5 s to see that a process is gone; with a shorter timeout Redis gives the batch away meanwhile.
+    # Celery takes up to 5 s to see that a process is gone; with a shorter timeout Redis gives the
+    # batch away meanwhile.
     longer = {"visibility_timeout_s": 20.0} if scene.is_redis else {}
     config = {"backends": {"w": scene.router(backends, max_attempts=allowed, **longer)}}
     tracker = scene.tracker(config)
@@ -98,7 +112,10 @@ def test_a_backend_that_calls_exit_has_failed(on_redis: Scene) -> None:
     """The process goes on, and the sibling has each event once."""
     leave = on_redis.folder / "leave"
     leave.touch()
-    backends = {"bad": on_redis.record("bad", exit_while=str(leave)), "good": on_redis.record("good")}
+    backends = {
+        "bad": on_redis.record("bad", exit_while=str(leave)),
+        "good": on_redis.record("good"),
+    }
     config = {"backends": {"w": on_redis.router(backends, max_retry_s=0.2)}}
     tracker = on_redis.tracker(config)
     tracker.emit("e1")
@@ -114,7 +131,9 @@ def test_a_backend_that_calls_exit_has_failed(on_redis: Scene) -> None:
 
 
 def test_reasons_that_are_no_texts_are_made_some(on_redis: Scene) -> None:
-    """Whatever a backend gives as a reason, the event becomes a dead letter, and the sibling has it once."""
+    """Whatever a backend gives as a reason, the event becomes a dead letter, and the sibling has it
+    once.
+    """
     backends = {"good": on_redis.record("good"), "bad": on_redis.record("bad", odd_reasons=True)}
     config = {"backends": {"w": on_redis.router(backends)}}
     tracker = on_redis.tracker(config)
@@ -135,11 +154,22 @@ def test_reasons_that_are_no_texts_are_made_some(on_redis: Scene) -> None:
 
 
 def test_waiting_batches_hold_up_no_new_ones(on_rabbitmq: Scene) -> None:
-    """While a hundred batches wait in a worker for their next attempt at one child, its sibling gets a new event at once."""
+    """While a hundred batches wait in a worker for their next attempt at one child, its sibling
+    gets a new event at once.
+    """
     down = on_rabbitmq.folder / "down"
     down.touch()
-    backends = {"good": on_rabbitmq.record("good"), "bad": on_rabbitmq.record("bad", fail_while=str(down))}
-    config = {"backends": {"w": on_rabbitmq.router(backends, max_batch_events=1, min_retry_s=600.0, max_retry_s=600.0)}}
+    backends = {
+        "good": on_rabbitmq.record("good"),
+        "bad": on_rabbitmq.record("bad", fail_while=str(down)),
+    }
+    config = {
+        "backends": {
+            "w": on_rabbitmq.router(
+                backends, max_batch_events=1, min_retry_s=600.0, max_retry_s=600.0
+            )
+        }
+    }
     tracker = on_rabbitmq.tracker(config)
     for number in range(100):
         tracker.emit(f"e{number}")
@@ -152,10 +182,14 @@ def test_waiting_batches_hold_up_no_new_ones(on_rabbitmq: Scene) -> None:
 
 
 def test_only_what_failed_is_tried_again_and_only_there(scene: Scene) -> None:
-    """A child that is down for a while gets its events later; its sibling has each once; a group counts them once."""
+    """A child that is down for a while gets its events later; its sibling has each once; a group
+    counts them once.
+    """
     down = scene.folder / "down"
     down.touch()
-    group = {"backends": {"good": scene.record("good"), "bad": scene.record("bad", fail_while=str(down))}}
+    group = {
+        "backends": {"good": scene.record("good"), "bad": scene.record("bad", fail_while=str(down))}
+    }
     config = {"backends": {"w": scene.router({"g": group}, max_retry_s=0.4)}}
     tracker = scene.tracker(config)
     for number in range(5):
@@ -164,7 +198,9 @@ def test_only_what_failed_is_tried_again_and_only_there(scene: Scene) -> None:
     scene.worker(scene.write(config), "--concurrency=2")
     wait_for(lambda: len(scene.tries("bad")) >= 4)
     down.unlink()
-    wait_for(lambda: len(scene.stored("bad")) == 5 and scene.worker_counts("w/g/bad").delivered == 5)
+    wait_for(
+        lambda: len(scene.stored("bad")) == 5 and scene.worker_counts("w/g/bad").delivered == 5
+    )
     assert scene.ids("good") == scene.ids("bad") == [f"e{number}" for number in range(5)]
     assert scene.tries("good") == [5]
     for path in ("w/g/good", "w/g/bad", "w/g"):
@@ -172,7 +208,9 @@ def test_only_what_failed_is_tried_again_and_only_there(scene: Scene) -> None:
 
 
 def test_dead_letters_are_kept_listed_and_replayed(scene: Scene) -> None:
-    """Refused events die at once, failing ones after the last attempt; both are listed with their reasons, and come back."""
+    """Refused events die at once, failing ones after the last attempt; both are listed with their
+    reasons, and come back.
+    """
     down = scene.folder / "down"
     down.touch()
     backends = {
@@ -187,7 +225,10 @@ def test_dead_letters_are_kept_listed_and_replayed(scene: Scene) -> None:
     scene.worker(scene.write(config))
     router = _router(scene)
     wait_for(lambda: len(router.dead_letters()) == 3)
-    found = {(letter.route, letter.event.name, letter.reason, letter.attempts) for letter in router.dead_letters()}
+    found = {
+        (letter.route, letter.event.name, letter.reason, letter.attempts)
+        for letter in router.dead_letters()
+    }
     gave_up = "given up after 3 attempts: OSError"
     assert found == {
         ("w/picky", "e1", "a bad name", 1),
@@ -218,7 +259,9 @@ def _router(scene: Scene) -> AsyncCeleryRouter:
 
 
 def test_what_redis_gave_away_and_nobody_has_comes_back(on_redis: Scene) -> None:
-    """Redis hands a message to a worker that dies before it reads it: no list or table has it, and the spare copy is sent."""
+    """Redis hands a message to a worker that dies before it reads it: no list or table has it, and
+    the spare copy is sent.
+    """
     config = {"backends": {"w": on_redis.router({"store": on_redis.record()})}}
     tracker = on_redis.tracker(config)
     tracker.emit("e1")
@@ -229,17 +272,23 @@ def test_what_redis_gave_away_and_nobody_has_comes_back(on_redis: Scene) -> None
         wait_for(on_redis.stored)
         assert on_redis.ids() == ["e1"]
         wait_for(lambda: not client.zcard(f"eventtracking.{on_redis.queue}.due"))
-        assert not client.exists(*(f"eventtracking.{on_redis.queue}.{what}" for what in ("copies", "due", "begun")))
+        assert not client.exists(
+            *(f"eventtracking.{on_redis.queue}.{what}" for what in ("copies", "due", "begun"))
+        )
 
 
 def test_a_worker_whose_config_lacks_the_path_keeps_the_batch(on_redis: Scene) -> None:
-    """It says so, does not spin, and a worker with the right config delivers the batch, however often others stopped with it."""
+    """It says so, does not spin, and a worker with the right config delivers the batch, however
+    often others stopped with it.
+    """
     config = {"backends": {"w": on_redis.router({"store": on_redis.record()})}}
     other = {"backends": {"elsewhere": config["backends"]["w"]}}
     tracker = on_redis.tracker(config)
     tracker.emit("e1")
     assert tracker.flush(10)
-    event = Event(name="e2", timestamp=datetime(2024, 1, 2, tzinfo=timezone.utc), context={}, data={})
+    event = Event(
+        name="e2", timestamp=datetime(2024, 1, 2, tzinfo=timezone.utc), context={}, data={}
+    )
     _router(on_redis).post().send(Batch(tracker="default", path="w", events=[event], lost=30))
     wrong = on_redis.worker(on_redis.write(other, "other.json"))
     wait_for(lambda: "stays on the broker: no router at 'w'" in wrong.output())
@@ -253,7 +302,9 @@ def test_a_worker_whose_config_lacks_the_path_keeps_the_batch(on_redis: Scene) -
 
 
 def test_a_removed_route_does_not_hold_up_its_siblings(on_redis: Scene) -> None:
-    """What waits for a route that the worker's config lacks is kept apart, for a worker that has it; its sibling is delivered."""
+    """What waits for a route that the worker's config lacks is kept apart, for a worker that has
+    it; its sibling is delivered.
+    """
     down = on_redis.folder / "down"
     down.touch()
     backends = {name: on_redis.record(name, fail_while=str(down)) for name in ("stays", "goes")}
@@ -277,7 +328,9 @@ def test_a_removed_route_does_not_hold_up_its_siblings(on_redis: Scene) -> None:
 
 
 def test_a_batch_of_a_later_format_is_kept(on_rabbitmq: Scene) -> None:
-    """A worker with an older version of the plugin says that it cannot read the batch, and leaves it on the broker."""
+    """A worker with an older version of the plugin says that it cannot read the batch, and leaves
+    it on the broker.
+    """
     config = {"backends": {"w": on_rabbitmq.router({"store": on_rabbitmq.record()})}}
     tracker = on_rabbitmq.tracker(config)
     app = choose_app(tracker)

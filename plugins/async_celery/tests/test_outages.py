@@ -54,15 +54,23 @@ def spoil_and_restart(scene: Scene, server: RedisServer | RabbitMQServer) -> Non
     wait_for(lambda: tracker.stats()["w"] == Counts(received=40, delivered=40))
 
 
-def test_redis_may_restart(new_scene: NewScene, new_redis_server: Callable[..., RedisServer]) -> None:
-    """Redis is stopped and started: what was emitted meanwhile waits, and arrives through the worker that was there before."""
+def test_redis_may_restart(
+    new_scene: NewScene, new_redis_server: Callable[..., RedisServer]
+) -> None:
+    """Redis is stopped and started: what was emitted meanwhile waits, and arrives through the
+    worker that was there before.
+    """
     server = new_redis_server(persistent=True)
     spoil_and_restart(new_scene(server.uri), server)
 
 
 @pytest.mark.soak
-def test_rabbitmq_may_restart(new_scene: NewScene, new_rabbitmq_server: Callable[..., RabbitMQServer]) -> None:
-    """RabbitMQ is stopped and started: what was emitted meanwhile waits, and arrives through the worker that was there before."""
+def test_rabbitmq_may_restart(
+    new_scene: NewScene, new_rabbitmq_server: Callable[..., RabbitMQServer]
+) -> None:
+    """RabbitMQ is stopped and started: what was emitted meanwhile waits, and arrives through the
+    worker that was there before.
+    """
     server = new_rabbitmq_server()
     spoil_and_restart(new_scene(server.uri), server)
 
@@ -70,10 +78,14 @@ def test_rabbitmq_may_restart(new_scene: NewScene, new_rabbitmq_server: Callable
 def test_a_silent_broker_costs_the_caller_nothing(
     scene: Scene, new_scene: NewScene, new_tcp_proxy: Callable[[int], TcpProxy]
 ) -> None:
-    """While nothing passes to the broker, an emit costs at most three times its normal, and the events go out afterwards."""
+    """While nothing passes to the broker, an emit costs at most three times its normal, and the
+    events go out afterwards.
+    """
     proxy = new_tcp_proxy(urlsplit(scene.broker_url).port or 0)
     scene.broker_url = through(proxy, scene.broker_url)
-    tracker = scene.tracker({"backends": {"w": scene.router({"store": scene.record()}, publish_timeout_s=0.5)}})
+    tracker = scene.tracker(
+        {"backends": {"w": scene.router({"store": scene.record()}, publish_timeout_s=0.5)}}
+    )
     normal_s = emit_cost_s(tracker)
     assert tracker.flush(10)
     proxy.black_hole()
@@ -88,8 +100,12 @@ def test_a_silent_broker_costs_the_caller_nothing(
 
 
 @pytest.mark.soak
-def test_a_worker_leaves_a_silent_connection(on_redis: Scene, new_tcp_proxy: Callable[[int], TcpProxy]) -> None:
-    """Its connections to Redis go silent, as behind a firewall that has forgotten them: it is back within a minute."""
+def test_a_worker_leaves_a_silent_connection(
+    on_redis: Scene, new_tcp_proxy: Callable[[int], TcpProxy]
+) -> None:
+    """Its connections to Redis go silent, as behind a firewall that has forgotten them: it is back
+    within a minute.
+    """
     proxy = new_tcp_proxy(urlsplit(on_redis.broker_url).port or 0)
     url = through(proxy, on_redis.broker_url)
     config = {"backends": {"w": on_redis.router({"store": on_redis.record()}, broker_url=url)}}
@@ -102,11 +118,17 @@ def test_a_worker_leaves_a_silent_connection(on_redis: Scene, new_tcp_proxy: Cal
     wait_for(lambda: "after" in on_redis.ids(), 60)
 
 
-def test_a_probe_tells_whether_the_broker_is_there(scene: Scene, new_tcp_proxy: Callable[[int], TcpProxy]) -> None:
-    """With the broker up it is content, and with the broker down it raises an error that names it."""
+def test_a_probe_tells_whether_the_broker_is_there(
+    scene: Scene, new_tcp_proxy: Callable[[int], TcpProxy]
+) -> None:
+    """With the broker up it is content, and with the broker down it raises an error that
+    names it.
+    """
     proxy = new_tcp_proxy(urlsplit(scene.broker_url).port or 0)
     url = through(proxy, scene.broker_url)
-    tracker = scene.tracker({"backends": {"w": scene.router({"store": scene.record()}, broker_url=url)}})
+    tracker = scene.tracker(
+        {"backends": {"w": scene.router({"store": scene.record()}, broker_url=url)}}
+    )
     router = _router_of(tracker)
     router.probe()
     proxy.refuse()
@@ -117,12 +139,20 @@ def test_a_probe_tells_whether_the_broker_is_there(scene: Scene, new_tcp_proxy: 
 
 
 @pytest.mark.parametrize("trouble", ["black_hole", "hang", "refuse"])
-def test_publishing_ends_within_its_time(scene: Scene, new_tcp_proxy: Callable[[int], TcpProxy], trouble: str) -> None:
-    """A broker that is silent or refuses makes `send` raise an error that names it, without the password, in time."""
+def test_publishing_ends_within_its_time(
+    scene: Scene, new_tcp_proxy: Callable[[int], TcpProxy], trouble: str
+) -> None:
+    """A broker that is silent or refuses makes `send` raise an error that names it, without the
+    password, in time.
+    """
     proxy = new_tcp_proxy(urlsplit(scene.broker_url).port or 0)
     url = through(proxy, scene.broker_url)
     tracker = scene.tracker(
-        {"backends": {"w": scene.router({"store": scene.record()}, broker_url=url, publish_timeout_s=0.5)}}
+        {
+            "backends": {
+                "w": scene.router({"store": scene.record()}, broker_url=url, publish_timeout_s=0.5)
+            }
+        }
     )
     publisher = publisher_for(_router_of(tracker).app, 0.5)
     publisher.send_dead(scene.queue, {})
@@ -146,11 +176,15 @@ def _router_of(tracker: Tracker) -> Any:
 def test_below_a_buffer_nothing_else_is_put_before_the_broker(
     scene: Scene, new_tcp_proxy: Callable[[int], TcpProxy]
 ) -> None:
-    """A buffer above keeps an event until the broker has confirmed it; the router itself holds nothing."""
+    """A buffer above keeps an event until the broker has confirmed it; the router itself holds
+    nothing.
+    """
     proxy = new_tcp_proxy(urlsplit(scene.broker_url).port or 0)
     url = through(proxy, scene.broker_url)
     router = scene.router({"store": scene.record()}, broker_url=url, publish_timeout_s=0.5)
-    tracker = scene.tracker({"backends": {"b": {"plugin": "buffer", "retry_base_s": 0.1, "backends": {"w": router}}}})
+    tracker = scene.tracker(
+        {"backends": {"b": {"plugin": "buffer", "retry_base_s": 0.1, "backends": {"w": router}}}}
+    )
     proxy.black_hole()
     tracker.emit("e1")
     assert not tracker.flush(1.5)
@@ -185,10 +219,17 @@ assert tracker.stats()["w"].delivered == 6
 
 
 def test_parent_and_forked_child_publish_apart(scene: Scene) -> None:
-    """A child uses a connection of its own, and leaves its parent's alone: everything arrives once."""
+    """A child uses a connection of its own, and leaves its parent's alone: everything
+    arrives once.
+    """
     config = {"backends": {"w": scene.router({"store": scene.record()})}}
     file = scene.write(config)
-    subprocess.run([sys.executable, "-c", FORK, str(file)], check=True, env={"PYTHONPATH": str(SITE)}, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", FORK, str(file)],
+        check=True,
+        env={"PYTHONPATH": str(SITE)},
+        timeout=60,
+    )
     scene.worker(file)
     wait_for(lambda: len(scene.stored()) == 26)
     assert len(set(scene.ids())) == 26

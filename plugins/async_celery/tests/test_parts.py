@@ -1,4 +1,6 @@
-"""The parts, without a broker: the message, the waits, the memory before the broker, and what a config may say."""
+"""The parts, without a broker: the message, the waits, the memory before the broker, and what a
+config may say.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,17 @@ def test_a_batch_comes_back_from_json(compression: Any) -> None:
         died_at=13.5,
     )
     back = Batch.unpack(json.loads(json.dumps(batch.pack(compression))))
-    for name in ("tracker", "path", "attempt", "lost", "first_at", "progress", "dead", "leaf", "died_at"):
+    for name in (
+        "tracker",
+        "path",
+        "attempt",
+        "lost",
+        "first_at",
+        "progress",
+        "dead",
+        "leaf",
+        "died_at",
+    ):
         assert getattr(back, name) == getattr(batch, name), name
     assert list(back.events) == [EVENT]
     assert back.pending_leaves() == {"a/b/x"}
@@ -62,15 +74,25 @@ def test_a_batch_comes_back_from_json(compression: Any) -> None:
 
 
 def test_a_batch_for_one_leaf_is_over_at_the_others() -> None:
-    """What is set apart for a leaf, or replayed there, is pending at it and the groups over it, and nowhere else."""
-    progress = {EVENT.id: {"w/g": Outcome.PENDING, "w/g/x": Outcome.PENDING, "w/g/y": Outcome.PENDING}}
-    batch = Batch(tracker="default", path="w", events=[EVENT], attempt=3, progress=progress).only_at("w/g/x", [EVENT])
+    """What is set apart for a leaf, or replayed there, is pending at it and the groups over it, and
+    nowhere else.
+    """
+    progress = {
+        EVENT.id: {"w/g": Outcome.PENDING, "w/g/x": Outcome.PENDING, "w/g/y": Outcome.PENDING}
+    }
+    batch = Batch(
+        tracker="default", path="w", events=[EVENT], attempt=3, progress=progress
+    ).only_at("w/g/x", [EVENT])
     assert (batch.leaf, batch.attempt) == ("w/g/x", 3)
-    assert batch.progress == {EVENT.id: {"w/g": Outcome.PENDING, "w/g/x": Outcome.PENDING, "w/g/y": Outcome.FILTERED}}
+    assert batch.progress == {
+        EVENT.id: {"w/g": Outcome.PENDING, "w/g/x": Outcome.PENDING, "w/g/y": Outcome.FILTERED}
+    }
 
 
 def test_a_message_counts_attempts_without_being_read() -> None:
-    """A worker may have died of its events, so that the count grows beside them; one of before has none."""
+    """A worker may have died of its events, so that the count grows beside them; one of before has
+    none.
+    """
     message = Batch(tracker="default", path="w", events=[EVENT], attempt=1).pack("none")
     del message["lost"]
     later = tried(tried(message, lost=2), attempts=1)
@@ -81,15 +103,23 @@ def test_a_message_counts_attempts_without_being_read() -> None:
 
 def test_a_batch_of_similar_events_is_small() -> None:
     """Compression pays: a hundred events take less than a third of their size."""
-    batch = Batch(tracker="default", path="w", events=[EVENT.replace(id=str(number)) for number in range(100)])
+    batch = Batch(
+        tracker="default", path="w", events=[EVENT.replace(id=str(number)) for number in range(100)]
+    )
     assert len(batch.pack("zlib")["body"]) * 3 < len(batch.pack("none")["body"])
 
 
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        ({"format": 2}, "the batch has format 2, and this version of eventtracking-async-celery reads 1"),
-        ("text", "the batch has format unknown, and this version of eventtracking-async-celery reads 1"),
+        (
+            {"format": 2},
+            "the batch has format 2, and this version of eventtracking-async-celery reads 1",
+        ),
+        (
+            "text",
+            "the batch has format unknown, and this version of eventtracking-async-celery reads 1",
+        ),
         (
             {"format": {"who": "Curie"}},
             "the batch has format unknown, and this version of eventtracking-async-celery reads 1",
@@ -107,7 +137,9 @@ def test_what_cannot_be_read_is_named(message: Any, text: str) -> None:
 
 
 def test_the_wait_grows_to_its_limit() -> None:
-    """Each wait is random, below a bound that doubles up to the longest one, however many attempts there were."""
+    """Each wait is random, below a bound that doubles up to the longest one, however many attempts
+    there were.
+    """
     backoff = Backoff(min_s=1.0, max_s=10.0)
     for attempt, bound in [(1, 1.0), (2, 2.0), (4, 8.0), (5, 10.0), (5000, 10.0)]:
         waits = [backoff.delay_s(attempt) for _ in range(200)]
@@ -117,14 +149,20 @@ def test_the_wait_grows_to_its_limit() -> None:
 
 def test_no_wait_is_longer_than_half_the_visibility_timeout() -> None:
     """Redis would give a waiting batch to a second worker."""
-    node = {"plugin": "async_celery", "broker_url": "redis://localhost:1/7", "visibility_timeout_s": 60.0}
+    node = {
+        "plugin": "async_celery",
+        "broker_url": "redis://localhost:1/7",
+        "visibility_timeout_s": 60.0,
+    }
     with Tracker.from_config({"backends": {"w": {**node, "backends": {"log": LOGGER}}}}) as tracker:
         (router,) = owners_in(tracker)
         assert router.backoff.max_s == 30.0
 
 
 def test_memory_refuses_what_it_has_no_room_for() -> None:
-    """With the broker away, events beyond the limit are failed, with the reason, and the rest waits."""
+    """With the broker away, events beyond the limit are failed, with the reason, and the rest
+    waits.
+    """
 
     def away(events: object) -> None:
         raise PublishError("broker", "q", "TimeoutError")
@@ -143,16 +181,19 @@ def test_memory_refuses_what_it_has_no_room_for() -> None:
 
 def problems_of(node: dict[str, Any]) -> str:
     with pytest.raises(ConfigError) as caught:
-        Tracker.from_config({"backends": {"w": {"plugin": "async_celery", "backends": {"log": LOGGER}, **node}}})
+        Tracker.from_config(
+            {"backends": {"w": {"plugin": "async_celery", "backends": {"log": LOGGER}, **node}}}
+        )
     return str(caught.value)
 
 
 def test_wrong_options_are_named_without_the_url() -> None:
     """The broker's URL may hold a password: no error quotes it."""
     text = problems_of({"broker_url": "carrier-pigeon://me:s3cret@roof"})
-    assert text == (
-        "the config has 1 problem:\n  backends.w.broker_url: expected the URL of a broker, such as redis://host:6379/0 or "
-        "amqp://user:password@host:5672//"
+    assert (
+        text
+        == "the config has 1 problem:\n  backends.w.broker_url: expected the URL of a broker, such"
+        " as redis://host:6379/0 or amqp://user:password@host:5672//"
     )
     assert "s3cret" not in problems_of({"broker_url": ["s3cret"]})
     text = problems_of({"visibility_timeout_s": 5})
@@ -162,15 +203,23 @@ def test_wrong_options_are_named_without_the_url() -> None:
 def test_no_queue_has_a_name_that_brokers_refuse() -> None:
     """AMQP allows 255 bytes, and `.dead` is added."""
     text = problems_of({"broker_url": "redis://h:1/1", "queue": "ü" * 126})
-    assert "backends.w.queue: found 252 bytes of UTF-8; expected at most 250, because '.dead' is added" in text
-    assert "backends.w.queue: expected text without lone surrogates" in problems_of({"queue": "\ud800"})
+    assert (
+        "backends.w.queue: found 252 bytes of UTF-8; expected at most 250, because '.dead' is added"
+        in text
+    )
+    assert "backends.w.queue: expected text without lone surrogates" in problems_of(
+        {"queue": "\ud800"}
+    )
 
 
 def test_an_empty_url_is_none() -> None:
-    """It is what a shell makes of a variable that is not set; it does not mean a broker on this machine."""
+    """It is what a shell makes of a variable that is not set; it does not mean a broker on this
+    machine.
+    """
     text = problems_of({"broker_url": ""})
     assert (
-        "backends.w.broker_url: it is empty; expected the URL of a broker, such as redis://host:6379/0 or amqp" in text
+        "backends.w.broker_url: it is empty; expected the URL of a broker, such as"
+        " redis://host:6379/0 or amqp" in text
     )
     assert text.endswith("or leave it out to use the application's Celery app")
 
@@ -178,8 +227,16 @@ def test_an_empty_url_is_none() -> None:
 @pytest.mark.parametrize(
     ("url", "module", "text"),
     [
-        ("redis://h/0", "redis", "the driver is missing; pip install 'eventtracking-async-celery[redis]'"),
-        ("rediss://h/0", "redis", "the driver is missing; pip install 'eventtracking-async-celery[redis]'"),
+        (
+            "redis://h/0",
+            "redis",
+            "the driver is missing; pip install 'eventtracking-async-celery[redis]'",
+        ),
+        (
+            "rediss://h/0",
+            "redis",
+            "the driver is missing; pip install 'eventtracking-async-celery[redis]'",
+        ),
         (
             "zookeeper://h",
             "kazoo",
@@ -187,14 +244,18 @@ def test_an_empty_url_is_none() -> None:
         ),
     ],
 )
-def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch, url: str, module: str, text: str) -> None:
+def test_a_missing_driver_is_named(
+    monkeypatch: pytest.MonkeyPatch, url: str, module: str, text: str
+) -> None:
     """The error says what to install; that is redis for Redis alone."""
     monkeypatch.setitem(sys.modules, module, None)  # as where it is not installed
     assert url_problem(url) == text
 
 
 def test_a_worker_gives_up_a_silent_redis() -> None:
-    """Every wait of a worker for Redis ends: longer than Redis itself waits, shorter than anybody would."""
+    """Every wait of a worker for Redis ends: longer than Redis itself waits, shorter than anybody
+    would.
+    """
     options = own_app("redis://h:1/9", 300.0).conf.broker_transport_options
     assert 5 < options["socket_timeout"] < 60
     assert 5 < options["socket_connect_timeout"] < 60
@@ -207,9 +268,10 @@ def test_what_workers_would_drop_is_not_published() -> None:
     app.conf.accept_content = ["application/x-msgpack"]
     with pytest.raises(DeliveryError) as caught:
         publisher_for(app).send_task("q", {"format": 1})
-    assert str(caught.value) == (
-        "the Celery app 'shop' has accept_content = ['application/x-msgpack'], and batches are JSON, which its workers would drop: "
-        "add 'json' to its accept_content"
+    assert (
+        str(caught.value)
+        == "the Celery app 'shop' has accept_content = ['application/x-msgpack'], and batches are"
+        " JSON, which its workers would drop: add 'json' to its accept_content"
     )
 
 
@@ -217,7 +279,9 @@ def test_a_tracker_without_such_a_router_has_no_worker() -> None:
     """The error tells what is there, and what to do."""
     with pytest.raises(ConfigError, match="no async_celery router in the config; found none"):
         choose_app(Tracker.from_config({"backends": {"log": LOGGER}}))
-    applications = Tracker.from_config({"backends": {"w": {"plugin": "async_celery", "backends": {"log": LOGGER}}}})
+    applications = Tracker.from_config(
+        {"backends": {"w": {"plugin": "async_celery", "backends": {"log": LOGGER}}}}
+    )
     with pytest.raises(ConfigError, match="celery -A <application> worker -Q eventtracking"):
         choose_app(applications)
 
@@ -225,11 +289,18 @@ def test_a_tracker_without_such_a_router_has_no_worker() -> None:
 def test_a_worker_serves_one_broker() -> None:
     """With several brokers the route is named; all queues of its broker are read."""
     nodes = {
-        name: {"plugin": "async_celery", "broker_url": url, "queue": name, "backends": {"log": LOGGER}}
+        name: {
+            "plugin": "async_celery",
+            "broker_url": url,
+            "queue": name,
+            "backends": {"log": LOGGER},
+        }
         for name, url in [("a", "redis://h:1/1"), ("b", "redis://h:1/1"), ("c", "redis://h:1/2")]
     }
     tracker = Tracker.from_config({"backends": nodes})
-    with pytest.raises(ConfigError, match="a worker serves one broker, and the config names several; found a, b, c"):
+    with pytest.raises(
+        ConfigError, match="a worker serves one broker, and the config names several; found a, b, c"
+    ):
         choose_app(tracker)
     app = choose_app(tracker, "a")
     assert [queue.name for queue in app.conf.task_queues] == ["a", "b"]
@@ -238,7 +309,9 @@ def test_a_worker_serves_one_broker() -> None:
 
 
 def test_a_router_that_publishes_itself_keeps_no_counts() -> None:
-    """Only where a memory buffer is put before it, the router counts; below a buffer or a worker, core does."""
+    """Only where a memory buffer is put before it, the router counts; below a buffer or a worker,
+    core does.
+    """
     node = {"plugin": "async_celery", "broker_url": "memory://", "backends": {"log": LOGGER}}
     config = {"backends": {"top": node, "b": {"plugin": "buffer", "backends": {"w": node}}}}
     tracker = Tracker.from_config(config)
@@ -276,13 +349,23 @@ found_elsewhere()
 
 
 def test_the_applications_app_is_found_from_any_thread() -> None:
-    """Celery's current app belongs to a thread; the one that publishes finds the only one, or the default, and never a made-up one."""
-    done = subprocess.run([sys.executable, "-c", NO_APP], check=True, capture_output=True, text=True, timeout=60)
+    """Celery's current app belongs to a thread; the one that publishes finds the only one, or the
+    default, and never a made-up one.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", NO_APP], check=True, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.splitlines() == [
-        "there is no Celery app in this process: give `broker_url`, or import the module that makes the app",
+        (
+            "there is no Celery app in this process: give `broker_url`, or import the module that"
+            " makes the app"
+        ),
         "first",
         "second",
-        "there are several Celery apps in this process: call set_default() of the one whose broker is meant",
+        (
+            "there are several Celery apps in this process: call set_default() of the one whose"
+            " broker is meant"
+        ),
         "second",
     ]
 
@@ -304,10 +387,18 @@ print(stats["w"].delivered, stats["w/store"].delivered, len(open("store").readli
 
 
 def test_eager_tasks_need_no_broker(tmp_path: Path) -> None:
-    """In an application's own tests, with task_always_eager, batches are delivered at once, in the same process."""
+    """In an application's own tests, with task_always_eager, batches are delivered at once, in the
+    same process.
+    """
     command = [sys.executable, "-W", "error", "-c", EAGER]
     done = subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=60, cwd=tmp_path, env={"PYTHONPATH": str(SITE)}
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(SITE)},
     )
     assert done.stdout == "1 1 1\n"
 
@@ -332,10 +423,18 @@ Delivery.run = broken
 
 
 def test_what_nobody_thought_of_costs_an_attempt(tmp_path: Path) -> None:
-    """An error of the worker itself does not bring the same batch back at once, for ever: it is tried later, as a failed one is."""
+    """An error of the worker itself does not bring the same batch back at once, for ever: it is
+    tried later, as a failed one is.
+    """
     command = [sys.executable, "-W", "error", "-c", BROKEN]
     done = subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=60, cwd=tmp_path, env={"PYTHONPATH": str(SITE)}
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(SITE)},
     )
     assert done.stdout == "1 1 1\n"
     assert done.stderr.count("and is tried again later") == 2
@@ -365,15 +464,23 @@ def test_the_readme_has_every_option() -> None:
     rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
     told = {name.strip(" `"): default.strip(" `") for name, default in rows}
     expected = {
-        option.name: "none" if option.default is None else json.dumps(option.default).removesuffix(".0")
+        option.name: (
+            "none" if option.default is None else json.dumps(option.default).removesuffix(".0")
+        )
         for option in options_of(AsyncCeleryRouter).values()
     }
     assert list(told.items()) == list(expected.items())
 
 
 def test_importing_the_plugin_connects_nothing(tmp_path: Path) -> None:
-    """A config whose broker is unreachable is accepted at once, and emitting is not slowed by it."""
-    node = {"plugin": "async_celery", "broker_url": "redis://127.0.0.1:1/0", "backends": {"log": LOGGER}}
+    """A config whose broker is unreachable is accepted at once, and emitting is not
+    slowed by it.
+    """
+    node = {
+        "plugin": "async_celery",
+        "broker_url": "redis://127.0.0.1:1/0",
+        "backends": {"log": LOGGER},
+    }
     tracker = Tracker.from_config({"backends": {"w": node}})
     assert tracker.open() == {}
     tracker.emit("e1")

@@ -1,4 +1,6 @@
-"""Under load, with workers killed at random and the broker stopped for a while: what was emitted is what is stored."""
+"""Under load, with workers killed at random and the broker stopped for a while: what was emitted is
+what is stored.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,19 @@ LOAD_S = 90.0
 
 
 def trial(scene: Scene, server: Server, load_s: float) -> None:
-    """Emit for so long; stop the broker for the middle third, and kill the workers, whole or a pool process, all the time."""
+    """Emit for so long; stop the broker for the middle third, and kill the workers, whole or a pool
+    process, all the time.
+    """
     random.seed(4)
     down = scene.folder / "down"
     store = scene.record(delay_s=0.02, fail_while=str(down))
-    config = {"backends": {"w": scene.router({"store": store}, max_batch_events=50, max_retry_s=2.0, max_attempts=100)}}
+    config = {
+        "backends": {
+            "w": scene.router(
+                {"store": store}, max_batch_events=50, max_retry_s=2.0, max_attempts=100
+            )
+        }
+    }
     file = scene.write(config)
     tracker = scene.tracker(config)
     stop = threading.Event()
@@ -44,8 +54,12 @@ def trial(scene: Scene, server: Server, load_s: float) -> None:
     assert len({event["id"] for event in scene.stored()}) == number
 
 
-def emit_through_trouble(emit: Callable[[str], None], server: Server, down: Path, load_s: float) -> int:
-    """Return how many were emitted; the broker is away in the middle, and the store in the last third."""
+def emit_through_trouble(
+    emit: Callable[[str], None], server: Server, down: Path, load_s: float
+) -> int:
+    """Return how many were emitted; the broker is away in the middle, and the store in the last
+    third.
+    """
     trouble = threading.Thread(target=stop_for_a_while, args=(server, load_s))
     trouble.start()
     number, started = 0, time.monotonic()
@@ -85,7 +99,9 @@ def test_redis_survives(new_scene: NewScene, new_redis_server: Callable[..., Red
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_rabbitmq_survives(new_scene: NewScene, new_rabbitmq_server: Callable[..., RabbitMQServer]) -> None:
+def test_rabbitmq_survives(
+    new_scene: NewScene, new_rabbitmq_server: Callable[..., RabbitMQServer]
+) -> None:
     """On RabbitMQ, with the broker away for half a minute."""
     server = new_rabbitmq_server()
     trial(new_scene(server.uri), server, LOAD_S)

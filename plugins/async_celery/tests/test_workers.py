@@ -1,4 +1,6 @@
-"""Workers of every kind: by the command line, of an application, with several trackers, with routers below routers."""
+"""Workers of every kind: by the command line, of an application, with several trackers, with
+routers below routers.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ PASSWORD = "s3cretPassw0rd"
 
 
 def test_the_command_line_starts_a_worker(scene: Scene) -> None:
-    """`eventtracking worker -c CONFIG` reads the queues of the config's routers on its broker; Celery's short options stay Celery's."""
+    """`eventtracking worker -c CONFIG` reads the queues of the config's routers on its broker;
+    Celery's short options stay Celery's.
+    """
     router = scene.router({"store": scene.record()})
     of_the_application = {"plugin": "async_celery", "backends": {"store": scene.record()}}
     file = scene.write({"backends": {"w": router, "x": of_the_application}})
@@ -36,13 +40,17 @@ def test_the_command_line_starts_a_worker(scene: Scene) -> None:
     tracker.emit("e1")
     assert tracker.flush(10)
     command = [sys.executable, "-m", "eventtracking_cli", "worker", "-c", str(file)]
-    scene.start([*command, "--concurrency", "1", "-lcritical", "--without-mingle"], None, wait=False)
+    scene.start(
+        [*command, "--concurrency", "1", "-lcritical", "--without-mingle"], None, wait=False
+    )
     wait_for(scene.stored)
     assert scene.ids() == ["e1"]
 
 
 def application(scene: Scene, **changes: Any) -> Path:
-    """Write the settings of an application whose trackers have a route each, without `broker_url`."""
+    """Write the settings of an application whose trackers have a route each, without
+    `broker_url`.
+    """
     queues = [scene.queue, f"{scene.queue}b"]
     node = {"plugin": "async_celery", "publish_timeout_s": 2.0}
     stores = {"one": scene.record("one"), "two": scene.record("two")}
@@ -72,7 +80,9 @@ assert application.second.flush(10)
 
 
 def test_an_application_with_its_own_app_and_two_trackers(scene: Scene) -> None:
-    """Without `broker_url` the application's app is used; each tracker's events arrive at its own tree, those of tasks too."""
+    """Without `broker_url` the application's app is used; each tracker's events arrive at its own
+    tree, those of tasks too.
+    """
     file = application(scene)
     run_in_application(EMIT, file)
     scene.worker(file, "-Q", f"{scene.queue},{scene.queue}b,celery", app="celery_application")
@@ -95,7 +105,9 @@ owners_in(tracker)[0].post().send_again({"format": 99}, 0.0)
 
 
 def test_an_applications_routes_lead_no_batch_astray(scene: Scene) -> None:
-    """A queue with a topic exchange and a routing key of its own, routes for all tasks, transient messages: a batch comes and stays where it belongs."""
+    """A queue with a topic exchange and a routing key of its own, routes for all tasks, transient
+    messages: a batch comes and stays where it belongs.
+    """
     celery = {"queue": "celery", "exchange": "celery", "routing_key": "celery"}
     conf = {"task_routes": {"*": celery}, "task_default_delivery_mode": "transient"}
     file = application(scene, conf=conf, topic_queues=[scene.queue])
@@ -111,15 +123,19 @@ def test_an_applications_routes_lead_no_batch_astray(scene: Scene) -> None:
         worker.stop()
         assert queue.queue_declare(passive=True).message_count == 1
         if scene.is_redis:
-            assert connection.default_channel.client.hlen(f"eventtracking.{scene.queue}.copies") == 1
+            assert (
+                connection.default_channel.client.hlen(f"eventtracking.{scene.queue}.copies") == 1
+            )
 
 
 def test_an_application_that_refuses_json_is_told_so(on_redis: Scene) -> None:
-    """Its workers would drop every batch, and print it: so events wait, with the reason, and a worker says it, too."""
+    """Its workers would drop every batch, and print it: so events wait, with the reason, and a
+    worker says it, too.
+    """
     file = application(on_redis, conf={"accept_content": ["application/x-msgpack"]})
     refused = (
-        "the Celery app 'application' has accept_content = ['application/x-msgpack'], and batches are JSON, which its workers would "
-        "drop: add 'json' to its accept_content"
+        "the Celery app 'application' has accept_content = ['application/x-msgpack'], and batches"
+        " are JSON, which its workers would drop: add 'json' to its accept_content"
     )
     run_in_application(EMIT_REFUSED, file)
     worker = on_redis.worker(file, "-Q", on_redis.queue, app="celery_application")
@@ -147,15 +163,25 @@ tracker.close(0.1)
 
 
 def test_routers_below_routers(on_redis: Scene) -> None:
-    """A worker sends on to another queue, and that worker to a buffer, which a pool process empties before it ends."""
-    buffer = {"plugin": "buffer", "max_batch_age_s": 3600.0, "backends": {"store": on_redis.record()}}
+    """A worker sends on to another queue, and that worker to a buffer, which a pool process empties
+    before it ends.
+    """
+    buffer = {
+        "plugin": "buffer",
+        "max_batch_age_s": 3600.0,
+        "backends": {"store": on_redis.record()},
+    }
     inner = on_redis.router({"b": buffer}, queue=f"{on_redis.queue}inner")
-    config = {"backends": {"w": on_redis.router({"again": inner, "direct": on_redis.record("direct")})}}
+    config = {
+        "backends": {"w": on_redis.router({"again": inner, "direct": on_redis.record("direct")})}
+    }
     tracker = on_redis.tracker(config)
     tracker.emit("e1")
     assert tracker.flush(10)
     worker = on_redis.worker(on_redis.write(config))
-    wait_for(lambda: on_redis.worker_counts("w/again/b").received == 1 and on_redis.stored("direct"))
+    wait_for(
+        lambda: on_redis.worker_counts("w/again/b").received == 1 and on_redis.stored("direct")
+    )
     assert on_redis.stored() == []
     worker.stop()
     assert on_redis.ids() == ["e1"]
@@ -163,7 +189,9 @@ def test_routers_below_routers(on_redis: Scene) -> None:
 
 
 def test_no_secret_leaves_the_config(new_scene: Any, new_redis_server: Any) -> None:
-    """The password of the broker, and of a backend, are in no message, log, error or text of an object."""
+    """The password of the broker, and of a backend, are in no message, log, error or text of an
+    object.
+    """
     server = new_redis_server()
     with redis.Redis(port=server.port) as client:
         client.config_set("requirepass", PASSWORD)
@@ -175,11 +203,18 @@ def test_no_secret_leaves_the_config(new_scene: Any, new_redis_server: Any) -> N
         tracker.emit("bad")
         tracker.emit("good")
         assert tracker.flush(10)
-        seen = [client.lrange(scene.queue, 0, -1), client.hgetall(f"eventtracking.{scene.queue}.copies")]
+        seen = [
+            client.lrange(scene.queue, 0, -1),
+            client.hgetall(f"eventtracking.{scene.queue}.copies"),
+        ]
         worker = scene.worker(scene.write(config))
         wait_for(scene.stored)
         wait_for(lambda: client.llen(f"{scene.queue}.dead"))
-        seen += [client.lrange(f"{scene.queue}.dead", 0, -1), worker.output(), repr(tracker.stats())]
+        seen += [
+            client.lrange(f"{scene.queue}.dead", 0, -1),
+            worker.output(),
+            repr(tracker.stats()),
+        ]
     (router,) = owners_in(tracker)
     assert isinstance(router, AsyncCeleryRouter)
     seen += [repr(router), repr(router.app.conf.broker_transport_options), repr(router.post())]
@@ -197,23 +232,34 @@ def test_no_secret_leaves_the_config(new_scene: Any, new_redis_server: Any) -> N
 def test_no_event_stands_in_the_workers_log(on_redis: Scene) -> None:
     """What is in an event is printed neither when it is received nor when it fails."""
     config = {
-        "backends": {"w": on_redis.router({"store": on_redis.record(fail_while=str(on_redis.folder))}, max_attempts=2)}
+        "backends": {
+            "w": on_redis.router(
+                {"store": on_redis.record(fail_while=str(on_redis.folder))}, max_attempts=2
+            )
+        }
     }
     tracker = on_redis.tracker(config)
     tracker.emit("e1", {"who": "Marie Curie"})
     assert tracker.flush(10)
     worker = on_redis.worker(on_redis.write(config), "--loglevel=DEBUG")
-    wait_for(lambda: "became dead letters at 'w/store': given up after 2 attempts: OSError" in worker.output())
+    wait_for(
+        lambda: (
+            "became dead letters at 'w/store': given up after 2 attempts: OSError"
+            in worker.output()
+        )
+    )
     assert "Curie" not in worker.output()
 
 
 def test_a_worker_does_not_detach() -> None:
-    """Celery would start another worker, which has lost the config: the command says so, and what to do."""
+    """Celery would start another worker, which has lost the config: the command says so, and what
+    to do.
+    """
     done = CliRunner().invoke(worker, ["-lcritical", "--detach"])
     assert done.exit_code == 2
     assert (
-        "a worker cannot detach itself: Celery would start it anew without the config; leave --detach out"
-        in done.output
+        "a worker cannot detach itself: Celery would start it anew without the config; leave"
+        " --detach out" in done.output
     )
 
 
@@ -226,7 +272,9 @@ def test_each_tracker_has_its_own_dead_letters(on_redis: Scene) -> None:
     assert isinstance(router, AsyncCeleryRouter)
     assert isinstance(other, AsyncCeleryRouter)
     name = f"second{on_redis.queue}"
-    letter = Batch(tracker=name, path="w", events=[EVENT], dead={EVENT.id: "bad"}, leaf="w/store", died_at=1.0)
+    letter = Batch(
+        tracker=name, path="w", events=[EVENT], dead={EVENT.id: "bad"}, leaf="w/store", died_at=1.0
+    )
     other.post().bury(letter)
     assert (router.dead_letters(), router.replay(), router.purge()) == ([], 0, 0)
     assert [each.reason for each in other.dead_letters()] == ["bad"]
@@ -245,7 +293,9 @@ def test_dead_letters_by_the_command_line(on_redis: Scene) -> None:
     assert tracker.flush(10)
 
     def run(*arguments: str) -> str:
-        done = CliRunner().invoke(dead_letters, [*arguments, "-c", str(file)], catch_exceptions=False)
+        done = CliRunner().invoke(
+            dead_letters, [*arguments, "-c", str(file)], catch_exceptions=False
+        )
         assert done.exit_code == 0, done.output
         return done.stdout
 

@@ -1,4 +1,6 @@
-"""What the tests of the buffer share: backends to name below it, a tracker over it, and programs to kill."""
+"""What the tests of the buffer share: backends to name below it, a tracker over it, and programs to
+kill.
+"""
 
 from __future__ import annotations
 
@@ -39,16 +41,25 @@ def _plugins() -> Iterator[None]:
 @pytest.fixture(params=["memory", "disk"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Return the options of each kind of buffer."""
-    return {"storage": request.param} | ({"path": str(tmp_path / "buffer")} if request.param == "disk" else {})
+    return {"storage": request.param} | (
+        {"path": str(tmp_path / "buffer")} if request.param == "disk" else {}
+    )
 
 
 @pytest.fixture
 def track() -> Iterator[Callable[..., Tracker]]:
-    """Return a function that makes a tracker over one buffer at `b`; it is closed after the test, and the law holds."""
+    """Return a function that makes a tracker over one buffer at `b`; it is closed after the test,
+    and the law holds.
+    """
     made: list[Tracker] = []
 
     def make(options: dict[str, Any], **backends: Any) -> Tracker:
-        node = {"plugin": "buffer", **QUICK, **options, "backends": backends or {"ok": {"plugin": "rec"}}}
+        node = {
+            "plugin": "buffer",
+            **QUICK,
+            **options,
+            "backends": backends or {"ok": {"plugin": "rec"}},
+        }
         made.append(Tracker.from_config({"backends": {"b": node}}))
         return made[-1]
 
@@ -73,14 +84,24 @@ def until() -> Callable[..., None]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Return a function that starts a program of the test's own; `rec` and `fail` are installed in it."""
+    """Return a function that starts a program of the test's own; `rec` and `fail` are installed in
+    it.
+    """
     started: list[subprocess.Popen[str]] = []
 
     def start(source: str, *arguments: object) -> subprocess.Popen[str]:
         file = tmp_path / f"program{len(started)}.py"
         file.write_text(PRELUDE + textwrap.dedent(source))
-        command = [sys.executable, "-W", "ignore::DeprecationWarning", str(file), *map(str, arguments)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            str(file),
+            *map(str, arguments),
+        ]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         started.append(process)
         return process
 

@@ -1,4 +1,6 @@
-"""The books of a buffer add up on every route, whatever is killed, renamed, replayed, purged, doubled or damaged."""
+"""The books of a buffer add up on every route, whatever is killed, renamed, replayed, purged,
+doubled or damaged.
+"""
 
 from __future__ import annotations
 
@@ -78,10 +80,15 @@ def disk(tmp_path: Path) -> Options:
 
 
 @pytest.mark.parametrize(
-    "strange", [{"name": "x\udcff"}, {"name": "x", "id": "an id \ud800"}, {"name": "x", "id": "nul \0"}]
+    "strange",
+    [{"name": "x\udcff"}, {"name": "x", "id": "an id \ud800"}, {"name": "x", "id": "nul \0"}],
 )
-def test_text_that_no_store_takes_is_kept(track: Track, disk: Options, until: Until, strange: Options) -> None:
-    """A dead letter with lone surrogates in its name, id or reason blocks nothing, is listed, and arrives when it is replayed."""
+def test_text_that_no_store_takes_is_kept(
+    track: Track, disk: Options, until: Until, strange: Options
+) -> None:
+    """A dead letter with lone surrogates in its name, id or reason blocks nothing, is listed, and
+    arrives when it is replayed.
+    """
 
     def refuse(events: Sequence[Event]) -> None:
         raise Rejected({event.id: "why \udcff" for event in events})
@@ -103,7 +110,9 @@ def test_text_that_no_store_takes_is_kept(track: Track, disk: Options, until: Un
     until(lambda: figures(second, "b") == {"received": 2, "delivered": 2})
 
 
-def test_an_unfinished_event_with_a_strange_id_goes_on(track: Track, disk: Options, until: Until) -> None:
+def test_an_unfinished_event_with_a_strange_id_goes_on(
+    track: Track, disk: Options, until: Until
+) -> None:
     """What its siblings have had is found again after a restart."""
     FailingBackend.actions[""] = down
     leaves = {"p": {"plugin": "fail"}, "q": {"plugin": "rec"}}
@@ -115,7 +124,15 @@ def test_an_unfinished_event_with_a_strange_id_goes_on(track: Track, disk: Optio
     FailingBackend.actions[""] = take
     second = track(disk, **leaves)
     assert second.flush(20.0)
-    assert figures(second, "b") == figures(second, "b/p") == figures(second, "b/q") == {"received": 1, "delivered": 1}
+    assert (
+        figures(second, "b")
+        == figures(second, "b/p")
+        == figures(second, "b/q")
+        == {
+            "received": 1,
+            "delivered": 1,
+        }
+    )
     assert len(RecordingBackend.recorded[""]) == 1
 
 
@@ -123,15 +140,22 @@ def test_an_unfinished_event_with_a_strange_id_goes_on(track: Track, disk: Optio
 
 
 class Shop:
-    """A store over a tracker of its own, driven by hand; leaving it without a word is as good as a kill."""
+    """A store over a tracker of its own, driven by hand; leaving it without a word is as good as a
+    kill.
+    """
 
     def __init__(self, folder: Path, leaves: Collection[str] = "pqr") -> None:
-        node = {"plugin": "buffer", "backends": {name: {"plugin": "rec", "key": name} for name in leaves}}
+        node = {
+            "plugin": "buffer",
+            "backends": {name: {"plugin": "rec", "key": name} for name in leaves},
+        }
         self.tracker = Tracker.from_config({"backends": {"b": node}})
         self.downstream = self.tracker.downstream("b")
         self.state = State(folder / "state.db", synced=False)
         self.told: list[str] = []
-        self.store = DiskStore(folder, self.downstream, self.state, lambda text, count: self.told.append(text))
+        self.store = DiskStore(
+            folder, self.downstream, self.state, lambda text, count: self.told.append(text)
+        )
         self.store.take_over({})
 
     def deliver(self, leaf: str, items: Sequence[Item]) -> Report:
@@ -153,9 +177,12 @@ def fill(folder: Path, count: int) -> JournalWriter:
     return writer
 
 
-def test_a_sibling_that_finishes_in_memory_alone_leaves_no_event_behind(tmp_path: Path, track: Track) -> None:
-    """Of three leaves, two have their outcome written, one after the other, while the third has finished the event in memory
-    alone; killed then, the event goes to the third again, and is finished.
+def test_a_sibling_that_finishes_in_memory_alone_leaves_no_event_behind(
+    tmp_path: Path, track: Track
+) -> None:
+    """Of three leaves, two have their outcome written, one after the other, while the third has
+    finished the event in memory alone; killed then, the event goes to the third again, and is
+    finished.
     """
     writer = fill(tmp_path, 2)
     shop = Shop(tmp_path)
@@ -173,7 +200,9 @@ def test_a_sibling_that_finishes_in_memory_alone_leaves_no_event_behind(tmp_path
 
 
 def test_one_bad_entry_does_not_block_the_rest(tmp_path: Path) -> None:
-    """What SQLite cannot store is told, set aside and failed; the reports before and after it are written, and the books add up."""
+    """What SQLite cannot store is told, set aside and failed; the reports before and after it are
+    written, and the books add up.
+    """
     writer = fill(tmp_path, 3)
     shop = Shop(tmp_path, "p")
     for number, item in enumerate(shop.store.take("b/p", 3, 1 << 20)):
@@ -194,7 +223,9 @@ def test_one_bad_entry_does_not_block_the_rest(tmp_path: Path) -> None:
 
 
 def test_counts_are_written_with_the_report_that_they_belong_to(tmp_path: Path) -> None:
-    """While one leaf is on its way, the report of another writes nothing of it, so that a kill leaves no trace of it."""
+    """While one leaf is on its way, the report of another writes nothing of it, so that a kill
+    leaves no trace of it.
+    """
     writer = fill(tmp_path, 1)
     shop = Shop(tmp_path)
     p, q = (shop.store.take(f"b/{leaf}", 1, 1 << 20) for leaf in "pq")
@@ -208,7 +239,9 @@ def test_counts_are_written_with_the_report_that_they_belong_to(tmp_path: Path) 
 
 
 def test_an_event_that_cannot_be_decoded_fails_once(track: Track, disk: Options) -> None:
-    """Its record is whole, its bytes are no event: it is received and failed, at each leaf, and waits nowhere."""
+    """Its record is whole, its bytes are no event: it is received and failed, at each leaf, and
+    waits nowhere.
+    """
     writer = fill(Path(disk["path"]), 1)
     writer.append(frame(b"\x01 no event", EVENT, time.time()))
     writer.close()
@@ -222,7 +255,9 @@ def test_an_event_that_cannot_be_decoded_fails_once(track: Track, disk: Options)
 
 
 def test_a_renamed_leaf_goes_on_with_what_waited(track: Track, disk: Options, until: Until) -> None:
-    """The new name gets what the old one could not take, once; the old one's books say that they have failed there."""
+    """The new name gets what the old one could not take, once; the old one's books say that they
+    have failed there.
+    """
     FailingBackend.actions[""] = down
     first = track(disk, old={"plugin": "fail"})
     for number in range(20):
@@ -239,7 +274,9 @@ def test_a_renamed_leaf_goes_on_with_what_waited(track: Track, disk: Options, un
 
 
 def test_a_removed_leaf_leaves_nothing_pending(track: Track, disk: Options, until: Until) -> None:
-    """What waited for it alone has failed, with the reason; nothing waits, and the journal is deleted."""
+    """What waited for it alone has failed, with the reason; nothing waits, and the journal is
+    deleted.
+    """
     FailingBackend.actions[""] = down
     group = {"backends": {"old": {"plugin": "fail"}, "ok": {"plugin": "rec"}}}
     first = track(disk, g=group)
@@ -271,7 +308,11 @@ def test_a_new_leaf_gets_what_is_unfinished(track: Track, disk: Options, until: 
     until(lambda: figures(first, "b/ok") == {"received": 2, "delivered": 2})
     first.close(0.1)
     FailingBackend.actions[""] = take
-    more = {"ok": {"plugin": "rec"}, "bad": {"plugin": "fail"}, "new": {"plugin": "rec", "key": "new"}}
+    more = {
+        "ok": {"plugin": "rec"},
+        "bad": {"plugin": "fail"},
+        "new": {"plugin": "rec", "key": "new"},
+    }
     second = track(disk, **more)
     second.emit("fresh")
     assert second.flush(10.0)
@@ -283,7 +324,9 @@ def test_a_new_leaf_gets_what_is_unfinished(track: Track, disk: Options, until: 
 
 
 @pytest.mark.parametrize("what", ["two letters", "one letter", "a purge of one"])
-def test_dead_letters_of_two_events_with_one_id(storage: Options, track: Track, until: Until, what: str) -> None:
+def test_dead_letters_of_two_events_with_one_id(
+    storage: Options, track: Track, until: Until, what: str
+) -> None:
     """Each is replayed or purged by itself; what became of the other event of the id stays."""
     FailingBackend.actions[""] = reject
     tracker = track(storage, p={"plugin": "fail"})
@@ -300,7 +343,9 @@ def test_dead_letters_of_two_events_with_one_id(storage: Options, track: Track, 
         until(lambda: figures(tracker, "b") == {"received": 2, "delivered": 1, "dead_lettered": 1})
     expected = {"received": 2, "delivered": 2}
     if what == "a purge of one":
-        router(tracker).purge(Selection(numbers=frozenset([router(tracker).dead_letters()[0].number])))
+        router(tracker).purge(
+            Selection(numbers=frozenset([router(tracker).dead_letters()[0].number]))
+        )
         expected = {"received": 2, "delivered": 1, "failed": 1}
         until(lambda: len(router(tracker).dead_letters()) == 1)
     router(tracker).replay()
@@ -309,7 +354,9 @@ def test_dead_letters_of_two_events_with_one_id(storage: Options, track: Track, 
 
 
 @pytest.mark.parametrize("what", ["replay", "purge"])
-def test_two_dead_letters_of_one_event_at_once(storage: Options, track: Track, until: Until, what: str) -> None:
+def test_two_dead_letters_of_one_event_at_once(
+    storage: Options, track: Track, until: Until, what: str
+) -> None:
     """Both leaves, the group over them, and the buffer count the event once."""
     FailingBackend.actions.update(p=reject, q=reject)
     tracker = track(storage, g={"backends": {key: {"plugin": "fail", "key": key} for key in "pq"}})
@@ -325,8 +372,12 @@ def test_two_dead_letters_of_one_event_at_once(storage: Options, track: Track, u
     assert router(tracker).dead_letters() == []
 
 
-def test_a_letter_of_an_unfinished_event_is_purged(storage: Options, track: Track, until: Until) -> None:
-    """The event goes on at the sibling that still fails, and counts as failed when it has arrived there."""
+def test_a_letter_of_an_unfinished_event_is_purged(
+    storage: Options, track: Track, until: Until
+) -> None:
+    """The event goes on at the sibling that still fails, and counts as failed when it has arrived
+    there.
+    """
     FailingBackend.actions.update(p=reject, q=down)
     tracker = track(storage, g={"backends": {key: {"plugin": "fail", "key": key} for key in "pq"}})
     tracker.emit("x")
@@ -362,8 +413,12 @@ def test_the_limit_of_dead_letters_spares_one_that_is_replayed(track: Track, unt
     assert len(router(tracker).dead_letters()) == 1
 
 
-def test_letters_of_a_leaf_that_is_gone_can_be_purged(track: Track, disk: Options, until: Until) -> None:
-    """They are deleted and count as failed, at their route and as a whole; a replay leaves them as they are."""
+def test_letters_of_a_leaf_that_is_gone_can_be_purged(
+    track: Track, disk: Options, until: Until
+) -> None:
+    """They are deleted and count as failed, at their route and as a whole; a replay leaves them as
+    they are.
+    """
     FailingBackend.actions[""] = reject
     first = track(disk, old={"plugin": "fail"})
     for _ in range(3):
@@ -381,8 +436,12 @@ def test_letters_of_a_leaf_that_is_gone_can_be_purged(track: Track, disk: Option
 
 
 @pytest.mark.parametrize("state", ["dead", "replay", "replaying", "purge"])
-def test_a_letter_that_cannot_be_read_hides_no_other(track: Track, disk: Options, until: Until, state: str) -> None:
-    """It is listed with what is known of it; a replay fails it, copies it aside, and delivers the others."""
+def test_a_letter_that_cannot_be_read_hides_no_other(
+    track: Track, disk: Options, until: Until, state: str
+) -> None:
+    """It is listed with what is known of it; a replay fails it, copies it aside, and delivers the
+    others.
+    """
     FailingBackend.actions[""] = reject
     first = track(disk, p={"plugin": "fail"})
     for number in range(5):
@@ -402,7 +461,11 @@ def test_a_letter_that_cannot_be_read_hides_no_other(track: Track, disk: Options
         assert [letter.event.name for letter in letters] == [f"n{number}" for number in range(5)]
         assert letters[1].reason == "no (not an event: the bytes are damaged)"
         router(second).replay()
-    expected = {"received": 5, "failed": 5} if state == "purge" else {"received": 5, "delivered": 4, "failed": 1}
+    expected = (
+        {"received": 5, "failed": 5}
+        if state == "purge"
+        else {"received": 5, "delivered": 4, "failed": 1}
+    )
     until(lambda: figures(second, "b") == figures(second, "b/p") == expected)
     assert router(second).dead_letters() == []
     assert (Path(disk["path"]) / "damaged" / "letter-2").exists() is (state != "purge")
@@ -411,8 +474,12 @@ def test_a_letter_that_cannot_be_read_hides_no_other(track: Track, disk: Options
 # Full
 
 
-def test_drop_oldest_spares_what_waits_for_another_of_its_id(storage: Options, track: Track, until: Until) -> None:
-    """An event whose id is on its way is neither dropped nor forgotten: it comes when that one is done."""
+def test_drop_oldest_spares_what_waits_for_another_of_its_id(
+    storage: Options, track: Track, until: Until
+) -> None:
+    """An event whose id is on its way is neither dropped nor forgotten: it comes when that one is
+    done.
+    """
     release = threading.Event()
     FailingBackend.actions[""] = hang(release)
     leaves = {"p": {"plugin": "fail"}, "q": {"plugin": "rec"}}
@@ -447,7 +514,9 @@ def test_close_gives_up_both_of_two_events_with_one_id(track: Track) -> None:
 
 
 def test_damage_between_the_reads_of_two_leaves(track: Track, disk: Options, until: Until) -> None:
-    """The event was received once, delivered by the leaf that had read it, and failed at the one that could not."""
+    """The event was received once, delivered by the leaf that had read it, and failed at the one
+    that could not.
+    """
     release = threading.Event()
     FailingBackend.actions[""] = hang(release)
     leaves = {"a": {"plugin": "rec"}, "z": {"plugin": "fail"}}
@@ -462,7 +531,15 @@ def test_damage_between_the_reads_of_two_leaves(track: Track, disk: Options, unt
     journal.write_bytes(data)
     release.set()
     assert tracker.flush(20.0)
-    assert figures(tracker, "b") == figures(tracker, "b/z") == {"received": 6, "delivered": 5, "failed": 1}
+    assert (
+        figures(tracker, "b")
+        == figures(tracker, "b/z")
+        == {
+            "received": 6,
+            "delivered": 5,
+            "failed": 1,
+        }
+    )
     tracker.close()
     again = track(disk, **leaves)
     again.open()
@@ -479,7 +556,8 @@ def reject(events):
     raise Rejected({event.id: "no" for event in events})
 FailingBackend.actions[""] = reject
 tracker = Tracker.from_config({"backends": {"b": {
-    "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01, "backends": {"p": {"plugin": "fail"}},
+    "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01,
+    "backends": {"p": {"plugin": "fail"}},
 }}})
 for _ in range(int(count)):
     tracker.emit("x")
@@ -489,7 +567,8 @@ FailingBackend.actions[""] = lambda events: time.sleep(60)
 getattr(router, what)()
 import sqlite3
 state = sqlite3.connect(os.path.join(folder, "state.db"))
-query = "SELECT count(*) FROM dead WHERE state NOT IN ('replay', 'purge')" if sys.argv[4] == "all" else (
+query = "SELECT count(*) FROM dead WHERE state NOT IN ('replay', 'purge')" if sys.argv[4] == "all"
+    else (
     "SELECT count(*) != %s FROM dead WHERE state IN ('replay', 'purge')" % count)
 wanted = int(count) if sys.argv[4] == "all" else 1
 while state.execute(query).fetchone()[0] != wanted:
@@ -499,12 +578,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
-    ("what", "when", "count"), [("replay", "first", 300), ("replay", "all", 1_200), ("purge", "first", 1_200)]
+    ("what", "when", "count"),
+    [("replay", "first", 300), ("replay", "all", 1_200), ("purge", "first", 1_200)],
 )
 def test_a_kill_while_letters_are_served(
     track: Track, program: Program, disk: Options, until: Until, what: str, when: str, count: int
 ) -> None:
-    """Killed while it replays or purges, the next process goes on: every replayed event arrives, and no purged one does."""
+    """Killed while it replays or purges, the next process goes on: every replayed event arrives,
+    and no purged one does.
+    """
     process = program(LETTERS, disk["path"], what, count, when)
     assert process.wait(60) == -9
     seen: list[str] = []
@@ -547,7 +629,8 @@ def flaky(events):
 FailingBackend.actions.update(half=half, flaky=flaky)
 folder, leaves = sys.argv[1], json.loads(sys.argv[2].replace("PID", str(os.getpid())))
 tracker = Tracker.from_config({"backends": {"b": {
-    "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01, "retry_base_s": 0.02, "retry_max_s": 0.1,
+    "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01,
+    "retry_base_s": 0.02, "retry_max_s": 0.1,
     "max_batch_events": 40, "max_attempts": 1_000, "backends": leaves,
 }}})
 for number in range(400):
@@ -558,11 +641,15 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize(
+    "kills", [5, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(600)])]
+)
 def test_the_law_holds_on_every_route_after_kills(
     tmp_path: Path, track: Track, program: Program, disk: Options, kills: int
 ) -> None:
-    """Two processes at a time share a folder and are killed at random; at the end every route has counted every event exactly."""
+    """Two processes at a time share a folder and are killed at random; at the end every route has
+    counted every event exactly.
+    """
     below = tmp_path / "good.jsonl"
     running: list[subprocess.Popen[str]] = []
     promised = 0
@@ -586,7 +673,9 @@ def test_the_law_holds_on_every_route_after_kills(
     assert tracker.flush(60.0)
     names = {}
     for file in tmp_path.glob("good.jsonl.*"):
-        file.write_text(file.read_text().rpartition("\n")[0] + "\n")  # a line that one was killed in does not count
+        file.write_text(
+            file.read_text().rpartition("\n")[0] + "\n"
+        )  # a line that one was killed in does not count
         names.update({line["id"]: int(line["name"][2:]) for line in read_recorded(file)})
     total = len(names)
     assert total >= promised
@@ -602,11 +691,25 @@ def test_the_law_holds_on_every_route_after_kills(
     check_routes(again, total, dropped, even, ones, passed)
 
 
-def check_routes(tracker: Tracker, total: int, dropped: int, even: int, ones: int, passed: int) -> None:
-    assert figures(tracker, "b") == {"received": total, "delivered": total - even, "dead_lettered": even}
+def check_routes(
+    tracker: Tracker, total: int, dropped: int, even: int, ones: int, passed: int
+) -> None:
+    assert figures(tracker, "b") == {
+        "received": total,
+        "delivered": total - even,
+        "dead_lettered": even,
+    }
     assert figures(tracker, "b/good") == {"received": total, "delivered": total}
-    assert figures(tracker, "b/g/half") == {"received": passed, "delivered": passed - even, "dead_lettered": even}
-    assert figures(tracker, "b/g/flaky") == {"received": passed, "delivered": passed - ones, "filtered": ones}
+    assert figures(tracker, "b/g/half") == {
+        "received": passed,
+        "delivered": passed - even,
+        "dead_lettered": even,
+    }
+    assert figures(tracker, "b/g/flaky") == {
+        "received": passed,
+        "delivered": passed - ones,
+        "filtered": ones,
+    }
     group = tracker.stats()["b/g"]
     assert (group.received, group.dead_lettered, group.pending, group.failed) == (total, even, 0, 0)
     assert group.delivered + group.filtered == total - even
@@ -615,11 +718,16 @@ def check_routes(tracker: Tracker, total: int, dropped: int, even: int, ones: in
 def test_a_look_sees_every_event_of_a_file_that_is_deleted_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between reading the state and listing the files, another process may note that a file is done with, and delete it."""
+    """Between reading the state and listing the files, another process may note that a file is done
+    with, and delete it.
+    """
     writer = JournalWriter(tmp_path, synced=False)
     for _ in range(3):
         writer.append(frame(codec.encode(Event(name="x")), EVENT, time.time()))
-    looking, delivering = State(tmp_path / "state.db", synced=False), State(tmp_path / "state.db", synced=False)
+    looking, delivering = (
+        State(tmp_path / "state.db", synced=False),
+        State(tmp_path / "state.db", synced=False),
+    )
 
     def list_late(folder: Path) -> list[str]:
         if (folder / writer.name).exists():

@@ -24,11 +24,16 @@ _scalars = (
     | st.dates()
     | st.uuids()
     | st.datetimes()
-    | st.datetimes(timezones=st.sampled_from([timezone.utc, timezone(timedelta(hours=5, minutes=30))]))
+    | st.datetimes(
+        timezones=st.sampled_from([timezone.utc, timezone(timedelta(hours=5, minutes=30))])
+    )
 )
 _text = st.text(st.characters(), max_size=10)
 _data = st.dictionaries(
-    _text, st.recursive(_scalars, lambda inner: st.lists(inner) | st.dictionaries(_text, inner), max_leaves=10)
+    _text,
+    st.recursive(
+        _scalars, lambda inner: st.lists(inner) | st.dictionaries(_text, inner), max_leaves=10
+    ),
 )
 
 
@@ -45,7 +50,9 @@ def test_what_an_event_may_hold_survives(data: dict[str, object], extra: dict[st
 
 
 def test_the_awkward_values_survive() -> None:
-    """Lone surrogates, huge numbers, NaN, offsets, surrogates in keys and deep nesting come back as they were."""
+    """Lone surrogates, huge numbers, NaN, offsets, surrogates in keys and deep nesting come back as
+    they were.
+    """
     deep: dict[str, object] = {}
     for _ in range(95):
         deep = {"d": [deep]}
@@ -72,7 +79,9 @@ def test_a_processors_odd_values_are_mended() -> None:
     """What no event should hold, because a processor put it there, does not lose the event."""
     cycle: dict[str, object] = {}
     cycle["again"] = cycle
-    back = codec.decode(codec.encode(Event(name="a", data={"set": {1}, "object": object(), "cycle": cycle, "n": 1})))
+    back = codec.decode(
+        codec.encode(Event(name="a", data={"set": {1}, "object": object(), "cycle": cycle, "n": 1}))
+    )
     assert back.data["n"] == 1
     assert back.data["set"] == [1]
 

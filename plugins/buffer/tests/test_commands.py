@@ -1,4 +1,6 @@
-"""`eventtracking dead-letters` and `eventtracking buffer status`, beside a running application and without one."""
+"""`eventtracking dead-letters` and `eventtracking buffer status`, beside a running application and
+without one.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,16 @@ def config(tmp_path: Path) -> dict[str, Any]:
     """Write a config file, and return what is in it."""
     leaves = {"bad": {"plugin": "fail"}, "ok": {"plugin": "rec"}}
     quick = {"max_attempts": 1, "max_batch_age_s": 0.01, "retry_base_s": 0.02}
-    node = {"plugin": "buffer", "storage": "disk", "path": str(tmp_path / "buffer"), **quick, "backends": leaves}
-    made = {"backends": {"w": node, "m": {"plugin": "buffer", "backends": {"ok": {"plugin": "rec"}}}}}
+    node = {
+        "plugin": "buffer",
+        "storage": "disk",
+        "path": str(tmp_path / "buffer"),
+        **quick,
+        "backends": leaves,
+    }
+    made = {
+        "backends": {"w": node, "m": {"plugin": "buffer", "backends": {"ok": {"plugin": "rec"}}}}
+    }
     (tmp_path / "config.json").write_text(json.dumps(made))
     return made
 
@@ -55,23 +65,35 @@ def application(config: dict[str, Any], until: Until) -> Iterator[Tracker]:
 
 
 def test_letters_are_listed_without_their_payload(application: Tracker, command: Any) -> None:
-    """A line for each, filtered by route, name, age and reason; the event itself only on request."""
+    """A line for each, filtered by route, name, age and reason; the event itself only on
+    request.
+    """
     lines = command(dead_letters, "list").output.splitlines()
-    assert [line.split("\t")[6:] for line in lines] == [[n, "1", "ConnectionError"] for n in ("a.b", "a.c", "d")]
+    assert [line.split("\t")[6:] for line in lines] == [
+        [n, "1", "ConnectionError"] for n in ("a.b", "a.c", "d")
+    ]
     assert "payload" not in "".join(lines)
-    assert len(command(dead_letters, "list", "--name", "a.*", "--route", "w/bad").output.splitlines()) == 2
+    assert (
+        len(command(dead_letters, "list", "--name", "a.*", "--route", "w/bad").output.splitlines())
+        == 2
+    )
     assert command(dead_letters, "list", "--older-than", "1h").stdout == ""
     assert command(dead_letters, "list", "--newer-than", "1h").output.count("\n") == 3
     assert command(dead_letters, "list", "--reason", "Timeout").stdout == ""
     found = json.loads(command(dead_letters, "list", "--json", "--name", "d").output)
-    assert [(letter["name"], letter["route"], letter["attempts"]) for letter in found] == [("d", "w/bad", 1)]
+    assert [(letter["name"], letter["route"], letter["attempts"]) for letter in found] == [
+        ("d", "w/bad", 1)
+    ]
     shown = json.loads(command(dead_letters, "show", found[0]["id"]).output)
     assert shown["event"]["data"] == {"secret": "payload"}
     assert json.loads(command(dead_letters, "show", str(found[0]["number"])).output) == shown
 
 
 def test_that_there_is_none_is_said(command: Any) -> None:
-    """On the standard error, so that a script gets nothing; `--json` is an empty list. Both are a success."""
+    """On the standard error, so that a script gets nothing; `--json` is an empty list.
+
+    Both are a success.
+    """
     plain, as_json = command(dead_letters, "list"), command(dead_letters, "list", "--json")
     assert (plain.exit_code, plain.stdout, plain.stderr) == (0, "", "no dead letters\n")
     assert (as_json.exit_code, as_json.stdout, as_json.stderr) == (0, "[]\n", "")
@@ -82,7 +104,10 @@ def test_a_route_that_is_not_there_is_refused(command: Any, name: list[str]) -> 
     """It would mean nothing, so the message has those that mean something."""
     result = command(dead_letters, *name, "--route", "w/bat")
     assert result.exit_code == 2
-    assert "there is no route 'w/bat'; there are w, w/bad, w/ok; did you mean 'w/bad'?" in result.output
+    assert (
+        "there is no route 'w/bat'; there are w, w/bad, w/ok; did you mean 'w/bad'?"
+        in result.output
+    )
     assert command(dead_letters, *name, "--route", "w").exit_code == 0
 
 
@@ -96,7 +121,9 @@ def test_a_route_that_the_config_has_no_longer(
     assert len(command(dead_letters, "list", "--route", "w/bad").stdout.splitlines()) == 3
 
 
-def test_a_name_cannot_add_a_column_or_obey_the_terminal(application: Tracker, command: Any, until: Until) -> None:
+def test_a_name_cannot_add_a_column_or_obey_the_terminal(
+    application: Tracker, command: Any, until: Until
+) -> None:
     """Control characters are escaped in a line; in JSON the name is whole."""
     name = "x\ty\x1b[31m\x9b\n"
     application.emit(name)
@@ -116,8 +143,12 @@ def test_what_is_no_number_is_an_id(command: Any, which: str) -> None:
     assert f"there is no dead letter {which!r}" in result.output
 
 
-def test_a_replay_beside_a_running_application(application: Tracker, command: Any, until: Until) -> None:
-    """The application delivers what the command asks for; while the destination is down, nothing changes."""
+def test_a_replay_beside_a_running_application(
+    application: Tracker, command: Any, until: Until
+) -> None:
+    """The application delivers what the command asks for; while the destination is down, nothing
+    changes.
+    """
     before = command(dead_letters, "list").output
     failed = command(dead_letters, "replay")
     assert failed.output == "3 replayed: 0 arrived, 3 are still dead letters\n"
@@ -125,26 +156,38 @@ def test_a_replay_beside_a_running_application(application: Tracker, command: An
     assert command(dead_letters, "list").output == before
     FailingBackend.actions[""] = lambda events: None
     assert (
-        command(dead_letters, "replay", "--name", "a.*").output == "2 replayed: 2 arrived, 0 are still dead letters\n"
+        command(dead_letters, "replay", "--name", "a.*").output
+        == "2 replayed: 2 arrived, 0 are still dead letters\n"
     )
     until(lambda: application.stats()["w"].delivered == 2)
     assert application.stats()["w"].dead_lettered == 1
 
 
-def test_a_replay_without_an_application(application: Tracker, command: Any, config: dict[str, Any]) -> None:
+def test_a_replay_without_an_application(
+    application: Tracker, command: Any, config: dict[str, Any]
+) -> None:
     """Where no process delivers, the command does, and leaves nothing behind."""
     application.close()
     FailingBackend.actions[""] = lambda events: None
-    assert command(dead_letters, "replay").output == "3 replayed: 3 arrived, 0 are still dead letters\n"
+    assert (
+        command(dead_letters, "replay").output
+        == "3 replayed: 3 arrived, 0 are still dead letters\n"
+    )
     with Tracker.from_config(config) as tracker:
         tracker.open()
         assert (tracker.stats()["w"].delivered, tracker.stats()["w"].dead_lettered) == (3, 0)
 
 
 def test_a_replay_to_the_logger_is_written(
-    command: Any, config: dict[str, Any], tmp_path: Path, until: Until, caplog: pytest.LogCaptureFixture
+    command: Any,
+    config: dict[str, Any],
+    tmp_path: Path,
+    until: Until,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A process has its loggers off until somebody decides; the command does, or else the events would be written nowhere."""
+    """A process has its loggers off until somebody decides; the command does, or else the events
+    would be written nowhere.
+    """
     leaf: dict[str, Any] = {"plugin": "logger", "max_event_bytes": 10}
     config["backends"]["w"]["backends"] = {"log": leaf}
     with caplog.at_level(logging.INFO), Tracker.from_config(config) as tracker:
@@ -160,15 +203,26 @@ def test_a_replay_to_the_logger_is_written(
 def test_a_purge(application: Tracker, command: Any, until: Until) -> None:
     """It asks first, and counts them as failed."""
     assert command(dead_letters, "purge", "--name", "d").exit_code == 1
-    assert command(dead_letters, "purge", "--name", "d", "--yes").output == "1 dead letters are deleted\n"
-    until(lambda: (application.stats()["w"].failed, application.stats()["w"].dead_lettered) == (1, 2))
+    assert (
+        command(dead_letters, "purge", "--name", "d", "--yes").output
+        == "1 dead letters are deleted\n"
+    )
+    until(
+        lambda: (application.stats()["w"].failed, application.stats()["w"].dead_lettered) == (1, 2)
+    )
 
 
 def test_status(application: Tracker, command: Any, until: Until) -> None:
     """What waits, since when, what fails, and who delivers; in words and as JSON."""
     found = json.loads(command(buffer, "status", "--json", "--interval", "0.1").output)
     (row,) = found
-    assert (row["route"], row["received"], row["pending"], row["dead_lettered"], row["letters"]) == ("w", 3, 0, 3, 3)
+    assert (
+        row["route"],
+        row["received"],
+        row["pending"],
+        row["dead_lettered"],
+        row["letters"],
+    ) == ("w", 3, 0, 3, 3)
     assert row["deliverer"]["pid"] > 0
     until(lambda: "failing: w/bad" in command(buffer, "status", "--interval", "0").output)
     text = command(buffer, "status").output
@@ -189,7 +243,9 @@ def test_status_of_a_buffer_that_was_never_used(command: Any) -> None:
 def test_the_size_of_events_that_were_tried_is_not_told(
     command: Any, config: dict[str, Any], tmp_path: Path, until: Until
 ) -> None:
-    """What no leaf has had is measured in bytes; where all of it was tried, a nought would be wrong, so there is none."""
+    """What no leaf has had is measured in bytes; where all of it was tried, a nought would be
+    wrong, so there is none.
+    """
     del config["backends"]["w"]["max_attempts"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     FailingBackend.actions[""] = down

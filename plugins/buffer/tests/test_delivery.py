@@ -59,7 +59,9 @@ def test_a_batch_is_sent_when_it_is_full(storage: Options, track: Track, until: 
     """Its count, or its bytes, end the wait for more events; nobody has to flush."""
     sizes: list[int] = []
     FailingBackend.actions[""] = lambda events: sizes.append(len(events))
-    tracker = track({**storage, "max_batch_age_s": 60.0, "max_batch_events": 10}, n={"plugin": "fail"})
+    tracker = track(
+        {**storage, "max_batch_age_s": 60.0, "max_batch_events": 10}, n={"plugin": "fail"}
+    )
     for _ in range(20):
         tracker.emit("x", {"text": "a" * 100})
     until(lambda: sum(sizes) >= 10)
@@ -78,8 +80,12 @@ def test_a_batch_is_bounded_in_bytes(storage: Options, track: Track) -> None:
     assert max(sizes) <= 3
 
 
-def test_a_failing_child_does_not_hold_up_its_sibling(storage: Options, track: Track, until: Until) -> None:
-    """The sibling has everything while the other is down; the other has everything, once, when it is back."""
+def test_a_failing_child_does_not_hold_up_its_sibling(
+    storage: Options, track: Track, until: Until
+) -> None:
+    """The sibling has everything while the other is down; the other has everything, once, when it
+    is back.
+    """
     FailingBackend.actions[""] = down
     tracker = track(storage, ok={"plugin": "rec"}, bad={"plugin": "fail"})
     for _ in range(300):
@@ -94,7 +100,9 @@ def test_a_failing_child_does_not_hold_up_its_sibling(storage: Options, track: T
     assert figures(tracker, "b") == {"received": 300, "delivered": 300}
 
 
-def test_a_hanging_child_does_not_delay_its_sibling(storage: Options, track: Track, until: Until) -> None:
+def test_a_hanging_child_does_not_delay_its_sibling(
+    storage: Options, track: Track, until: Until
+) -> None:
     """While one child hangs, its sibling goes on as if nothing were."""
     release = threading.Event()
     FailingBackend.actions[""] = lambda events: wait_for(release)
@@ -102,7 +110,9 @@ def test_a_hanging_child_does_not_delay_its_sibling(storage: Options, track: Tra
     try:
         for number in range(5):
             tracker.emit("x")
-            until(lambda number=number: len(RecordingBackend.recorded.get("", [])) == number + 1, 5.0)
+            until(
+                lambda number=number: len(RecordingBackend.recorded.get("", [])) == number + 1, 5.0
+            )
         assert FailingBackend.attempts[""] == 1
     finally:
         release.set()
@@ -124,7 +134,9 @@ def test_siblings_in_a_group_are_apart_too(storage: Options, track: Track, until
 
 
 def test_a_child_that_keeps_failing_is_probed(storage: Options, track: Track) -> None:
-    """After the first failure it gets a few events at a time, ever more rarely, and not the whole batch again."""
+    """After the first failure it gets a few events at a time, ever more rarely, and not the whole
+    batch again.
+    """
     sizes: list[int] = []
 
     def refuse(events: Sequence[Event]) -> None:
@@ -152,11 +164,15 @@ def test_backoff_grows_and_is_jittered() -> None:
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
-def test_events_out_of_attempts_are_dead_letters(storage: Options, track: Track, until: Until, attempts: int) -> None:
+def test_events_out_of_attempts_are_dead_letters(
+    storage: Options, track: Track, until: Until, attempts: int
+) -> None:
     """Each is tried so often, and then kept with its route, reason, attempts and times."""
     FailingBackend.actions[""] = down
     before = time.time()
-    tracker = track({**storage, "max_attempts": attempts}, ok={"plugin": "rec"}, bad={"plugin": "fail"})
+    tracker = track(
+        {**storage, "max_attempts": attempts}, ok={"plugin": "rec"}, bad={"plugin": "fail"}
+    )
     for number in range(5):
         tracker.emit(f"n{number}")
     until(lambda: figures(tracker, "b") == {"received": 5, "dead_lettered": 5})
@@ -165,12 +181,18 @@ def test_events_out_of_attempts_are_dead_letters(storage: Options, track: Track,
     letters = router(tracker).dead_letters()
     assert sorted(letter.event.name for letter in letters) == [f"n{number}" for number in range(5)]
     for letter in letters:
-        assert (letter.route, letter.reason, letter.attempts) == ("b/bad", "ConnectionError", attempts)
+        assert (letter.route, letter.reason, letter.attempts) == (
+            "b/bad",
+            "ConnectionError",
+            attempts,
+        )
         assert before <= letter.first_at <= letter.last_at <= time.time()
     assert tracker.stats()["b/bad"].reasons == {"dead_lettered: ConnectionError": 5}
 
 
-def test_events_that_are_too_old_are_dead_letters(storage: Options, track: Track, until: Until) -> None:
+def test_events_that_are_too_old_are_dead_letters(
+    storage: Options, track: Track, until: Until
+) -> None:
     """`max_age_s` ends the attempts as well."""
     FailingBackend.actions[""] = down
     tracker = track({**storage, "max_age_s": 0.3}, bad={"plugin": "fail"})
@@ -193,10 +215,14 @@ def test_rejected_events_are_dead_letters_at_once(storage: Options, track: Track
         tracker.emit("x", {"n": number})
     assert tracker.flush(20.0)
     assert figures(tracker, "b") == {"received": 10, "delivered": 5, "dead_lettered": 5}
-    assert {(letter.reason, letter.attempts) for letter in router(tracker).dead_letters()} == {("it is odd", 1)}
+    assert {(letter.reason, letter.attempts) for letter in router(tracker).dead_letters()} == {
+        ("it is odd", 1)
+    }
 
 
-def test_one_bad_event_takes_no_others_with_it(storage: Options, track: Track, until: Until) -> None:
+def test_one_bad_event_takes_no_others_with_it(
+    storage: Options, track: Track, until: Until
+) -> None:
     """An event that makes every batch fail ends as the only dead letter."""
 
     def break_on_poison(events: Sequence[Event]) -> None:
@@ -210,8 +236,12 @@ def test_one_bad_event_takes_no_others_with_it(storage: Options, track: Track, u
     until(lambda: figures(tracker, "b") == {"received": 50, "delivered": 49, "dead_lettered": 1})
 
 
-def test_a_replay_delivers_and_a_failed_one_changes_nothing(storage: Options, track: Track, until: Until) -> None:
-    """Replayed into a dead destination, every letter is as before; into a living one, it arrives."""
+def test_a_replay_delivers_and_a_failed_one_changes_nothing(
+    storage: Options, track: Track, until: Until
+) -> None:
+    """Replayed into a dead destination, every letter is as before; into a living one, it
+    arrives.
+    """
     FailingBackend.actions[""] = down
     tracker = track({**storage, "max_attempts": 1}, ok={"plugin": "rec"}, bad={"plugin": "fail"})
     for number in range(5):
@@ -235,7 +265,9 @@ def test_a_replay_delivers_and_a_failed_one_changes_nothing(storage: Options, tr
     assert router(tracker).dead_letters() == []
 
 
-def test_dead_letters_of_one_event_at_two_leaves(storage: Options, track: Track, until: Until) -> None:
+def test_dead_letters_of_one_event_at_two_leaves(
+    storage: Options, track: Track, until: Until
+) -> None:
     """Each is replayed by itself; the event counts as dead-lettered until both have arrived."""
     FailingBackend.actions.update(p=down, q=down)
     leaves = {key: {"plugin": "fail", "key": key} for key in "pq"}
@@ -278,7 +310,9 @@ def test_purged_letters_are_failed(storage: Options, track: Track, until: Until)
         (Selection(numbers=frozenset()), []),
     ],
 )
-def test_letters_are_selected(storage: Options, track: Track, until: Until, selection: Selection, names: Any) -> None:
+def test_letters_are_selected(
+    storage: Options, track: Track, until: Until, selection: Selection, names: Any
+) -> None:
     """By route, name, reason and age."""
     FailingBackend.actions[""] = down
     tracker = track({**storage, "max_attempts": 1}, bad={"plugin": "fail"})
@@ -292,7 +326,9 @@ def test_letters_are_selected(storage: Options, track: Track, until: Until, sele
 def test_a_full_buffer_drops_counts_and_tells(
     storage: Options, track: Track, until: Until, caplog: pytest.LogCaptureFixture, when_full: str
 ) -> None:
-    """Events past `max_events` are failed with their reason, and the log hears of it a bounded number of times."""
+    """Events past `max_events` are failed with their reason, and the log hears of it a bounded
+    number of times.
+    """
     release = threading.Event()
     seen: list[int] = []
 
@@ -319,8 +355,12 @@ def test_a_full_buffer_drops_counts_and_tells(
     assert sum("the buffer is full" in record.getMessage() for record in caplog.records) < 10
 
 
-def test_a_full_buffer_makes_the_caller_wait_and_then_refuses(storage: Options, track: Track, until: Until) -> None:
-    """With "block", emit() waits up to its limit for room; it gets room as soon as there is some."""
+def test_a_full_buffer_makes_the_caller_wait_and_then_refuses(
+    storage: Options, track: Track, until: Until
+) -> None:
+    """With "block", emit() waits up to its limit for room; it gets room as soon as there
+    is some.
+    """
     release = threading.Event()
     FailingBackend.actions[""] = lambda events: wait_for(release)
     options = {**storage, "max_events": 2, "when_full": "block", "block_timeout_s": 0.3}
@@ -349,7 +389,9 @@ def test_a_buffer_is_bounded_in_bytes(storage: Options, track: Track) -> None:
     assert tracker.flush(20.0)
 
 
-def test_an_event_that_comes_twice_is_delivered_twice_and_counted(storage: Options, track: Track) -> None:
+def test_an_event_that_comes_twice_is_delivered_twice_and_counted(
+    storage: Options, track: Track
+) -> None:
     """Two events of one id do not get in each other's way; the destination tells them by the id."""
     tracker = track(storage, ok={"plugin": "rec"}, other={"plugin": "rec", "key": "other"})
     event = Event(name="x")
@@ -361,9 +403,14 @@ def test_an_event_that_comes_twice_is_delivered_twice_and_counted(storage: Optio
 
 
 def test_processors_below_a_buffer(storage: Options, track: Track) -> None:
-    """What the processors of a leaf and of a group filter is filtered there, and nowhere received below."""
+    """What the processors of a leaf and of a group filter is filtered there, and nowhere received
+    below.
+    """
     no = [{"plugin": "regex_filter", "filter_type": "blocklist", "regular_expressions": ["^no"]}]
-    group = {"processors": no, "backends": {"p": {"plugin": "rec", "key": "p"}, "q": {"plugin": "rec", "key": "q"}}}
+    group = {
+        "processors": no,
+        "backends": {"p": {"plugin": "rec", "key": "p"}, "q": {"plugin": "rec", "key": "q"}},
+    }
     tracker = track(storage, leaf={"plugin": "rec", "processors": no}, g=group)
     tracker.emit("yes")
     tracker.emit("no")
@@ -386,7 +433,9 @@ def test_a_buffer_below_a_buffer(storage: Options, track: Track) -> None:
 
 
 def test_the_law_holds_at_any_moment(storage: Options, track: Track) -> None:
-    """Read while threads emit, children fail at random, and events die, the counts always add up."""
+    """Read while threads emit, children fail at random, and events die, the counts always
+    add up.
+    """
     turn = iter(range(1 << 30))
 
     def sometimes(events: Sequence[Event]) -> None:
@@ -398,7 +447,9 @@ def test_the_law_holds_at_any_moment(storage: Options, track: Track) -> None:
 
     FailingBackend.actions[""] = sometimes
     group = {"backends": {"bad": {"plugin": "fail"}, "ok": {"plugin": "rec"}}}
-    tracker = track({**storage, "max_batch_events": 20, "max_attempts": 4, "retry_max_s": 0.02}, g=group)
+    tracker = track(
+        {**storage, "max_batch_events": 20, "max_attempts": 4, "retry_max_s": 0.02}, g=group
+    )
 
     def emit() -> None:
         for _ in range(500):
@@ -418,11 +469,17 @@ def test_the_law_holds_at_any_moment(storage: Options, track: Track) -> None:
     stats = tracker.stats()
     assert stats["b"].received == stats["b/g"].received == stats["b/g/bad"].received == 1_500
     assert stats["b"].pending == stats["b/g"].pending == stats["b/g/bad"].pending == 0
-    assert stats["b"].dead_lettered == stats["b/g/bad"].dead_lettered == len(router(tracker).dead_letters())
+    assert (
+        stats["b"].dead_lettered
+        == stats["b/g/bad"].dead_lettered
+        == len(router(tracker).dead_letters())
+    )
 
 
 def test_emits_from_signal_handlers_and_destructors_arrive(storage: Options, track: Track) -> None:
-    """A destructor that emits on the delivering thread, and a handler that emits inside emit(), deadlock nothing."""
+    """A destructor that emits on the delivering thread, and a handler that emits inside emit(),
+    deadlock nothing.
+    """
     import signal
 
     gone: list[int] = []
@@ -446,7 +503,9 @@ def test_emits_from_signal_handlers_and_destructors_arrive(storage: Options, tra
         handled.append(1)
         tracker.emit("handler")
         tracker.stats()
-        signal.setitimer(signal.ITIMER_PROF, 0.001)  # not an interval: a busy machine would do nothing but handle
+        signal.setitimer(
+            signal.ITIMER_PROF, 0.001
+        )  # not an interval: a busy machine would do nothing but handle
 
     former = signal.signal(signal.SIGPROF, handle)
     signal.setitimer(signal.ITIMER_PROF, 0.001)
@@ -460,7 +519,9 @@ def test_emits_from_signal_handlers_and_destructors_arrive(storage: Options, tra
 
     assert tracker.flush(30.0)
     deadline = time.monotonic() + 30.0
-    while len(gone) < 2_000 and time.monotonic() < deadline:  # it does nothing while another thread collects
+    while (
+        len(gone) < 2_000 and time.monotonic() < deadline
+    ):  # it does nothing while another thread collects
         gc.collect()
         time.sleep(0.01)
     assert tracker.flush(30.0)
@@ -476,7 +537,9 @@ def test_a_disk_buffer_needs_a_path() -> None:
         Tracker.from_config({"backends": {"b": node}})
 
 
-def test_memory_tells_what_it_could_not_deliver(track: Track, caplog: pytest.LogCaptureFixture) -> None:
+def test_memory_tells_what_it_could_not_deliver(
+    track: Track, caplog: pytest.LogCaptureFixture
+) -> None:
     """At close what is still held is failed, counted, and its number logged once."""
     FailingBackend.actions[""] = down
     tracker = track({"storage": "memory"}, ok={"plugin": "rec"}, bad={"plugin": "fail"})
@@ -484,8 +547,13 @@ def test_memory_tells_what_it_could_not_deliver(track: Track, caplog: pytest.Log
         tracker.emit("x")
     with caplog.at_level(logging.WARNING, "eventtracking.buffer"):
         tracker.close(0.2)
-    said = [record.getMessage() for record in caplog.records if record.name == "eventtracking.buffer"]
-    first = r"route 'b/bad' did not take \d events?: ConnectionError \(at fakes\.py:\d+\); tried again until it does, or they .*"
+    said = [
+        record.getMessage() for record in caplog.records if record.name == "eventtracking.buffer"
+    ]
+    first = (
+        r"route 'b/bad' did not take \d events?: ConnectionError \(at fakes\.py:\d+\); tried again"
+        r" until it does, or they .*"
+    )
     assert re.fullmatch(first, said[0])
     assert said[1:] == ["buffer 'b': closed with 7 event(s) not delivered, which are lost"]
     assert figures(tracker, "b") == figures(tracker, "b/bad") == {"received": 7, "failed": 7}
@@ -505,7 +573,9 @@ def test_close_does_not_wait_for_a_hanging_child(storage: Options, track: Track)
 
 
 def test_flush_does_not_wait_for_what_comes_meanwhile(storage: Options, track: Track) -> None:
-    """While another thread goes on emitting, flush ends when what was there before has been delivered."""
+    """While another thread goes on emitting, flush ends when what was there before has been
+    delivered.
+    """
     tracker = track(storage)
     stop = threading.Event()
 

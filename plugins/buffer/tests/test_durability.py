@@ -29,16 +29,20 @@ Program = Callable[..., "subprocess.Popen[str]"]
 
 EMITTER = """
 folder, below, kind = sys.argv[1:4]
-backend = {"plugin": "rec", "path": f"{below}.{os.getpid()}"}  # what a killed process has half written stays at its end
+# what a killed process has half written stays at its end
+backend = {"plugin": "rec", "path": f"{below}.{os.getpid()}"}
 tracker = Tracker.from_config({"backends": {"b": {
-    "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01, "retry_base_s": 0.02,
-    "backends": {"p": backend, "q": {**backend, "path": f"{below}.q.{os.getpid()}"}} if kind == "two" else {"p": backend},
+    "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01,
+    "retry_base_s": 0.02,
+    "backends": {"p": backend, "q": {**backend,
+    "path": f"{below}.q.{os.getpid()}"}} if kind == "two" else {"p": backend},
 }}})
 number = 0
 while kind != "look":
     tracker.emit("x", {"number": number, "by": os.getpid()})
     if kind != "quiet":  # nobody reads it there, and a full pipe would stop the process
-        os.write(1, b"%d %d\\n" % (os.getpid(), number))  # what is written here, emit() has returned for
+        # what is written here, emit() has returned for
+        os.write(1, b"%d %d\\n" % (os.getpid(), number))
     number += 1
     if number % 50 == 0:
         time.sleep(0.02 if kind == "quiet" else 0.001)
@@ -78,7 +82,9 @@ def journals(disk: dict[str, Any]) -> list[Path]:
 def test_kill_9_loses_nothing_for_which_emit_returned(
     tmp_path: Path, track: Track, program: Program, disk: dict[str, Any], kind: str
 ) -> None:
-    """Killed again and again at random moments, every event arrives, unaltered, and the counts add up."""
+    """Killed again and again at random moments, every event arrives, unaltered, and the counts add
+    up.
+    """
     below = tmp_path / "below.jsonl"
     promised: set[tuple[int, int]] = set()
     for _ in range(8):
@@ -92,10 +98,15 @@ def test_kill_9_loses_nothing_for_which_emit_returned(
         promised |= {tuple(map(int, line.split())) for line in lines}  # type: ignore[misc]  # pairs
     assert len(promised) > 100
     parts = {"p": "", "q": ".q"} if kind == "two" else {"p": ""}
-    tracker = track(disk, **{name: {"plugin": "rec", "path": f"{below}{part}.0"} for name, part in parts.items()})
+    tracker = track(
+        disk,
+        **{name: {"plugin": "rec", "path": f"{below}{part}.0"} for name, part in parts.items()},
+    )
     assert tracker.flush(60.0)
     for part in parts.values():
-        found = Counter((line["data"]["by"], line["data"]["number"]) for line in read_all(below, part))
+        found = Counter(
+            (line["data"]["by"], line["data"]["number"]) for line in read_all(below, part)
+        )
         assert promised <= set(found)
         assert len({line["id"] for line in read_all(below, part)}) == len(found)
     stats = tracker.stats()
@@ -105,7 +116,9 @@ def test_kill_9_loses_nothing_for_which_emit_returned(
         assert (stats[f"b/{path}"].pending, stats[f"b/{path}"].balanced) == (0, True)
 
 
-def test_what_waits_survives_a_restart_with_its_attempts(track: Track, until: Until, disk: dict[str, Any]) -> None:
+def test_what_waits_survives_a_restart_with_its_attempts(
+    track: Track, until: Until, disk: dict[str, Any]
+) -> None:
     """Retries, dead letters, counts and the progress of siblings go on where they stopped."""
     FailingBackend.actions[""] = down
     leaves = {"ok": {"plugin": "rec"}, "bad": {"plugin": "fail"}}
@@ -134,7 +147,9 @@ def test_what_waits_survives_a_restart_with_its_attempts(track: Track, until: Un
 def test_two_processes_share_a_store_and_another_takes_over(
     tmp_path: Path, track: Track, program: Program, disk: dict[str, Any], until: Until
 ) -> None:
-    """Both emit, one delivers; when that one is killed, another delivers the rest within seconds."""
+    """Both emit, one delivers; when that one is killed, another delivers the rest within
+    seconds.
+    """
     below = tmp_path / "below.jsonl"
     first = program(EMITTER, disk["path"], below, "quiet")
     until(lambda: read_all(below))
@@ -144,7 +159,12 @@ def test_two_processes_share_a_store_and_another_takes_over(
     assert holder["pid"] == first.pid
     first.kill()
     first.communicate()
-    until(lambda: json.loads((Path(disk["path"]) / "deliverer.lock").read_text())["pid"] == second.pid, 10.0)
+    until(
+        lambda: (
+            json.loads((Path(disk["path"]) / "deliverer.lock").read_text())["pid"] == second.pid
+        ),
+        10.0,
+    )
     before = len(read_all(below))
     until(lambda: len(read_all(below)) > before)
     second.kill()
@@ -158,7 +178,9 @@ def test_two_processes_share_a_store_and_another_takes_over(
 def test_a_second_process_delivers_nothing_but_sees_the_counts(
     track: Track, disk: dict[str, Any], until: Until
 ) -> None:
-    """Of two buffers on one folder, even within one process, one delivers; what either emits arrives once."""
+    """Of two buffers on one folder, even within one process, one delivers; what either emits
+    arrives once.
+    """
     first, second = track(disk), track(disk)
     first.emit("x")
     until(lambda: RecordingBackend.recorded.get(""))
@@ -171,7 +193,9 @@ def test_a_second_process_delivers_nothing_but_sees_the_counts(
 
 
 def test_a_forked_child_starts_clean(track: Track, disk: dict[str, Any], tmp_path: Path) -> None:
-    """The parent's events stay the parent's; the child's are stored, even if it leaves without a word."""
+    """The parent's events stay the parent's; the child's are stored, even if it leaves without a
+    word.
+    """
     below = tmp_path / "below.jsonl"
     FailingBackend.actions[""] = down
     tracker = track(disk, bad={"plugin": "fail"}, p={"plugin": "rec", "path": str(below)})
@@ -195,17 +219,25 @@ def fill(disk: dict[str, Any], count: int) -> None:
     folder.mkdir(parents=True)
     writer = JournalWriter(folder, synced=False)
     for number in range(count):
-        writer.append(frame(codec.encode(Event(name="x", data={"number": number})), EVENT, time.time()))
+        writer.append(
+            frame(codec.encode(Event(name="x", data={"number": number})), EVENT, time.time())
+        )
     writer.close()
-    FailingBackend.actions[""] = lambda events: SEEN.extend(event.data["number"] for event in events)
+    FailingBackend.actions[""] = lambda events: SEEN.extend(
+        event.data["number"] for event in events
+    )
     SEEN.clear()
 
 
 SEEN: list[int] = []
 
 
-def test_a_torn_last_record_is_passed_over(track: Track, disk: dict[str, Any], until: Until) -> None:
-    """What was cut off by the death of its process was never promised; the rest arrives, and it is kept aside."""
+def test_a_torn_last_record_is_passed_over(
+    track: Track, disk: dict[str, Any], until: Until
+) -> None:
+    """What was cut off by the death of its process was never promised; the rest arrives, and it is
+    kept aside.
+    """
     fill(disk, 10)
     (journal,) = journals(disk)
     os.truncate(journal, journal.stat().st_size - 7)
@@ -254,7 +286,9 @@ def test_any_damage_leaves_the_rest(track: Track, disk: dict[str, Any]) -> None:
 def test_an_event_that_is_damaged_between_two_attempts_has_failed(
     track: Track, disk: dict[str, Any], until: Until
 ) -> None:
-    """What had been read before, and cannot be read again after a restart, is counted and set aside."""
+    """What had been read before, and cannot be read again after a restart, is counted and set
+    aside.
+    """
     FailingBackend.actions[""] = down
     tracker = track({**disk, "retry_base_s": 60.0, "retry_max_s": 60.0}, leaf={"plugin": "fail"})
     for number in range(3):
@@ -266,7 +300,9 @@ def test_an_event_that_is_damaged_between_two_attempts_has_failed(
     data[len(data) // 2] ^= 0xFF
     journal.write_bytes(data)
     seen: list[int] = []
-    FailingBackend.actions[""] = lambda events: seen.extend(event.data["number"] for event in events)
+    FailingBackend.actions[""] = lambda events: seen.extend(
+        event.data["number"] for event in events
+    )
     again = track(disk, leaf={"plugin": "fail"})
     assert again.flush(20.0)
     assert sorted(seen) == [0, 2]
@@ -275,7 +311,9 @@ def test_an_event_that_is_damaged_between_two_attempts_has_failed(
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a database at all" * 1_000, None])
-def test_a_damaged_state_is_set_aside(track: Track, disk: dict[str, Any], damage: bytes | None) -> None:
+def test_a_damaged_state_is_set_aside(
+    track: Track, disk: dict[str, Any], damage: bytes | None
+) -> None:
     """The application starts, and every event that was in the journal comes (again)."""
     fill(disk, 10)
     state = Path(disk["path"]) / "state.db"
@@ -290,7 +328,9 @@ def test_a_damaged_state_is_set_aside(track: Track, disk: dict[str, Any], damage
     assert sorted(set(SEEN)) == list(range(10))
 
 
-def test_a_foreign_file_in_the_folders_place_is_set_aside(track: Track, disk: dict[str, Any]) -> None:
+def test_a_foreign_file_in_the_folders_place_is_set_aside(
+    track: Track, disk: dict[str, Any]
+) -> None:
     """It is renamed, not deleted, and the buffer starts."""
     place = Path(disk["path"])
     place.parent.mkdir(parents=True)
@@ -302,8 +342,12 @@ def test_a_foreign_file_in_the_folders_place_is_set_aside(track: Track, disk: di
     assert aside.read_text() == "an old database"
 
 
-def test_a_folder_that_cannot_be_made_keeps_events_in_memory(track: Track, tmp_path: Path, until: Until) -> None:
-    """The application starts, events go on from memory, and from disk as soon as that is possible."""
+def test_a_folder_that_cannot_be_made_keeps_events_in_memory(
+    track: Track, tmp_path: Path, until: Until
+) -> None:
+    """The application starts, events go on from memory, and from disk as soon as that is
+    possible.
+    """
     obstacle = tmp_path / "file"
     obstacle.write_text("")
     tracker = track({"storage": "disk", "path": str(obstacle / "buffer")})
@@ -327,7 +371,8 @@ tracker = Tracker.from_config({"backends": {"b": {
 }}})
 tracker.emit("before")
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # no file grows beyond: as good as a full disk
+# no file grows beyond: as good as a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
 for number in range(1_000):
     tracker.emit("x", {"number": number, "text": "a" * 1_000})
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -341,7 +386,9 @@ tracker.close()
 
 
 def test_a_full_disk_stops_nobody(tmp_path: Path, program: Program, disk: dict[str, Any]) -> None:
-    """Events go on from memory while the disk is full, and from disk afterwards; the counts add up."""
+    """Events go on from memory while the disk is full, and from disk afterwards; the
+    counts add up.
+    """
     below = tmp_path / "below.jsonl"
     os.truncate(os.open(below, os.O_CREAT | os.O_RDWR), 0)
     process = program(FULL_DISK, disk["path"], tmp_path / "missing" / ".." / "below.jsonl")
@@ -373,7 +420,8 @@ def test_consumed_files_are_deleted(track: Track, disk: dict[str, Any], until: U
 SIGNALLED = """
 folder, below = sys.argv[1:3]
 tracker = Tracker.from_config({"backends": {"b": {
-    "plugin": "buffer", "storage": "disk", "path": folder, "backends": {"p": {"plugin": "rec", "path": below}},
+    "plugin": "buffer", "storage": "disk", "path": folder, "backends": {"p": {"plugin": "rec",
+    "path": below}},
 }}})
 for number in range(2_000):
     tracker.emit("x", {"number": number})
@@ -387,7 +435,9 @@ signal.pause()
 
 
 @pytest.mark.parametrize("end", ["clean", "os._exit", "SIGTERM", "SIGKILL"])
-def test_every_end_of_a_process(tmp_path: Path, track: Track, program: Program, disk: dict[str, Any], end: str) -> None:
+def test_every_end_of_a_process(
+    tmp_path: Path, track: Track, program: Program, disk: dict[str, Any], end: str
+) -> None:
     """However a process ends, what it emitted is delivered by it or by the next one."""
     below = tmp_path / "below.jsonl"
     process = program(SIGNALLED, disk["path"], below, end)

@@ -1,4 +1,6 @@
-"""The files of a buffer on disk: forks while they are open, bad entries, deleted and damaged ones, and their limits."""
+"""The files of a buffer on disk: forks while they are open, bad entries, deleted and damaged ones,
+and their limits.
+"""
 
 from __future__ import annotations
 
@@ -75,13 +77,16 @@ FailingBackend.actions[""] = refuse
 def make(folder, **leaf):
     leaf = leaf or {"plugin": "fail"}
     return Tracker.from_config({"backends": {"b": {
-        "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01, "backends": {"p": leaf},
+        "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01,
+        "backends": {"p": leaf},
     }}})
 def held():
     names = os.listdir("/proc/self/fd")
-    links = [os.readlink(f"/proc/self/fd/{name}") for name in names if os.path.islink(f"/proc/self/fd/{name}")]
+    links = [os.readlink(f"/proc/self/fd/{name}") for name in names
+        if os.path.islink(f"/proc/self/fd/{name}")]
     # A folder that another thread is just listing is neither locked nor written to.
-    return [os.path.basename(link) for link in links if link.startswith(folder) and not os.path.isdir(link)]
+    return [os.path.basename(link) for link in links if link.startswith(folder)
+        and not os.path.isdir(link)]
 folder = sys.argv[1]
 """
 
@@ -94,7 +99,8 @@ if os.fork():
     os._exit(0)
 tracker.emit("child")
 assert tracker.flush(20)
-look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM dead').fetchall(); c.close()"
+look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);
+    c.execute('SELECT * FROM dead').fetchall(); c.close()"
 subprocess.run([sys.executable, "-c", look, folder + "/state.db"], check=True)
 for _ in range(5):
     tracker.emit("child")
@@ -106,7 +112,9 @@ tracker.close()
 def test_a_child_loses_nothing_when_another_process_closes_the_state(
     program: Program, track: Track, disk: Options
 ) -> None:
-    """Forked while the state was open, a daemon's dead letters are there for the next process, whoever looked meanwhile."""
+    """Forked while the state was open, a daemon's dead letters are there for the next process,
+    whoever looked meanwhile.
+    """
     output(program(TRACKER + DAEMON, disk["path"]))
     tracker = track(disk, p={"plugin": "fail"})
     tracker.probe()  # which opens it
@@ -115,7 +123,9 @@ def test_a_child_loses_nothing_when_another_process_closes_the_state(
 
 
 def test_no_child_inherits_the_lock_of_the_deliverer(program: Program, disk: Options) -> None:
-    """Forked at any moment while the parent starts to deliver, a child holds neither its lock nor its files."""
+    """Forked at any moment while the parent starts to deliver, a child holds neither its lock nor
+    its files.
+    """
     source = """
 import random
 leaked = []
@@ -138,7 +148,9 @@ print(sum(leaked))
 def test_a_child_of_a_fork_that_could_not_wait_leaves_the_state_alone(
     program: Program, track: Track, disk: Options, tmp_path: Path
 ) -> None:
-    """Where a thread was inside the state for too long, the child stores its events, and another process delivers them."""
+    """Where a thread was inside the state for too long, the child stores its events, and another
+    process delivers them.
+    """
     source = """
 from eventtracking_buffer import _forks, _state
 _forks._FORK_WAIT_S = 0.05
@@ -157,7 +169,8 @@ if child == 0:
     inherited = sorted(held())
     tracker.emit("child")
     time.sleep(1.2)
-    assert [name for name in sorted(held()) if "journal" not in name] == [n for n in inherited if "journal" not in n]
+    assert [name for name in sorted(held()) if "journal" not in name] == [n for n in inherited
+        if "journal" not in n]
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 time.sleep(1)
@@ -189,8 +202,12 @@ class Hostile:
     ],
     ids=["no text", "a lone surrogate", "too long", "hostile"],
 )
-def test_any_reason_is_stored_as_text(storage: Options, track: Track, until: Until, reason: Any, stored: str) -> None:
-    """Whatever a backend gives for a reason, its dead letter is written, and the events behind it go on."""
+def test_any_reason_is_stored_as_text(
+    storage: Options, track: Track, until: Until, reason: Any, stored: str
+) -> None:
+    """Whatever a backend gives for a reason, its dead letter is written, and the events behind it
+    go on.
+    """
 
     def judge(events: Sequence[Event]) -> None:
         raise Rejected({event.id: reason for event in events if event.name == "bad"})
@@ -205,8 +222,12 @@ def test_any_reason_is_stored_as_text(storage: Options, track: Track, until: Unt
     assert figures(tracker) == {"received": 2, "delivered": 1, "dead_lettered": 1}
 
 
-def test_a_backend_that_ends_its_thread_takes_no_other_event_with_it(storage: Options, track: Track) -> None:
-    """While events on their last attempt travel alone, SystemExit for one of them leaves the rest in the lane."""
+def test_a_backend_that_ends_its_thread_takes_no_other_event_with_it(
+    storage: Options, track: Track
+) -> None:
+    """While events on their last attempt travel alone, SystemExit for one of them leaves the rest
+    in the lane.
+    """
 
     def leave(events: Sequence[Event]) -> None:
         if any(event.name == "bad" for event in events):
@@ -228,13 +249,19 @@ def forgery() -> bytes:
 
 
 @pytest.mark.parametrize("size", [10, 600_000])
-def test_bytes_inside_an_event_are_never_read_as_one(track: Track, disk: Options, size: int) -> None:
-    """An event that holds the bytes of a record arrives itself, however long it is, and what it holds does not."""
+def test_bytes_inside_an_event_are_never_read_as_one(
+    track: Track, disk: Options, size: int
+) -> None:
+    """An event that holds the bytes of a record arrives itself, however long it is, and what it
+    holds does not.
+    """
     tracker = track(disk)
     blob = forgery() + os.urandom(size)
     tracker.emit("real", {"blob": blob})
     assert tracker.flush(20.0)
-    assert [(event.name, event.data["blob"]) for event in RecordingBackend.recorded[""]] == [("real", blob)]
+    assert [(event.name, event.data["blob"]) for event in RecordingBackend.recorded[""]] == [
+        ("real", blob)
+    ]
     assert figures(tracker) == {"received": 1, "delivered": 1}
 
 
@@ -244,7 +271,10 @@ def test_bytes_inside_a_damaged_event_are_not_read_either() -> None:
     damaged[-1] ^= 0xFF
     good = frame(b"good", EVENT, 1.0)
     found = list(read_records(bytes(damaged) + good, 0))
-    assert [(record.kind, record.payload) for record in found] == [(0, bytes(damaged)), (EVENT, b"good")]
+    assert [(record.kind, record.payload) for record in found] == [
+        (0, bytes(damaged)),
+        (EVENT, b"good"),
+    ]
 
 
 def test_a_damaged_last_record_is_told_from_a_torn_one() -> None:
@@ -256,7 +286,9 @@ def test_a_damaged_last_record_is_told_from_a_torn_one() -> None:
 
 
 def test_a_record_is_waited_for_while_it_is_written(tmp_path: Path) -> None:
-    """What can be seen of a record that is being appended is not searched for others; once nobody writes, it is."""
+    """What can be seen of a record that is being appended is not searched for others; once nobody
+    writes, it is.
+    """
     writer = JournalWriter(tmp_path, synced=False)
     whole = frame(forgery() * 2, EVENT, 1.0)
     writer.append(whole[:-5])
@@ -268,7 +300,9 @@ def test_a_record_is_waited_for_while_it_is_written(tmp_path: Path) -> None:
 
 
 def test_a_passing_error_says_nothing_about_a_record(tmp_path: Path) -> None:
-    """Without a free descriptor, reading a record again raises; None means that it is damaged or gone."""
+    """Without a free descriptor, reading a record again raises; None means that it is damaged or
+    gone.
+    """
     writer = JournalWriter(tmp_path, synced=False)
     writer.append(frame(b"payload", EVENT, 1.0))
     reader = JournalReader(tmp_path / writer.name)
@@ -336,7 +370,9 @@ print(stats.received, stats.delivered)
 
 
 def test_a_deleted_folder_is_written_again(track: Track, disk: Options, until: Until) -> None:
-    """Everything that was emitted before and after arrives, dead letters and counts are kept, and the log says so."""
+    """Everything that was emitted before and after arrives, dead letters and counts are kept, and
+    the log says so.
+    """
     FailingBackend.actions[""] = refuse
     tracker = track(disk, p={"plugin": "fail"})
     tracker.emit("rejected")
@@ -361,8 +397,12 @@ def test_a_deleted_folder_is_written_again(track: Track, disk: Options, until: U
     assert [letter.event.name for letter in router(again).dead_letters()] == ["rejected"]
 
 
-def test_a_replaced_folder_is_shared_with_whoever_delivers_there(track: Track, disk: Options, until: Until) -> None:
-    """Where another process has begun anew meanwhile, this one stops delivering, and gives it what is not delivered."""
+def test_a_replaced_folder_is_shared_with_whoever_delivers_there(
+    track: Track, disk: Options, until: Until
+) -> None:
+    """Where another process has begun anew meanwhile, this one stops delivering, and gives it what
+    is not delivered.
+    """
     FailingBackend.actions[""] = down
     first = track(disk, p={"plugin": "fail"})
     for number in range(5):
@@ -380,7 +420,9 @@ def test_a_replaced_folder_is_shared_with_whoever_delivers_there(track: Track, d
     until(lambda: figures(second) == {"received": 6, "delivered": 6})
 
 
-def test_processes_that_find_a_damaged_state_agree_on_a_new_one(program: Program, disk: Options) -> None:
+def test_processes_that_find_a_damaged_state_agree_on_a_new_one(
+    program: Program, disk: Options
+) -> None:
     """Started at once, they set it aside once, and all of them use the same new file."""
     folder = Path(disk["path"])
     folder.mkdir()
@@ -403,7 +445,9 @@ time.sleep(1)
 """
     begin = time.time() + 1.0
     processes = [program(TRACKER + source, folder, begin) for _ in range(4)]
-    assert {output(process) for process in processes} == {f"{{{(folder / 'state.db').stat().st_ino}}}\n"}
+    assert {output(process) for process in processes} == {
+        f"{{{(folder / 'state.db').stat().st_ino}}}\n"
+    }
     assert len(list(folder.glob("state.db.damaged-*"))) == 1
 
 
@@ -413,7 +457,9 @@ def test_descriptors_do_not_grow_with_what_waits(
     """A hundred files that leaves read, or have read, hold no descriptors."""
     monkeypatch.setattr(_journal, "_MAX_FILE_BYTES", 4_000)
     FailingBackend.actions[""] = down
-    tracker = track(disk, bad={"plugin": "fail"}, ok={"plugin": "rec"}, other={"plugin": "rec", "key": "other"})
+    tracker = track(
+        disk, bad={"plugin": "fail"}, ok={"plugin": "rec"}, other={"plugin": "rec", "key": "other"}
+    )
     tracker.emit("x")
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(1_000):
@@ -425,8 +471,12 @@ def test_descriptors_do_not_grow_with_what_waits(
     assert tracker.flush(20.0)
 
 
-def test_a_handler_that_interrupts_the_buffer_waits_for_nobody(track: Track, disk: Options, until: Until) -> None:
-    """Whoever it would wait for may wait for what it has interrupted: it gets the last figures, and the rest is done later."""
+def test_a_handler_that_interrupts_the_buffer_waits_for_nobody(
+    track: Track, disk: Options, until: Until
+) -> None:
+    """Whoever it would wait for may wait for what it has interrupted: it gets the last figures, and
+    the rest is done later.
+    """
     FailingBackend.actions[""] = down
     options = {**disk, "max_events": 10, "when_full": "block", "block_timeout_s": 60.0}
     tracker = track(options, p={"plugin": "fail"})
@@ -475,7 +525,13 @@ def test_a_full_buffer_does_not_measure_for_each_event(
 ) -> None:
     """While it refuses or gives up 500 events, it asks the state a bounded number of times."""
     FailingBackend.actions[""] = down
-    options = {**disk, "max_events": 1_000, "when_full": when_full, "retry_base_s": 60.0, "retry_max_s": 60.0}
+    options = {
+        **disk,
+        "max_events": 1_000,
+        "when_full": when_full,
+        "retry_base_s": 60.0,
+        "retry_max_s": 60.0,
+    }
     tracker = track(options, p={"plugin": "fail"})
     for _ in range(1_000):
         tracker.emit("x")
@@ -489,8 +545,12 @@ def test_a_full_buffer_does_not_measure_for_each_event(
     assert figures(tracker)["failed"] >= 400
 
 
-def test_a_limit_is_kept_by_all_processes_together(track: Track, disk: Options, until: Until) -> None:
-    """Each sees within a second or two what others have stored, before it has filled the buffer by itself."""
+def test_a_limit_is_kept_by_all_processes_together(
+    track: Track, disk: Options, until: Until
+) -> None:
+    """Each sees within a second or two what others have stored, before it has filled the buffer by
+    itself.
+    """
     FailingBackend.actions[""] = down
     first, second = (track({**disk, "max_events": 100}, p={"plugin": "fail"}) for _ in range(2))
     first.open()
@@ -509,7 +569,9 @@ def test_a_limit_is_kept_by_all_processes_together(track: Track, disk: Options, 
 def test_a_relative_path_is_where_the_config_was_read(
     track: Track, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that goes elsewhere before its first event, or forks there, stores in the same place."""
+    """A process that goes elsewhere before its first event, or forks there, stores in the same
+    place.
+    """
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     tracker = track({"storage": "disk", "path": "buffer"})
@@ -523,18 +585,29 @@ def test_a_relative_path_is_where_the_config_was_read(
 def test_two_buffers_cannot_have_one_folder(tmp_path: Path) -> None:
     """The config says so, however the folder is spelled; two buffers in memory are no problem."""
     leaf = {"ok": {"plugin": "rec"}}
-    node = {"plugin": "buffer", "storage": "disk", "path": str(tmp_path / "buffer"), "backends": leaf}
+    node = {
+        "plugin": "buffer",
+        "storage": "disk",
+        "path": str(tmp_path / "buffer"),
+        "backends": leaf,
+    }
     other = {**node, "path": str(tmp_path / "x" / ".." / "buffer")}
-    with pytest.raises(ConfigError, match=r"backends\.d\.path: .*it is that of another node already"):
+    with pytest.raises(
+        ConfigError, match=r"backends\.d\.path: .*it is that of another node already"
+    ):
         Tracker.from_config({"backends": {"b": node, "d": other}})
     memory = {"plugin": "buffer", "backends": leaf}
     Tracker.from_config({"backends": {"b": memory, "d": memory}}).close()
 
 
 def test_probe_tells_a_folder_that_cannot_be_used(storage: Options, track: Track) -> None:
-    """It raises where events would wait in memory, with the folder and the cause, and nowhere else."""
+    """It raises where events would wait in memory, with the folder and the cause, and
+    nowhere else.
+    """
     assert track(storage).probe() == {}
     problems = track({"storage": "disk", "path": "/proc/buffer"}).probe()
     assert list(problems) == ["b"]
     assert isinstance(problems["b"], DeliveryError)
-    assert str(problems["b"]).startswith("the folder '/proc/buffer' cannot be used: FileNotFoundError")
+    assert str(problems["b"]).startswith(
+        "the folder '/proc/buffer' cannot be used: FileNotFoundError"
+    )

@@ -1,4 +1,6 @@
-"""The buffer in the ways in which applications run: exits, forks, pools, servers that fork, gevent, asyncio."""
+"""The buffer in the ways in which applications run: exits, forks, pools, servers that fork, gevent,
+asyncio.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ atexit.register(tracker.emit, "at exit")
 
 
 def test_a_fork_keeps_the_parents_events_with_the_parent(run: Any) -> None:
-    """5 before the fork and 20 in the child arrive once each, when the child ends as children do."""
+    """5 before the fork and 20 in the child arrive once each, when the child ends as
+    children do.
+    """
     found, _ = run("""
 for _ in range(5):
     tracker.emit("parent")
@@ -102,9 +106,12 @@ if __name__ == "__main__":
 
 
 def test_forks_of_forks_under_load(run: Any) -> None:
-    """Forked while threads emit, every child works: it inherits no lock that nobody will ever release."""
+    """Forked while threads emit, every child works: it inherits no lock that nobody will ever
+    release.
+    """
     found, _ = run("""
-tracker.emit("first")  # so that the parent delivers: a child that does, and leaves by os._exit, has some events come twice
+# so that the parent delivers: a child that does, and leaves by os._exit, has some events come twice
+tracker.emit("first")
 assert tracker.flush(20)
 stop = threading.Event()
 count = [0]
@@ -167,8 +174,11 @@ def test_gevent_patched_before_everything(program: Program, tmp_path: Path) -> N
     for kind in ("memory", "disk"):
         done = subprocess.run(
             [sys.executable, str(file), kind, str(tmp_path / "buffer"), str(below)],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
     assert len(read_recorded(below)) == 1_000
 
@@ -228,10 +238,16 @@ def app(environ, start_response):
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_gunicorn_with_preload(tmp_path: Path, kind: str, until: Until) -> None:
-    """Emits at import in the master, and in the forked workers, arrive when the server is stopped."""
+    """Emits at import in the master, and in the forked workers, arrive when the server is
+    stopped.
+    """
     pytest.importorskip("gunicorn")
     below = tmp_path / "below.jsonl"
-    options = {"storage": "disk", "path": str(tmp_path / "buffer")} if kind == "disk" else {"storage": "memory"}
+    options = (
+        {"storage": "disk", "path": str(tmp_path / "buffer")}
+        if kind == "disk"
+        else {"storage": "memory"}
+    )
     (tmp_path / "site_under_test.py").write_text(SITE.format(options=options, below=str(below)))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

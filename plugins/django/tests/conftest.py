@@ -29,7 +29,9 @@ def django_project(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def default_tracker(django_project: None) -> Iterator[None]:
-    """Make the default tracker from the settings for each test, and put back the one of other tests."""
+    """Make the default tracker from the settings for each test, and put back the one of other
+    tests.
+    """
     from eventtracking.tracker import get_tracker, register_tracker
     from eventtracking_django.install import configure_default, register_default
 

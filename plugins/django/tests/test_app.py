@@ -1,4 +1,6 @@
-"""The app: the default tracker from the settings, system checks, the test helper, the management command."""
+"""The app: the default tracker from the settings, system checks, the test helper, the management
+command.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,11 @@ def messages() -> dict[str, list[str]]:
 
 def lines_of(caplog: pytest.LogCaptureFixture, logger: str) -> list[str]:
     """The names of the events that were written to a logger."""
-    return [json.loads(record.getMessage())["name"] for record in caplog.records if record.name == logger]
+    return [
+        json.loads(record.getMessage())["name"]
+        for record in caplog.records
+        if record.name == logger
+    ]
 
 
 def test_the_default_tracker_has_the_settings_config(caplog: pytest.LogCaptureFixture) -> None:
@@ -55,15 +61,23 @@ def test_the_config_may_be_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 def test_disabled_is_a_counted_no_op() -> None:
     """With `EVENT_TRACKING_ENABLED = False` emits do nothing, raise nothing, and are counted."""
-    with override_settings(EVENT_TRACKING_ENABLED=False, EVENT_TRACKING={"backends": {"x": {"plugin": "nonsense"}}}):
+    with override_settings(
+        EVENT_TRACKING_ENABLED=False, EVENT_TRACKING={"backends": {"x": {"plugin": "nonsense"}}}
+    ):
         tracker.emit("a")
         counts = tracker.get_tracker().stats()[""]
         assert messages() == {}
-    assert (counts.received, counts.filtered, counts.reasons) == (1, 1, {"filtered: tracking is disabled": 1})
+    assert (counts.received, counts.filtered, counts.reasons) == (
+        1,
+        1,
+        {"filtered: tracking is disabled": 1},
+    )
 
 
 def test_every_problem_is_a_system_check(caplog: pytest.LogCaptureFixture) -> None:
-    """Each problem of the config is an error of its own, with its path; the application starts, and says so."""
+    """Each problem of the config is an error of its own, with its path; the application starts, and
+    says so.
+    """
     broken = {"backends": {"a": {"plugin": "loger"}, "b": {**LOG, "levle": "info"}}, "contxt": {}}
     with override_settings(EVENT_TRACKING=broken):
         found = messages()
@@ -76,9 +90,9 @@ def test_every_problem_is_a_system_check(caplog: pytest.LogCaptureFixture) -> No
         "backends.a.plugin",
         "backends.b.levle",
     ]
-    assert [record.getMessage() for record in caplog.records if record.name == "eventtracking.django"] == [
-        "events are not captured: the config has 3 problems; see `manage.py check`"
-    ]
+    assert [
+        record.getMessage() for record in caplog.records if record.name == "eventtracking.django"
+    ] == ["events are not captured: the config has 3 problems; see `manage.py check`"]
 
 
 def test_a_missing_setting_is_a_problem() -> None:
@@ -97,19 +111,29 @@ def test_a_missing_setting_is_a_problem() -> None:
         (Path(), None),
     ],
 )
-def test_a_setting_that_is_no_config(value: Any, found: str | None, caplog: pytest.LogCaptureFixture) -> None:
-    """What is neither a dict nor the path of a file is a system check, and not an error of every command."""
+def test_a_setting_that_is_no_config(
+    value: Any, found: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is neither a dict nor the path of a file is a system check, and not an error of every
+    command.
+    """
     with override_settings(EVENT_TRACKING=value):
         (text,) = messages()["eventtracking.E001"]
         with pytest.raises(CommandError, match="EVENT_TRACKING: "):
             call_command("eventtracking", "check")
     expected = "EVENT_TRACKING: .: cannot be read: Is a directory"
-    assert text == (f"EVENT_TRACKING: expected a dict, or the path of a file; found {found}" if found else expected)
+    assert text == (
+        f"EVENT_TRACKING: expected a dict, or the path of a file; found {found}"
+        if found
+        else expected
+    )
     assert "events are not captured: the config has 1 problem; see" in caplog.text
 
 
 def test_a_file_that_is_not_there() -> None:
-    """A path that leads nowhere is told with the setting that names it, by the checks and by the command."""
+    """A path that leads nowhere is told with the setting that names it, by the checks and by the
+    command.
+    """
     text = "EVENT_TRACKING: /nope.toml: cannot be read: No such file or directory"
     with override_settings(EVENT_TRACKING="/nope.toml"):
         assert messages() == {"eventtracking.E001": [text]}
@@ -118,9 +142,13 @@ def test_a_file_that_is_not_there() -> None:
 
 
 def test_a_destination_that_is_down_does_not_stop_the_start(tmp_path: Path) -> None:
-    """A backend that cannot connect is no problem of the config; its events are counted as failed."""
+    """A backend that cannot connect is no problem of the config; its events are counted
+    as failed.
+    """
     (tmp_path / "file").touch()
-    closed = {"backends": {"own": {"plugin": "sqlite", "path": str(tmp_path / "file" / "events.db")}}}
+    closed = {
+        "backends": {"own": {"plugin": "sqlite", "path": str(tmp_path / "file" / "events.db")}}
+    }
     with override_settings(EVENT_TRACKING=closed):
         assert messages() == {}
         tracker.emit("a")
@@ -130,12 +158,32 @@ def test_a_destination_that_is_down_does_not_stop_the_start(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "identifier", "text"),
     [
-        ({"EVENT_TRACKING_CONTEXT": "no.such.callable"}, "eventtracking.E003", "No module named 'no'"),
-        ({"EVENT_TRACKING_CONTEXT": 3}, "eventtracking.E003", "expected a callable, or its dotted path"),
-        ({"EVENT_TRACKING_TRUSTED_PROXIES": "10.0.0.1"}, "eventtracking.E004", "expected a number, or a list"),
-        ({"EVENT_TRACKING_TRUSTED_PROXIES": ["x"]}, "eventtracking.E004", "'x' does not appear to be an IPv4 or IPv6"),
+        (
+            {"EVENT_TRACKING_CONTEXT": "no.such.callable"},
+            "eventtracking.E003",
+            "No module named 'no'",
+        ),
+        (
+            {"EVENT_TRACKING_CONTEXT": 3},
+            "eventtracking.E003",
+            "expected a callable, or its dotted path",
+        ),
+        (
+            {"EVENT_TRACKING_TRUSTED_PROXIES": "10.0.0.1"},
+            "eventtracking.E004",
+            "expected a number, or a list",
+        ),
+        (
+            {"EVENT_TRACKING_TRUSTED_PROXIES": ["x"]},
+            "eventtracking.E004",
+            "'x' does not appear to be an IPv4 or IPv6",
+        ),
         ({"EVENT_TRACKING_TRUSTED_PROXIES": -1}, "eventtracking.E004", "0 or more; found -1"),
-        ({"EVENT_TRACKING_BACKENDS": {}}, "eventtracking.W002", "EVENT_TRACKING_BACKENDS is not read"),
+        (
+            {"EVENT_TRACKING_BACKENDS": {}},
+            "eventtracking.W002",
+            "EVENT_TRACKING_BACKENDS is not read",
+        ),
     ],
 )
 def test_other_settings_are_checked(settings: dict[str, Any], identifier: str, text: str) -> None:
@@ -147,20 +195,29 @@ def test_other_settings_are_checked(settings: dict[str, Any], identifier: str, t
 
 
 def test_the_order_of_the_middleware_is_checked() -> None:
-    """Before the authentication, no event would know its user; before the sessions, none its session."""
+    """Before the authentication, no event would know its user; before the sessions, none its
+    session.
+    """
     from django.conf import settings
 
     sessions, users, ours = settings.MIDDLEWARE
     with override_settings(MIDDLEWARE=[sessions, ours, users]):
-        assert messages() == {"eventtracking.W003": [f"{ours} stands before {users}, so that no event knows the user"]}
+        assert messages() == {
+            "eventtracking.W003": [f"{ours} stands before {users}, so that no event knows the user"]
+        }
     with override_settings(MIDDLEWARE=[ours, sessions]):
         (text,) = messages()["eventtracking.W003"]
     assert text == f"{ours} stands before {sessions}, so that no event knows the session"
 
 
 def test_old_settings_are_read(caplog: pytest.LogCaptureFixture) -> None:
-    """Without `EVENT_TRACKING`, the settings of event-tracking are read, and their problems told at their places."""
-    logger = {"ENGINE": "eventtracking.backends.logger.LoggerBackend", "OPTIONS": {"name": "old.log"}}
+    """Without `EVENT_TRACKING`, the settings of event-tracking are read, and their problems told at
+    their places.
+    """
+    logger = {
+        "ENGINE": "eventtracking.backends.logger.LoggerBackend",
+        "OPTIONS": {"name": "old.log"},
+    }
     with override_settings(EVENT_TRACKING=None, EVENT_TRACKING_BACKENDS={"log": logger}):
         with caplog.at_level(logging.INFO, "old.log"):
             tracker.emit("a")
@@ -190,14 +247,18 @@ class TestOverridden(CaptureEventsMixin, SimpleTestCase):
 
     @override_settings(EVENT_TRACKING={"backends": {"log": {**LOG, "name": "tests.overridden"}}})
     def test_it_goes_on_capturing(self) -> None:
-        """With the config overridden for a test method, its events are captured, and reach no destination."""
+        """With the config overridden for a test method, its events are captured, and reach no
+        destination.
+        """
         with self.assertNoLogs("tests.overridden"):
             tracker.emit("a")
         assert [event.name for event in self.events] == ["a"]
 
 
 def test_disabled_during_a_capture() -> None:
-    """Where a test disables tracking, nothing is captured; where the settings have it disabled, a test still has its events."""
+    """Where a test disables tracking, nothing is captured; where the settings have it disabled, a
+    test still has its events.
+    """
     disabled = override_settings(EVENT_TRACKING_ENABLED=False)
     with capture_events() as events, disabled:
         tracker.emit("disabled")
@@ -207,12 +268,18 @@ def test_disabled_during_a_capture() -> None:
     assert [event.name for event in events] == ["wanted"]
 
 
-def test_settings_that_change_during_a_capture_hold_after_it(caplog: pytest.LogCaptureFixture) -> None:
-    """A config that is set while events are captured, however deep, is that of the default tracker afterwards."""
+def test_settings_that_change_during_a_capture_hold_after_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A config that is set while events are captured, however deep, is that of the default tracker
+    afterwards.
+    """
     logs = "tests.tracking", "tests.overridden"
     with caplog.at_level(logging.INFO, logs[0]), caplog.at_level(logging.INFO, logs[1]):
         with capture_events() as outer, capture_events() as inner:
-            changed = override_settings(EVENT_TRACKING={"backends": {"log": {**LOG, "name": "tests.overridden"}}})
+            changed = override_settings(
+                EVENT_TRACKING={"backends": {"log": {**LOG, "name": "tests.overridden"}}}
+            )
             changed.enable()
             tracker.emit("captured")
         tracker.emit("delivered")
@@ -242,7 +309,10 @@ def test_the_management_command(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_the_management_command_reads_the_old_settings(capfd: pytest.CaptureFixture[str]) -> None:
     """With the settings of event-tracking, the command line gets the config that they amount to."""
-    logger = {"ENGINE": "eventtracking.backends.logger.LoggerBackend", "OPTIONS": {"name": "the old log"}}
+    logger = {
+        "ENGINE": "eventtracking.backends.logger.LoggerBackend",
+        "OPTIONS": {"name": "the old log"},
+    }
     old = override_settings(EVENT_TRACKING=None, EVENT_TRACKING_BACKENDS={"log": logger})
     with old, pytest.raises(SystemExit) as caught:
         call_command("eventtracking", "graph")

@@ -42,7 +42,9 @@ def app() -> Iterator[Celery]:
 
 
 def test_a_task_has_the_context_of_its_sender(app: Celery) -> None:
-    """What a task emits is in the context of the code that sent it; the next task knows nothing of it."""
+    """What a task emits is in the context of the code that sent it; the next task knows nothing of
+    it.
+    """
     task = app.tasks["tests.emit"]
     with capture_events() as events:
         with tracker.context({"user_id": 7}):
@@ -81,18 +83,24 @@ def run(more: str, path: Path) -> tuple[str, str]:
     """Start a project that imports Celery after its apps are loaded; return what it prints."""
     code = LATE.replace("MORE", more)
     env = {**os.environ, "PYTHONPATH": str(path)}
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=env
+    )
     return done.stdout, done.stderr
 
 
 def test_celery_may_be_imported_late(tmp_path: Path) -> None:
-    """A project that imports Celery after all apps are loaded has the context in its tasks, unless it does not want it."""
+    """A project that imports Celery after all apps are loaded has the context in its tasks, unless
+    it does not want it.
+    """
     assert run("", tmp_path) == ("{'eventtracking_context': '{\"user_id\": 7}'}\n", "")
     assert run("EVENT_TRACKING_CELERY_CONTEXT=False", tmp_path) == ("{}\n", "")
 
 
 def test_a_broken_celery_does_not_stop_the_start(tmp_path: Path) -> None:
-    """Where Celery is installed and cannot be imported, the project starts, and the log says what is missing."""
+    """Where Celery is installed and cannot be imported, the project starts, and the log says what
+    is missing.
+    """
     (tmp_path / "celery.py").write_text("raise RuntimeError\n", encoding="utf-8")
     _, told = run("", tmp_path)
     assert told.startswith("Celery tasks do not have the context of their sender: RuntimeError\n")
@@ -102,7 +110,9 @@ def test_a_thread_started_with_a_copy_of_the_context() -> None:
     """A thread that is started with `copy_context` has the context of its starter."""
     found: list[dict[str, Any]] = []
     with tracker.context({"user_id": 7}):
-        thread = threading.Thread(target=copy_context().run, args=(lambda: found.append(tracker.resolve_context()),))
+        thread = threading.Thread(
+            target=copy_context().run, args=(lambda: found.append(tracker.resolve_context()),)
+        )
     thread.start()
     thread.join()
     assert found == [{"user_id": 7}]

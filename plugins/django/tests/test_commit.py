@@ -73,7 +73,9 @@ def test_a_rolled_back_one_is_filtered(counts: Any) -> None:
 
 
 def test_a_savepoint_takes_only_its_own_with_it(counts: Any) -> None:
-    """An inner transaction that is rolled back takes its events with it; those of the outer one are sent."""
+    """An inner transaction that is rolled back takes its events with it; those of the outer one are
+    sent.
+    """
     with transaction.atomic():
         emit("kept", on_commit=True)
         roll_back("lost")
@@ -123,12 +125,16 @@ def test_any_data(data: Any, counts: Any) -> None:
 
 
 def test_a_database_that_is_not_there(counts: Any) -> None:
-    """An alias that names no database does not raise into the caller: the event is sent at once, and that is told."""
+    """An alias that names no database does not raise into the caller: the event is sent at once,
+    and that is told.
+    """
     with transaction.atomic():
         emit("a", on_commit=True, using="nowhere")
         found = counts()
     assert found.delivered == 1
-    assert found.reasons == {"mended: the event does not wait: no database 'nowhere' (ConnectionDoesNotExist)": 1}
+    assert found.reasons == {
+        "mended: the event does not wait: no database 'nowhere' (ConnectionDoesNotExist)": 1
+    }
 
 
 def fail() -> None:
@@ -145,14 +151,22 @@ def commit_with_a_hook_that_fails() -> None:
     emit("c", on_commit=True)
 
 
-def test_what_is_committed_is_sent_whatever_other_hooks_do(counts: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A hook that raises keeps none of our events from being sent, in their order and once, and goes on to the caller."""
+def test_what_is_committed_is_sent_whatever_other_hooks_do(
+    counts: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hook that raises keeps none of our events from being sent, in their order and once, and
+    goes on to the caller.
+    """
     for _ in range(2):
         with caplog.at_level(logging.INFO, "tests.commit"), pytest.raises(RollbackError):
             commit_with_a_hook_that_fails()
     found = counts()
     assert (found.received, found.delivered, found.reasons) == (6, 6, {})
-    assert [json.loads(record.getMessage())["name"] for record in caplog.records if record.name == "tests.commit"] == [
+    assert [
+        json.loads(record.getMessage())["name"]
+        for record in caplog.records
+        if record.name == "tests.commit"
+    ] == [
         "a",
         "b",
         "c",
@@ -180,7 +194,9 @@ def test_djangos_test_case_runs_what_waits(counts: Any) -> None:
 
 
 def test_without_autocommit_it_cannot_wait(counts: Any) -> None:
-    """Outside of `atomic`, with autocommit off, Django tells of no commit: the event is sent at once, and that is told."""
+    """Outside of `atomic`, with autocommit off, Django tells of no commit: the event is sent at
+    once, and that is told.
+    """
     transaction.set_autocommit(False)
     try:
         emit("a", on_commit=True)
@@ -188,7 +204,10 @@ def test_without_autocommit_it_cannot_wait(counts: Any) -> None:
         transaction.rollback()
     finally:
         transaction.set_autocommit(True)
-    reason = "mended: the event does not wait: autocommit is off, and outside of `atomic` Django tells of no commit"
+    reason = (
+        "mended: the event does not wait: autocommit is off, and outside of `atomic` Django tells"
+        " of no commit"
+    )
     assert (found.delivered, found.reasons) == (1, {reason: 1})
 
 
@@ -214,7 +233,9 @@ class Unusable:
 
 
 def test_nothing_raises_into_the_caller(counts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that breaks what looks at it, and a connection that takes no hook: each is counted once, and none raises."""
+    """A name that breaks what looks at it, and a connection that takes no hook: each is counted
+    once, and none raises.
+    """
     with transaction.atomic():
         emit(Hostile("q"), on_commit=True)
     assert counts().delivered == 1
@@ -255,4 +276,6 @@ def test_a_tracker_that_knows_no_transactions(caplog: pytest.LogCaptureFixture) 
         tracker.register_tracker(plain)
         emit("a", on_commit=True)
         tracker.register_tracker(former)
-    assert [record.name for record in caplog.records if record.name == "tests.commit"] == ["tests.commit"]
+    assert [record.name for record in caplog.records if record.name == "tests.commit"] == [
+        "tests.commit"
+    ]

@@ -1,4 +1,6 @@
-"""The example site as it runs: gunicorn, a browser that clicks through it, SQLite, and MongoDB through Celery."""
+"""The example site as it runs: gunicorn, a browser that clicks through it, SQLite, and MongoDB
+through Celery.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ pytestmark = pytest.mark.service  # it needs a browser, and for one test servers
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "django"
 SECRET_KEY = "of the browser test"
-MAKE_USER = "from django.contrib.auth.models import User; User.objects.create_user('ada', password='ada')"
+MAKE_USER = (
+    "from django.contrib.auth.models import User; User.objects.create_user('ada', password='ada')"
+)
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
     "--headless",
@@ -59,7 +63,9 @@ def process(*arguments: str, env: dict[str, str], log: Path) -> Iterator[subproc
     """A program of the environment, running in the example's folder until the end of the block."""
     with log.open("wb") as output:
         program = [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]]
-        running = subprocess.Popen(program, cwd=EXAMPLE, env=env, stdout=output, stderr=subprocess.STDOUT)
+        running = subprocess.Popen(
+            program, cwd=EXAMPLE, env=env, stdout=output, stderr=subprocess.STDOUT
+        )
         try:
             yield running
         finally:
@@ -74,7 +80,9 @@ def process(*arguments: str, env: dict[str, str], log: Path) -> Iterator[subproc
 def manage(*arguments: str, env: dict[str, str]) -> str:
     """Run a management command of the example."""
     command = [sys.executable, "manage.py", *arguments]
-    done = subprocess.run(command, check=False, cwd=EXAMPLE, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, check=False, cwd=EXAMPLE, env=env, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -98,8 +106,13 @@ class Site:
     def stored(self) -> dict[str, dict[str, Any]]:
         """The events in SQLite, by name; the last one of each."""
         with sqlite3.connect(self.folder / "events.db") as connection:
-            rows = connection.execute("SELECT name, context, data, id FROM events ORDER BY timestamp").fetchall()
-        return {name: {"context": json.loads(c), "data": json.loads(d), "id": i} for name, c, d, i in rows}
+            rows = connection.execute(
+                "SELECT name, context, data, id FROM events ORDER BY timestamp"
+            ).fetchall()
+        return {
+            name: {"context": json.loads(c), "data": json.loads(d), "id": i}
+            for name, c, d, i in rows
+        }
 
 
 @contextmanager
@@ -113,7 +126,14 @@ def running_site(folder: Path, **environment: str) -> Iterator[Site]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with process("gunicorn", "--bind", f"127.0.0.1:{port}", "academy.wsgi", env=env, log=folder / "gunicorn.log"):
+    with process(
+        "gunicorn",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "academy.wsgi",
+        env=env,
+        log=folder / "gunicorn.log",
+    ):
         site = Site(folder, f"http://127.0.0.1:{port}", env)
         eventually(site.is_up)
         yield site
@@ -125,7 +145,10 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     chromium = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     if chromium is None or driver is None:
-        unavailable("no Chromium with chromedriver is on PATH (Debian: apt-get install chromium chromium-driver)")
+        unavailable(
+            "no Chromium with chromedriver is on PATH (Debian: apt-get install chromium"
+            " chromium-driver)"
+        )
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -164,7 +187,9 @@ def expected_session(key: str, site: Site) -> str:
 
 
 def check(event: dict[str, Any], session: str) -> None:
-    """Show that an event is the browser's: its user, its session, its page, and what the page said."""
+    """Show that an event is the browser's: its user, its session, its page, and what the
+    page said.
+    """
     context = event["context"]
     assert (context["username"], context["user_id"], context["session"]) == ("ada", 1, session)
     assert (context["path"], context["method"]) == ("/courses/owls/progress", "POST")
@@ -174,7 +199,9 @@ def check(event: dict[str, Any], session: str) -> None:
 
 
 def test_a_click_in_a_browser_is_in_sqlite(browser: Any, tmp_path: Path) -> None:
-    """A browser clicks; the events are in SQLite with user, session hash, path and what the page said."""
+    """A browser clicks; the events are in SQLite with user, session hash, path and what the page
+    said.
+    """
     with running_site(tmp_path) as site:
         key = click_through(browser, site)
         names = {"page.viewed", "page.progress", "enrollment.activated", "welcome.sent"}
@@ -188,13 +215,19 @@ def test_a_click_in_a_browser_is_in_sqlite(browser: Any, tmp_path: Path) -> None
     assert key not in "".join(lines)
 
 
-def test_a_click_in_a_browser_is_in_mongodb(browser: Any, tmp_path: Path, redis_server: Any, mongo_server: Any) -> None:
-    """With a broker and MongoDB, the same events arrive there through a Celery worker, and in SQLite as well."""
+def test_a_click_in_a_browser_is_in_mongodb(
+    browser: Any, tmp_path: Path, redis_server: Any, mongo_server: Any
+) -> None:
+    """With a broker and MongoDB, the same events arrive there through a Celery worker, and in
+    SQLite as well.
+    """
     import pymongo
 
     environment = {"BROKER_URL": redis_server.uri, "MONGO_URI": mongo_server.uri}
     with ExitStack() as stack:
-        client: Any = stack.enter_context(pymongo.MongoClient(mongo_server.uri, uuidRepresentation="standard"))
+        client: Any = stack.enter_context(
+            pymongo.MongoClient(mongo_server.uri, uuidRepresentation="standard")
+        )
         client.drop_database("academy")
         site = stack.enter_context(running_site(tmp_path, **environment))
         worker = ("celery", "-A", "academy", "worker", "--concurrency", "1", "--loglevel", "INFO")

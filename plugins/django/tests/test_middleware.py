@@ -17,7 +17,12 @@ from eventtracking_django.middleware import EventTrackingMiddleware
 from eventtracking_django.request import client_ip, hash_session
 from eventtracking_django.testing import capture_events
 
-HEADERS = {"user-agent": "tests", "referer": "http://testserver/before", "accept-language": "de", "x-request-id": "r-1"}
+HEADERS = {
+    "user-agent": "tests",
+    "referer": "http://testserver/before",
+    "accept-language": "de",
+    "x-request-id": "r-1",
+}
 
 
 @pytest.fixture
@@ -56,7 +61,9 @@ def test_what_a_request_tells(events: Sequence[Event]) -> None:
 
 
 def test_the_user_and_the_session(events: Sequence[Event], user: Any) -> None:
-    """A user who is logged in is named, and the session by a hash, from which nobody gets its key."""
+    """A user who is logged in is named, and the session by a hash, from which nobody gets
+    its key.
+    """
     client = Client()
     client.force_login(user)
     client.get("/page")
@@ -100,7 +107,9 @@ def test_the_context_is_left(events: Sequence[Event]) -> None:
 
 
 def test_a_stream_has_the_context(events: Sequence[Event]) -> None:
-    """Every part of a streaming answer is made in the context, and nothing is left between the parts."""
+    """Every part of a streaming answer is made in the context, and nothing is left between the
+    parts.
+    """
     response: Any = Client().get("/stream")
     parts = iter(response)
     assert next(parts) == b"0"
@@ -110,7 +119,9 @@ def test_a_stream_has_the_context(events: Sequence[Event]) -> None:
 
 
 def test_an_aborted_stream_leaves_nothing(events: Sequence[Event]) -> None:
-    """A client that goes away after the first part leaves no context behind; what the view then emits has it."""
+    """A client that goes away after the first part leaves no context behind; what the view then
+    emits has it.
+    """
     response: Any = Client().get("/stream")
     next(iter(response))
     response.close()
@@ -136,10 +147,16 @@ def test_an_async_stream_has_the_context(events: Sequence[Event]) -> None:
 
 def test_the_projects_own_keys(events: Sequence[Event]) -> None:
     """A callable of the project adds keys; one that fails costs its keys, not the request."""
-    with override_settings(EVENT_TRACKING_CONTEXT="project_urls.project_context"), capture_events() as captured:
+    with (
+        override_settings(EVENT_TRACKING_CONTEXT="project_urls.project_context"),
+        capture_events() as captured,
+    ):
         Client().get("/page?course=demo")
     assert captured[0].context["course_id"] == "demo"
-    with override_settings(EVENT_TRACKING_CONTEXT="project_urls.broken_context"), capture_events() as captured:
+    with (
+        override_settings(EVENT_TRACKING_CONTEXT="project_urls.broken_context"),
+        capture_events() as captured,
+    ):
         assert Client().get("/page").status_code == 200
     assert captured[0].context["path"] == "/page"
 
@@ -168,15 +185,21 @@ def test_the_projects_own_keys(events: Sequence[Event]) -> None:
         (["10.0.0.0/8"], "", "", None),
     ],
 )
-def test_only_trusted_proxies_are_believed(proxies: Any, forwarded: str, peer: str, expected: str | None) -> None:
-    """What a client writes into X-Forwarded-For counts for nothing; what trusted proxies append does."""
+def test_only_trusted_proxies_are_believed(
+    proxies: Any, forwarded: str, peer: str, expected: str | None
+) -> None:
+    """What a client writes into X-Forwarded-For counts for nothing; what trusted proxies append
+    does.
+    """
     request = RequestFactory().get("/", REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR=forwarded)
     with override_settings(EVENT_TRACKING_TRUSTED_PROXIES=proxies):
         assert client_ip(request, trusted_proxies()) == expected
 
 
 def test_wrong_proxies_cost_the_address_alone(events: Sequence[Event]) -> None:
-    """With a wrong setting for the proxies, which the checks tell, requests are answered, and have the rest of their context."""
+    """With a wrong setting for the proxies, which the checks tell, requests are answered, and have
+    the rest of their context.
+    """
     with override_settings(EVENT_TRACKING_TRUSTED_PROXIES=-1):
         Client().get("/page")
     assert events[0].context["path"] == "/page"
@@ -184,16 +207,25 @@ def test_wrong_proxies_cost_the_address_alone(events: Sequence[Event]) -> None:
 
 
 def test_a_thousand_requests_at_once_never_mix() -> None:
-    """500 requests in threads and 500 on an event loop, at the same time: each event has its own request's context."""
+    """500 requests in threads and 500 on an event loop, at the same time: each event has its own
+    request's context.
+    """
 
     def in_threads() -> None:
         with ThreadPoolExecutor(25) as pool:
-            list(pool.map(lambda n: Client().get(f"/page?n={n}", headers={"x-request-id": str(n)}), range(500)))
+            list(
+                pool.map(
+                    lambda n: Client().get(f"/page?n={n}", headers={"x-request-id": str(n)}),
+                    range(500),
+                )
+            )
 
     async def on_the_loop() -> None:
         client = AsyncClient()
         numbers = range(500, 1000)
-        await asyncio.gather(*(client.get(f"/async-page?n={n}", headers={"x-request-id": str(n)}) for n in numbers))
+        await asyncio.gather(
+            *(client.get(f"/async-page?n={n}", headers={"x-request-id": str(n)}) for n in numbers)
+        )
 
     with capture_events() as events, ThreadPoolExecutor(1) as other:
         threads = other.submit(in_threads)

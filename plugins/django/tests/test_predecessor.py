@@ -32,28 +32,40 @@ def test_both_installed_is_a_system_check() -> None:
 
 
 def test_overwritten_modules_stop_the_start_with_what_to_do(tmp_path: Path) -> None:
-    """Where event-tracking's modules have taken the place of ours, the application does not start, and says why."""
+    """Where event-tracking's modules have taken the place of ours, the application does not start,
+    and says why.
+    """
     import eventtracking
 
     other = tmp_path / "eventtracking"
-    shutil.copytree(Path(eventtracking.__file__).parent, other, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        Path(eventtracking.__file__).parent, other, ignore=shutil.ignore_patterns("__pycache__")
+    )
     for overwritten in ("__init__.py", "tracker.py"):
         (other / overwritten).write_text("", encoding="utf-8")
     metadata = tmp_path / "event_tracking-4.0.2.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(METADATA, encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", SETUP], check=False, capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP], check=False, capture_output=True, text=True, env=env
+    )
     assert done.returncode == 1
     assert "ImproperlyConfigured: event-tracking 4.0.2 is installed, too" in done.stderr
 
 
 def test_both_installed_is_told_at_start_up(tmp_path: Path) -> None:
-    """Where ours are the modules that run, the application starts and warns, because a server runs no checks."""
+    """Where ours are the modules that run, the application starts and warns, because a server runs
+    no checks.
+    """
     metadata = tmp_path / "event_tracking-4.0.2.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(METADATA, encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", SETUP], check=False, capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP], check=False, capture_output=True, text=True, env=env
+    )
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
-    assert done.stderr.startswith("event-tracking 4.0.2 is installed, too, and both write into the folder")
+    assert done.stderr.startswith(
+        "event-tracking 4.0.2 is installed, too, and both write into the folder"
+    )

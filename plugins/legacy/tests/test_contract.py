@@ -1,4 +1,6 @@
-"""The plugin `legacy_processor` keeps the contract of every processor, whatever a site's code does to its dict."""
+"""The plugin `legacy_processor` keeps the contract of every processor, whatever a site's code does
+to its dict.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ EVENT_TRACKING_BACKENDS = {
             "backends": {"own": {"ENGINE": "site_code.Recorder", "OPTIONS": {"tag": "$x"}}},
             "processors": [
                 {"ENGINE": "eventtracking.processors.regex_filter.RegexFilter",
-                 "OPTIONS": {"filter_type": "allowlist", "regular_expressions": [r'a\\.b$', '"quoted"']}},
+                 "OPTIONS": {"filter_type": "allowlist", "regular_expressions": [r'a\\.b$',
+                 '"quoted"']}},
                 {"ENGINE": "site_code.Prefixer", "OPTIONS": {"prefixes": "a."}},
             ],
         },
@@ -50,13 +51,18 @@ def settings(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_printed_config_routes_the_same(settings: Path, tmp_path: Path, recorded: dict[str, list[Any]]) -> None:
+def test_the_printed_config_routes_the_same(
+    settings: Path, tmp_path: Path, recorded: dict[str, list[Any]]
+) -> None:
     """What is printed can be loaded, and delivers what the settings would."""
     result = migrate(str(settings))
     assert result.exit_code == 0, result.output
     config = tmp_path / "config.toml"
     config.write_text(result.stdout, encoding="utf-8")
-    with Tracker.from_config(load_file(config)) as tracker, tracker.context({"ip": "10.0.0.1", "user_id": 1}):
+    with (
+        Tracker.from_config(load_file(config)) as tracker,
+        tracker.context({"ip": "10.0.0.1", "user_id": 1}),
+    ):
         tracker.emit("a.b", {"k": 1})
         tracker.emit("aXb", {"k": 1})
     (event,) = recorded["$x"]
@@ -68,7 +74,8 @@ def test_the_differences_go_to_the_standard_error(settings: Path) -> None:
     result = migrate(str(settings))
     assert result.stderr.count("warning: when this processor raises") == 1
     assert (
-        "at EVENT_TRACKING_PROCESSORS[0], EVENT_TRACKING_BACKENDS.tracking_logs.OPTIONS.processors[1]" in result.stderr
+        "at EVENT_TRACKING_PROCESSORS[0],"
+        " EVENT_TRACKING_BACKENDS.tracking_logs.OPTIONS.processors[1]" in result.stderr
     )
     assert "warning" not in result.stdout
 
@@ -80,21 +87,31 @@ def test_a_tuple_that_becomes_a_list_is_told(tmp_path: Path) -> None:
     assert "a tuple or a set among the options" in migrate(str(path)).stderr
 
 
-def test_a_module_and_a_json_file(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_and_a_json_file(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The settings may be a module by its dotted name, or JSON."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     by_module = migrate("site_settings")
     data = tmp_path / "settings.json"
-    data.write_text(json.dumps({"EVENT_TRACKING_BACKENDS": {"a": {"ENGINE": "site_code.Recorder"}}}), encoding="utf-8")
+    data.write_text(
+        json.dumps({"EVENT_TRACKING_BACKENDS": {"a": {"ENGINE": "site_code.Recorder"}}}),
+        encoding="utf-8",
+    )
     assert by_module.stdout == migrate(str(settings)).stdout
-    assert migrate(str(data)).stdout == '[backends.a]\nplugin = "legacy"\nengine = "site_code.Recorder"\n'
+    assert (
+        migrate(str(data)).stdout
+        == '[backends.a]\nplugin = "legacy"\nengine = "site_code.Recorder"\n'
+    )
 
 
 def test_a_yaml_file(tmp_path: Path) -> None:
     """The settings may be YAML, with a warning that such a file is often only a part."""
     path = tmp_path / "site.yml"
-    path.write_text("EVENT_TRACKING_BACKENDS:\n  a:\n    ENGINE: site_code.Recorder\n", encoding="utf-8")
+    path.write_text(
+        "EVENT_TRACKING_BACKENDS:\n  a:\n    ENGINE: site_code.Recorder\n", encoding="utf-8"
+    )
     result = migrate(str(path))
     assert result.stdout == '[backends.a]\nplugin = "legacy"\nengine = "site_code.Recorder"\n'
     assert "what a YAML file says of backends is often merged" in result.stderr
@@ -105,13 +122,18 @@ def test_yaml_without_pyyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "site.yml"
     path.touch()
     monkeypatch.setitem(sys.modules, "yaml", None)
-    assert migrate(str(path)).stderr == (
-        f"Error: {path} cannot be read: YAML needs PyYAML; pip install 'eventtracking-legacy[yaml]'\n"
+    assert (
+        migrate(str(path)).stderr == f"Error: {path} cannot be read: YAML needs PyYAML; pip install"
+        " 'eventtracking-legacy[yaml]'\n"
     )
 
 
-def test_a_file_with_relative_imports(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is a part of a package cannot be run by itself; the error says to name the module, and that works."""
+def test_a_file_with_relative_imports(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is a part of a package cannot be run by itself; the error says to name the
+    module, and that works.
+    """
     package = tmp_path / "relative_site"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -119,9 +141,11 @@ def test_a_file_with_relative_imports(settings: Path, tmp_path: Path, monkeypatc
     (package / "prod.py").write_text("from .base import *\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert migrate("relative_site/prod.py").stderr == (
-        "Error: relative_site/prod.py cannot be read: ImportError: attempted relative import with no known parent package; "
-        f"name the module in its place, from the folder {tmp_path}: eventtracking migrate relative_site.prod\n"
+    assert (
+        migrate("relative_site/prod.py").stderr
+        == "Error: relative_site/prod.py cannot be read: ImportError: attempted relative import"
+        " with no known parent package; name the module in its place, from the folder"
+        f" {tmp_path}: eventtracking migrate relative_site.prod\n"
     )
     assert migrate("relative_site.prod").exit_code == 0
 
@@ -132,7 +156,11 @@ def test_a_file_with_relative_imports(settings: Path, tmp_path: Path, monkeypatc
         ("empty.json", "{}", "has neither EVENT_TRACKING_BACKENDS nor EVENT_TRACKING_PROCESSORS"),
         ("list.json", "[]", "a table is expected"),
         ("broken.json", "{", "cannot be read: JSONDecodeError"),
-        ("bad.json", '{"EVENT_TRACKING_BACKENDS": {"a": 3}}', "EVENT_TRACKING_BACKENDS.a: expected a dict with ENGINE"),
+        (
+            "bad.json",
+            '{"EVENT_TRACKING_BACKENDS": {"a": 3}}',
+            "EVENT_TRACKING_BACKENDS.a: expected a dict with ENGINE",
+        ),
     ],
 )
 def test_what_cannot_be_migrated(name: str, text: str, message: str, tmp_path: Path) -> None:
@@ -145,7 +173,9 @@ def test_what_cannot_be_migrated(name: str, text: str, message: str, tmp_path: P
 
 
 def test_every_kind_of_value(tmp_path: Path) -> None:
-    """Every value that TOML knows comes back as it was; None, which it does not know, is left out."""
+    """Every value that TOML knows comes back as it was; None, which it does not know, is
+    left out.
+    """
     text = 'quo"te\\ \n\t\x7f ü $'
     options: dict[str, Any] = {
         "text": text,
@@ -153,7 +183,9 @@ def test_every_kind_of_value(tmp_path: Path) -> None:
         "deep": {"a b": [{"c": []}, {}]},
         "none": None,
     }
-    translation = translate({"a b.c": {"ENGINE": "site_code.Recorder", "OPTIONS": options}}, plain=True)
+    translation = translate(
+        {"a b.c": {"ENGINE": "site_code.Recorder", "OPTIONS": options}}, plain=True
+    )
     path = tmp_path / "config.toml"
     path.write_text(write_config(translation.config), encoding="utf-8")
     expected = {**options, "text": text.replace("$", "$$")}
@@ -163,6 +195,10 @@ def test_every_kind_of_value(tmp_path: Path) -> None:
 
 def test_a_value_that_no_file_can_hold() -> None:
     """An object among the options is refused, with its place."""
-    translation = translate({"a": {"ENGINE": "site_code.Recorder", "OPTIONS": {"tag": object()}}}, plain=True)
-    with pytest.raises(UnwritableError, match=r"backends\.a\.options\.tag is a object, which a file cannot hold"):
+    translation = translate(
+        {"a": {"ENGINE": "site_code.Recorder", "OPTIONS": {"tag": object()}}}, plain=True
+    )
+    with pytest.raises(
+        UnwritableError, match=r"backends\.a\.options\.tag is a object, which a file cannot hold"
+    ):
         write_config(translation.config)

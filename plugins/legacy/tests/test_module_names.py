@@ -32,7 +32,11 @@ NAMES = {
     "eventtracking.django.apps": ["EventTrackingConfig"],
     "eventtracking.django.django_tracker": ["DjangoTracker", "override_default_tracker"],
     "eventtracking.exceptions": ["ImproperlyConfigured"],
-    "eventtracking.processors.exceptions": ["EventEmissionExit", "NoBackendEnabled", "NoTransformerImplemented"],
+    "eventtracking.processors.exceptions": [
+        "EventEmissionExit",
+        "NoBackendEnabled",
+        "NoTransformerImplemented",
+    ],
     "eventtracking.processors.regex_filter": ["RegexFilter"],
     "eventtracking.processors.whitelist": ["NameWhitelistProcessor"],
     "eventtracking.tasks": ["send_event"],
@@ -47,13 +51,17 @@ def test_what_sites_import(module: str) -> None:
 
 
 def test_the_tracker_by_the_name_of_the_django_package() -> None:
-    """The package gives the tracker, in a module of a site that is imported before anything else, and nothing that it has not."""
+    """The package gives the tracker, in a module of a site that is imported before anything else,
+    and nothing that it has not.
+    """
     code = (
         "from eventtracking.django import DjangoTracker; import eventtracking.django as package; "
         "from eventtracking.django.django_tracker import DjangoTracker as known; "
         "print(DjangoTracker is known, hasattr(package, 'other'))"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True
+    )
     assert (done.stdout, done.stderr) == ("True False\n", "")
 
 
@@ -94,7 +102,9 @@ def test_a_router_that_a_site_subclasses() -> None:
     def rename(event: Any) -> None:
         event["name"] = "renamed"
 
-    router = CountingRouter({"b": second, "a": first}, [NameWhitelistProcessor(whitelist={"x"}), rename])
+    router = CountingRouter(
+        {"b": second, "a": first}, [NameWhitelistProcessor(whitelist={"x"}), rename]
+    )
     event = {"name": "x", "data": {}}
     router.send(event)
     router.send({"name": "y", "data": {}})
@@ -106,7 +116,9 @@ def test_a_router_that_a_site_subclasses() -> None:
 def test_a_failing_backend_of_a_router_does_not_hurt_its_siblings() -> None:
     """The siblings have the event, and then the error is raised, so that it is counted."""
     working = Recorder()
-    router = AsyncRoutingBackend(backends={"a": Recorder(OSError("down")), "b": working}, backend_name="n")
+    router = AsyncRoutingBackend(
+        backends={"a": Recorder(OSError("down")), "b": working}, backend_name="n"
+    )
     with pytest.raises(OSError, match="down"):
         router.send({"name": "x"})
     assert working.events == [{"name": "x"}]
@@ -122,7 +134,9 @@ def test_a_router_refuses_what_cannot_work() -> None:
 
 
 def test_filters_as_objects() -> None:
-    """The filters work on dicts, raise the exit exception, and refuse wrong options with the known exception."""
+    """The filters work on dicts, raise the exit exception, and refuse wrong options with the known
+    exception.
+    """
     event = {"name": "course.x"}
     assert RegexFilter("allowlist", [r"course\."])(event) is event
     with pytest.raises(EventEmissionExit):
@@ -134,7 +148,9 @@ def test_filters_as_objects() -> None:
 
 
 def test_subclasses_read_the_attributes_that_they_know() -> None:
-    """A site's subclasses find the attributes that the predecessor's classes had; without a limit, every size is below it."""
+    """A site's subclasses find the attributes that the predecessor's classes had; without a limit,
+    every size is below it.
+    """
 
     class Names(NameWhitelistProcessor):
         def __call__(self, event: Any) -> Any:
@@ -142,20 +158,35 @@ def test_subclasses_read_the_attributes_that_they_know() -> None:
 
     class Kind(RegexFilter):
         def __call__(self, event: Any) -> Any:
-            return {**super().__call__(event), "kind": self.filter_type, "patterns": len(self.compiled_expressions)}
+            return {
+                **super().__call__(event),
+                "kind": self.filter_type,
+                "patterns": len(self.compiled_expressions),
+            }
 
     class Sized(LoggerBackend):
         def fits(self, text: str) -> bool:
             return len(text) <= self.max_event_size
 
     assert Names(whitelist=("b", "a"))({"name": "a"}) == {"name": "a", "known": ["a", "b"]}
-    assert Kind("blocklist", ["x"])({"name": "a"}) == {"name": "a", "kind": "blocklist", "patterns": 1}
-    assert (Sized(name="site", max_event_size=3).fits("long"), Sized(name="site").fits("long")) == (False, True)
+    assert Kind("blocklist", ["x"])({"name": "a"}) == {
+        "name": "a",
+        "kind": "blocklist",
+        "patterns": 1,
+    }
+    assert (Sized(name="site", max_event_size=3).fits("long"), Sized(name="site").fits("long")) == (
+        False,
+        True,
+    )
     assert Sized(name="site", level="debug").log == logging.getLogger("site").debug
 
 
-def test_a_backend_that_rejects_does_not_hurt_its_siblings(caplog: pytest.LogCaptureFixture) -> None:
-    """An event that one child of a router can never take is logged without what it holds; the siblings get it once."""
+def test_a_backend_that_rejects_does_not_hurt_its_siblings(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An event that one child of a router can never take is logged without what it holds; the
+    siblings get it once.
+    """
     sibling = Recorder()
     router = RoutingBackend({"log": LoggerBackend(name="site", max_event_size=60), "own": sibling})
     with caplog.at_level("INFO", "site"), caplog.at_level("WARNING", "eventtracking.legacy"):

@@ -1,6 +1,8 @@
-"""The same emits through event-tracking 4.0.2 and through its successor: each destination receives the same events.
+"""The same emits through event-tracking 4.0.2 and through its successor: each destination receives
+the same events.
 
-The predecessor runs in an environment of its own, as its users have it. It is AGPL, so it is run and never read into ours.
+The predecessor runs in an environment of its own, as its users have it. It is AGPL, so it is run
+and never read into ours.
 """
 
 from __future__ import annotations
@@ -33,7 +35,17 @@ NEEDS = {
     "two_async": ("eventtracking-async-celery",),
     "shaped": ("eventtracking-async-celery",),
 }
-LAYOUTS = ("platform", "flat", "merged", "transformer", "two_async", "appended", "in_memory", "shaped", "subclassed")
+LAYOUTS = (
+    "platform",
+    "flat",
+    "merged",
+    "transformer",
+    "two_async",
+    "appended",
+    "in_memory",
+    "shaped",
+    "subclassed",
+)
 TIMES = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")
 
 
@@ -75,19 +87,28 @@ def predecessor() -> Path:
 
 
 def run(python: Path, layout: str, folder: Path, **environment: str) -> dict[str, list[Any]]:
-    """Emit the recorded events through a layout; return what each destination received, as it is compared."""
+    """Emit the recorded events through a layout; return what each destination received, as it is
+    compared.
+    """
     command = [str(python), "-W", "default", str(HERE / "drive.py"), layout]
     env = {**os.environ, **environment, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, env=env, timeout=150)
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=folder, env=env, timeout=150
+    )
     assert done.returncode == 0, done.stderr
     received: dict[str, list[Any]] = json.loads(done.stdout.splitlines()[-1])
-    return {tag: sorted((normal(event) for event in events), key=str) for tag, events in received.items()}
+    return {
+        tag: sorted((normal(event) for event in events), key=str)
+        for tag, events in received.items()
+    }
 
 
 def normal(value: Any) -> Any:
     """Take out what differs between two runs: ids, and the moment of each time."""
     if isinstance(value, dict):
-        return {key: normal(item) for key, item in sorted(value.items()) if key not in ("id", "_id")}
+        return {
+            key: normal(item) for key, item in sorted(value.items()) if key not in ("id", "_id")
+        }
     if isinstance(value, list):
         return [normal(item) for item in value]
     return "a time" if isinstance(value, str) and TIMES.match(value) else value
@@ -95,16 +116,22 @@ def normal(value: Any) -> Any:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_destination_receives_the_same(layout: str, predecessor: Path, tmp_path: Path) -> None:
-    """A layout found in production gives every destination the same events as before, times and ids aside."""
+    """A layout found in production gives every destination the same events as before, times and ids
+    aside.
+    """
     require_plugins(layout)
     with ThreadPoolExecutor(2) as both:
-        before, after = both.map(lambda python: run(python, layout, tmp_path), (predecessor, Path(sys.executable)))
+        before, after = both.map(
+            lambda python: run(python, layout, tmp_path), (predecessor, Path(sys.executable))
+        )
     assert before, "the predecessor delivered nothing, so that nothing was compared"
     assert after == before
 
 
 def test_mongo_holds_the_same(predecessor: Path, tmp_path: Path, mongo_server: Any) -> None:
-    """MongoDB beside a logger: the documents are the same, but for their `_id`, which is the event's id now."""
+    """MongoDB beside a logger: the documents are the same, but for their `_id`, which is the
+    event's id now.
+    """
     require_plugins("mongo")
     import pymongo
 
@@ -113,7 +140,11 @@ def test_mongo_holds_the_same(predecessor: Path, tmp_path: Path, mongo_server: A
         for python in (predecessor, Path(sys.executable)):
             client.drop_database("track")
             log = run(python, "mongo", tmp_path, MONGO_PORT=str(mongo_server.port))["log"]
-            documents = [document for name in ("events", "older") for document in client["track"][name].find()]
+            documents = [
+                document
+                for name in ("events", "older")
+                for document in client["track"][name].find()
+            ]
             stored = json.loads(json.dumps(documents, default=str))
             found.append((log, sorted(map(normal, stored), key=str)))
     before, after = found

@@ -33,10 +33,21 @@ def texts(translation: Translation) -> set[str]:
 
 
 def test_the_logger() -> None:
-    """A logger keeps its name and its limit; without a name it is the root logger, as before, and it has no limit."""
-    limited = translate({"log": node(LOGGER, name="tracking", max_event_size=50000, level="DEBUG".lower())})
+    """A logger keeps its name and its limit; without a name it is the root logger, as before, and
+    it has no limit.
+    """
+    limited = translate(
+        {"log": node(LOGGER, name="tracking", max_event_size=50000, level="DEBUG".lower())}
+    )
     assert limited.config == {
-        "backends": {"log": {"plugin": "logger", "name": "tracking", "level": "debug", "max_event_bytes": 50000}}
+        "backends": {
+            "log": {
+                "plugin": "logger",
+                "name": "tracking",
+                "level": "debug",
+                "max_event_bytes": 50000,
+            }
+        }
     }
     plain = translate({"log": {"ENGINE": LOGGER}})
     assert plain.config == {"backends": {"log": {"plugin": "logger", "name": ""}}}
@@ -45,8 +56,17 @@ def test_the_logger() -> None:
 
 def test_mongo() -> None:
     """Where MongoDB is stays; the acknowledgement that was switched off does not."""
-    options = {"host": ["a", "b"], "port": 1, "user": "u", "password": "p$", "database": "d", "collection": "c"}
-    translation = translate({"mongo": node(MONGO, **options, extra={"w": 0, "tz_aware": True, "maxPoolSize": 3})})
+    options = {
+        "host": ["a", "b"],
+        "port": 1,
+        "user": "u",
+        "password": "p$",
+        "database": "d",
+        "collection": "c",
+    }
+    translation = translate(
+        {"mongo": node(MONGO, **options, extra={"w": 0, "tz_aware": True, "maxPoolSize": 3})}
+    )
     expected = {"plugin": "mongo", **options, "password": "p$$", "extra": {"maxPoolSize": 3}}
     buffered = {"plugin": "buffer", "storage": "memory", "backends": {"mongo": expected}}
     assert translation.config["backends"]["mongo"] == buffered
@@ -61,7 +81,10 @@ URI = "mongodb://u:p%40@h1,h2:3/track?replicaSet=r"
     [
         ({"host": URI, "port": 27017}, {"uri": URI}),
         ({"host": [URI]}, {"uri": URI}),
-        ({"host": (URI,), "port": 27099}, {"uri": "mongodb://u:p%40@h1:27099,h2:3/track?replicaSet=r"}),
+        (
+            {"host": (URI,), "port": 27099},
+            {"uri": "mongodb://u:p%40@h1:27099,h2:3/track?replicaSet=r"},
+        ),
         ({"host": "mongodb://[::1]", "port": 1}, {"uri": "mongodb://[::1]:1"}),
         (
             {"host": "mongodb+srv://u:p@cluster.example.org", "port": 1},
@@ -75,15 +98,25 @@ URI = "mongodb://u:p%40@h1,h2:3/track?replicaSet=r"
     ],
 )
 def test_mongo_that_asks_for_a_password(options: dict[str, Any], expected: dict[str, Any]) -> None:
-    """A URI as the host, and a user among pymongo's options, both of which authenticated, become options of the plugin."""
+    """A URI as the host, and a user among pymongo's options, both of which authenticated, become
+    options of the plugin.
+    """
     translation = translate({"mongo": node(MONGO, **options)})
-    assert translation.config["backends"]["mongo"]["backends"]["mongo"] == {"plugin": "mongo", **expected}
+    assert translation.config["backends"]["mongo"]["backends"]["mongo"] == {
+        "plugin": "mongo",
+        **expected,
+    }
     Tracker.from_config(translation.config).close()
 
 
 def test_mongos_problems_are_told_at_their_places_without_secrets() -> None:
-    """A URI that is none, one among other hosts, and an `extra` that is no dict: each at its place, and no password."""
-    backends = {"a": node(MONGO, host="mongodb://u:secret@"), "b": node(MONGO, host=["mongodb://u:secret@h", "h2"])}
+    """A URI that is none, one among other hosts, and an `extra` that is no dict: each at its place,
+    and no password.
+    """
+    backends = {
+        "a": node(MONGO, host="mongodb://u:secret@"),
+        "b": node(MONGO, host=["mongodb://u:secret@h", "h2"]),
+    }
     translation = translate(backends)
     with pytest.raises(ConfigError) as caught:
         Tracker.from_config(translation.config)
@@ -91,37 +124,65 @@ def test_mongos_problems_are_told_at_their_places_without_secrets() -> None:
     places = [f"EVENT_TRACKING_BACKENDS.{name}.OPTIONS.host" for name in "ab"]
     assert [problem.path for problem in error.problems] == places
     assert "secret" not in str(error)
-    with pytest.raises(ConfigError, match=r"c\.OPTIONS\.extra: expected a dict .*; found a value of type str$"):
+    with pytest.raises(
+        ConfigError, match=r"c\.OPTIONS\.extra: expected a dict .*; found a value of type str$"
+    ):
         translate({"c": node(MONGO, extra="secret")})
 
 
 def test_no_request_waits_for_a_network() -> None:
-    """Segment and MongoDB stand below a buffer or behind Celery; below a buffer, events have the shape that the site gave them."""
-    backends = {"inline": {"ENGINE": SEGMENT}, "async": node(ASYNC_ROUTER, backends={"segment": {"ENGINE": SEGMENT}})}
+    """Segment and MongoDB stand below a buffer or behind Celery; below a buffer, events have the
+    shape that the site gave them.
+    """
+    backends = {
+        "inline": {"ENGINE": SEGMENT},
+        "async": node(ASYNC_ROUTER, backends={"segment": {"ENGINE": SEGMENT}}),
+    }
     found = translate(backends, [node("site_code.OlderShape")]).config["backends"]
     restoring = {"plugin": "segment", "processors": [{"plugin": "legacy_processor"}]}
-    assert found["inline"] == {"plugin": "buffer", "storage": "memory", "backends": {"segment": restoring}}
+    assert found["inline"] == {
+        "plugin": "buffer",
+        "storage": "memory",
+        "backends": {"segment": restoring},
+    }
     assert found["async"] == {"plugin": "async_celery", "backends": {"segment": restoring}}
 
 
 def test_routers_become_groups_and_async_celery() -> None:
-    """A router becomes a plain group, an asynchronous one the plugin `async_celery`, at any depth."""
+    """A router becomes a plain group, an asynchronous one the plugin `async_celery`, at
+    any depth.
+    """
     inner = node(ASYNC_ROUTER, backend_name="inner", backends={"log": node(LOGGER)})
     translation = translate({"outer": node(ROUTER, backends={"inner": inner})})
     assert translation.config["backends"]["outer"] == {
-        "backends": {"inner": {"plugin": "async_celery", "backends": {"log": {"plugin": "logger", "name": ""}}}}
+        "backends": {
+            "inner": {
+                "plugin": "async_celery",
+                "backends": {"log": {"plugin": "logger", "name": ""}},
+            }
+        }
     }
 
 
 def test_a_router_with_nothing_below_is_left_out() -> None:
     """A router without backends delivered to nobody, and is left out with a note."""
-    translation = translate({"empty": {"ENGINE": ROUTER}, "nested": node(ROUTER, backends={"too": node(ROUTER)})})
+    translation = translate(
+        {"empty": {"ENGINE": ROUTER}, "nested": node(ROUTER, backends={"too": node(ROUTER)})}
+    )
     assert translation.config == {"backends": {}}
     assert notes.NO_CHILDREN in texts(translation)
 
 
 @pytest.mark.parametrize(
-    "whitelist", [["b", "a"], ("b", "a"), {"b", "a"}, frozenset(["b", "a"]), {"b": 1, "a": 2}.keys(), deque("ba")]
+    "whitelist",
+    [
+        ["b", "a"],
+        ("b", "a"),
+        {"b", "a"},
+        frozenset(["b", "a"]),
+        {"b": 1, "a": 2}.keys(),
+        deque("ba"),
+    ],
 )
 def test_a_whitelist_in_any_collection(whitelist: Any) -> None:
     """A whitelist may be any collection, the keys of a dict included."""
@@ -132,17 +193,27 @@ def test_a_whitelist_in_any_collection(whitelist: Any) -> None:
 
 @pytest.mark.parametrize("whitelist", ["text", b"bytes", {"a": "secret"}, iter(["a"]), None, 3])
 def test_a_whitelist_that_is_no_collection(whitelist: Any) -> None:
-    """Text and dicts are refused, and so is an iterator, which the first reading of the settings would use up."""
-    with pytest.raises(ConfigError, match=r"OPTIONS\.whitelist: expected a collection of names") as caught:
+    """Text and dicts are refused, and so is an iterator, which the first reading of the settings
+    would use up.
+    """
+    with pytest.raises(
+        ConfigError, match=r"OPTIONS\.whitelist: expected a collection of names"
+    ) as caught:
         translate({}, [node(WHITELIST, whitelist=whitelist)])
     assert "secret" not in str(caught.value)
 
 
 def test_processors_in_a_tuple() -> None:
     """Processors may stand in a tuple; a dollar of a pattern stays a dollar."""
-    translation = translate({}, (node(REGEX, filter_type="blocklist", regular_expressions=("a$$", "${b}")),))
+    translation = translate(
+        {}, (node(REGEX, filter_type="blocklist", regular_expressions=("a$$", "${b}")),)
+    )
     assert translation.config["processors"] == [
-        {"plugin": "regex_filter", "filter_type": "blocklist", "regular_expressions": ["a$$$$", "$${b}"]}
+        {
+            "plugin": "regex_filter",
+            "filter_type": "blocklist",
+            "regular_expressions": ["a$$$$", "$${b}"],
+        }
     ]
 
 
@@ -155,8 +226,12 @@ def test_a_filter_without_options() -> None:
 
 
 def test_other_classes_are_wrapped() -> None:
-    """Any other class is wrapped; its options go to it untouched, and what fails closed now is noted."""
-    translation = translate({"own": node("site_code.Recorder", tag="t")}, [node("site_code.Prefixer", prefixes=("a",))])
+    """Any other class is wrapped; its options go to it untouched, and what fails closed now is
+    noted.
+    """
+    translation = translate(
+        {"own": node("site_code.Recorder", tag="t")}, [node("site_code.Prefixer", prefixes=("a",))]
+    )
     backend = translation.config["backends"]["own"]
     assert (backend["plugin"], backend["engine"]) == ("legacy", "site_code.Recorder")
     options = translation.config["processors"][0]["options"]
@@ -166,20 +241,31 @@ def test_other_classes_are_wrapped() -> None:
 
 
 def test_a_problem_below_a_restored_shape_keeps_its_place() -> None:
-    """What is put before a chain to restore the shape of events does not move the places of its processors."""
+    """What is put before a chain to restore the shape of events does not move the places of its
+    processors.
+    """
     bad = node("site_code.Missing")
     inner = node(
         ROUTER,
         backends={"log": node(LOGGER, name="x", max_event_size=1)},
         processors=[node(WHITELIST, whitelist=[]), bad],
     )
-    translation = translate({"outer": node(ASYNC_ROUTER, backends={"inner": inner})}, [node("site_code.OlderShape")])
+    translation = translate(
+        {"outer": node(ASYNC_ROUTER, backends={"inner": inner})}, [node("site_code.OlderShape")]
+    )
     chain = translation.config["backends"]["outer"]["backends"]["inner"]["processors"]
-    assert [step["plugin"] for step in chain] == ["legacy_processor", "name_filter", "legacy_processor"]
+    assert [step["plugin"] for step in chain] == [
+        "legacy_processor",
+        "name_filter",
+        "legacy_processor",
+    ]
     with pytest.raises(ConfigError) as caught:
         Tracker.from_config(translation.config)
     (problem,) = translation.in_settings(caught.value).problems
-    assert problem.path == "EVENT_TRACKING_BACKENDS.outer.OPTIONS.backends.inner.OPTIONS.processors[1].ENGINE"
+    assert (
+        problem.path
+        == "EVENT_TRACKING_BACKENDS.outer.OPTIONS.backends.inner.OPTIONS.processors[1].ENGINE"
+    )
 
 
 def test_the_order_and_the_names() -> None:
@@ -190,18 +276,32 @@ def test_the_order_and_the_names() -> None:
 
 
 def test_two_names_that_would_become_one() -> None:
-    """No backend is lost because of its name: the one that must change it takes another, and that is told."""
-    backends = {name: node(LOGGER, name=str(name)) for name in ("a/b", "a_b", "a_b_", "", "_", 1, "1")}
+    """No backend is lost because of its name: the one that must change it takes another, and that
+    is told.
+    """
+    backends = {
+        name: node(LOGGER, name=str(name)) for name in ("a/b", "a_b", "a_b_", "", "_", 1, "1")
+    }
     translation = translate(backends)
     found = {name: route["name"] for name, route in translation.config["backends"].items()}
-    assert found == {"__": "", "1_": "1", "1": "1", "_": "_", "a_b__": "a/b", "a_b": "a_b", "a_b_": "a_b_"}
+    assert found == {
+        "__": "",
+        "1_": "1",
+        "1": "1",
+        "_": "_",
+        "a_b__": "a/b",
+        "a_b": "a_b",
+        "a_b_": "a_b_",
+    }
     renamed = [note.place for note in translation.notes if note.text == notes.RENAMED]
     assert renamed == [f"EVENT_TRACKING_BACKENDS.{name}" for name in ("", "1", "a/b")]
     Tracker.from_config(translation.config).close()
 
 
 def test_no_problem_shows_what_settings_hold() -> None:
-    """Where the form is wrong, the problem names the type and the keys that were found, and never what stands there."""
+    """Where the form is wrong, the problem names the type and the keys that were found, and never
+    what stands there.
+    """
     backends = {
         "mistyped": {"ENGIN": MONGO, "OPTIONS": {"password": "secret"}},
         "options": {"ENGINE": MONGO, "OPTIONS": ["secret"]},
@@ -210,7 +310,9 @@ def test_no_problem_shows_what_settings_hold() -> None:
     }
     with pytest.raises(ConfigError) as caught:
         translate(backends, {1: "secret"})
-    assert [(problem.path.partition(".")[2], problem.found) for problem in caught.value.problems] == [
+    assert [
+        (problem.path.partition(".")[2], problem.found) for problem in caught.value.problems
+    ] == [
         ("", "a dict with a key of type int"),
         ("backends.OPTIONS.backends", "a value of type list"),
         ("mistyped", "a dict with 'ENGIN', 'OPTIONS'"),
@@ -223,13 +325,19 @@ def test_no_problem_shows_what_settings_hold() -> None:
 def test_unknown_options_are_left_out_and_noted() -> None:
     """An option that event-tracking swallowed is left out, with a note at its place."""
     translation = translate({"log": node(LOGGER, name="x", colour="red", max_event_size=1)})
-    assert [note.place for note in translation.notes] == ["EVENT_TRACKING_BACKENDS.log.OPTIONS.colour"]
+    assert [note.place for note in translation.notes] == [
+        "EVENT_TRACKING_BACKENDS.log.OPTIONS.colour"
+    ]
 
 
 def test_the_settings_are_not_changed() -> None:
     """Reading the settings leaves them as they are."""
     backends = {
-        "r": node(ROUTER, backends={"log": node(LOGGER, name="x")}, processors=[node(WHITELIST, whitelist=["a"])])
+        "r": node(
+            ROUTER,
+            backends={"log": node(LOGGER, name="x")},
+            processors=[node(WHITELIST, whitelist=["a"])],
+        )
     }
     before = repr(backends)
     translate(backends)
@@ -261,7 +369,10 @@ def test_problems_of_the_config_are_told_at_their_place_in_the_settings() -> Non
     backends = {
         "r": node(
             ROUTER,
-            backends={"own": node("site_code.Missing"), "log": node(LOGGER, name="x", max_event_size="big")},
+            backends={
+                "own": node("site_code.Missing"),
+                "log": node(LOGGER, name="x", max_event_size="big"),
+            },
             processors=[node(WHITELIST, whitelist=["a"]), node("site_code.Prefixer", colour="red")],
         )
     }
@@ -271,7 +382,11 @@ def test_problems_of_the_config_are_told_at_their_place_in_the_settings() -> Non
     problems = translation.in_settings(caught.value).problems
     router = "EVENT_TRACKING_BACKENDS.r.OPTIONS"
     assert {problem.path: problem.message for problem in problems} == {
-        f"{router}.processors[1].OPTIONS": "Prefixer does not take them: got an unexpected keyword argument 'colour'",
-        f"{router}.backends.log.OPTIONS.max_event_size": "expected an integer, at least 1 or nothing",
+        f"{router}.processors[1].OPTIONS": (
+            "Prefixer does not take them: got an unexpected keyword argument 'colour'"
+        ),
+        f"{router}.backends.log.OPTIONS.max_event_size": (
+            "expected an integer, at least 1 or nothing"
+        ),
         f"{router}.backends.own.ENGINE": "site_code has no Missing",
     }

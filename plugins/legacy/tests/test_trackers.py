@@ -37,7 +37,11 @@ SEGMENT = "eventtracking.backends.segment.SegmentBackend"
 ASYNC_ROUTER = "eventtracking.backends.async_routing.AsyncRoutingBackend"
 WHITELIST = "eventtracking.processors.whitelist.NameWhitelistProcessor"
 MEMORY = {"mem": {"ENGINE": "site_code.InMemoryBackend"}}
-ENTRIES = ("eventtracking.django", "eventtracking.django.apps.EventTrackingConfig", "eventtracking_django")
+ENTRIES = (
+    "eventtracking.django",
+    "eventtracking.django.apps.EventTrackingConfig",
+    "eventtracking_django",
+)
 
 
 @pytest.fixture
@@ -54,7 +58,9 @@ def settings() -> Iterator[Any]:
 
 @pytest.mark.usefixtures("recorded")
 def test_a_suite_rebuilds_its_tracker_with_frozen_time(settings: Any) -> None:
-    """A test suite makes the tracker anew for each test, freezes the time, and reads the in-memory backend."""
+    """A test suite makes the tracker anew for each test, freezes the time, and reads the in-memory
+    backend.
+    """
     for day in (1, 2):
         with freeze_time(f"2020-01-0{day}"):
             tracker.register_tracker(trackers.DjangoTracker())
@@ -62,16 +68,26 @@ def test_a_suite_rebuilds_its_tracker_with_frozen_time(settings: Any) -> None:
         own: Any = tracker.get_tracker()
         (event,) = own.backends["mem"].events
         expected = datetime(2020, 1, day, tzinfo=timezone.utc)
-        assert (event["name"], event["timestamp"], event["data"]) == ("course.viewed", expected, {"when": expected})
+        assert (event["name"], event["timestamp"], event["data"]) == (
+            "course.viewed",
+            expected,
+            {"when": expected},
+        )
 
 
 def test_the_tree_can_be_looked_at(settings: Any) -> None:
     """`backends` and `processors` hold the site's own objects, at any depth, as before."""
     import site_code
 
-    inner = {"ENGINE": ROUTER, "OPTIONS": {"backends": MEMORY, "processors": [{"ENGINE": "site_code.Prefixer"}]}}
+    inner = {
+        "ENGINE": ROUTER,
+        "OPTIONS": {"backends": MEMORY, "processors": [{"ENGINE": "site_code.Prefixer"}]},
+    }
     settings.EVENT_TRACKING_BACKENDS = {
-        "outer": {"ENGINE": ASYNC_ROUTER, "OPTIONS": {"backend_name": "outer", "backends": {"inner": inner}}}
+        "outer": {
+            "ENGINE": ASYNC_ROUTER,
+            "OPTIONS": {"backend_name": "outer", "backends": {"inner": inner}},
+        }
     }
     settings.EVENT_TRACKING_PROCESSORS = [
         {"ENGINE": "site_code.Scrubber"},
@@ -82,44 +98,78 @@ def test_the_tree_can_be_looked_at(settings: Any) -> None:
         view = own.get_backend("outer").backends["inner"]
         assert isinstance(view.backends["mem"], site_code.InMemoryBackend)
         assert isinstance(view.processors[0], site_code.Prefixer)
-        assert [type(processor).__name__ for processor in own.processors] == ["Scrubber", "NameWhitelistProcessor"]
+        assert [type(processor).__name__ for processor in own.processors] == [
+            "Scrubber",
+            "NameWhitelistProcessor",
+        ]
 
 
 def test_site_code_finds_the_classes_that_it_knows(settings: Any) -> None:
-    """Routers, filters and backends of the tree are objects of the predecessor's classes, with their attributes."""
+    """Routers, filters and backends of the tree are objects of the predecessor's classes, with
+    their attributes.
+    """
     log = {"ENGINE": LOGGER, "OPTIONS": {"name": "site.log", "max_event_size": 500}}
     filters = [
         {"ENGINE": WHITELIST, "OPTIONS": {"whitelist": ["course.viewed"]}},
-        {"ENGINE": REGEX, "OPTIONS": {"filter_type": "blocklist", "regular_expressions": ["debug"]}},
+        {
+            "ENGINE": REGEX,
+            "OPTIONS": {"filter_type": "blocklist", "regular_expressions": ["debug"]},
+        },
     ]
     options = {"backends": {"log": log, "store": {"ENGINE": MONGO}}, "processors": filters}
     later = {"ENGINE": ASYNC_ROUTER, "OPTIONS": {"backends": {"segment": {"ENGINE": SEGMENT}}}}
-    settings.EVENT_TRACKING_BACKENDS = {"now": {"ENGINE": ROUTER, "OPTIONS": options}, "later": later}
+    settings.EVENT_TRACKING_BACKENDS = {
+        "now": {"ENGINE": ROUTER, "OPTIONS": options},
+        "later": later,
+    }
     own: Any = trackers.DjangoTracker()
     with own:
         now, asynchronous = own.backends["now"], own.get_backend("later")
         assert isinstance(now, RoutingBackend)
         assert isinstance(own.routing_backend, RoutingBackend)
-        assert [processor.whitelist for processor in now.processors if hasattr(processor, "whitelist")] == [
-            {"course.viewed"}
-        ]
+        assert [
+            processor.whitelist for processor in now.processors if hasattr(processor, "whitelist")
+        ] == [{"course.viewed"}]
         pattern = now.processors[1]
         assert isinstance(pattern, RegexFilter)
-        assert (pattern.filter_type, sorted(pattern.regular_expressions)) == ("blocklist", ["debug"])
+        assert (pattern.filter_type, sorted(pattern.regular_expressions)) == (
+            "blocklist",
+            ["debug"],
+        )
         assert isinstance(now.backends["log"], LoggerBackend)
-        assert (now.backends["log"].event_logger.name, now.backends["log"].max_event_size) == ("site.log", 500)
+        assert (now.backends["log"].event_logger.name, now.backends["log"].max_event_size) == (
+            "site.log",
+            500,
+        )
         assert isinstance(now.backends["store"], MongoBackend)
         assert isinstance(asynchronous, AsyncRoutingBackend)
         assert (asynchronous.backend_name, [*asynchronous.backends]) == ("later", ["segment"])
         assert isinstance(asynchronous.backends["segment"], SegmentBackend)
 
 
-def test_what_is_sent_to_a_router_of_the_tree_is_counted(settings: Any, recorded: dict[str, list[Any]]) -> None:
-    """`send` of a router, or of what stands below it, goes down the tracker's route; its processors can be tried by themselves."""
-    below = {"own": {"ENGINE": "site_code.Recorder"}, "log": {"ENGINE": LOGGER, "OPTIONS": {"name": "site.log"}}}
-    chain = [{"ENGINE": WHITELIST, "OPTIONS": {"whitelist": ["course.viewed"]}}, {"ENGINE": "site_code.Prefixer"}]
-    settings.EVENT_TRACKING_BACKENDS = {"r": {"ENGINE": ROUTER, "OPTIONS": {"backends": below, "processors": chain}}}
-    event = {"name": "course.viewed", "timestamp": datetime.now(timezone.utc), "data": {"k": 1}, "context": {}}
+def test_what_is_sent_to_a_router_of_the_tree_is_counted(
+    settings: Any, recorded: dict[str, list[Any]]
+) -> None:
+    """`send` of a router, or of what stands below it, goes down the tracker's route; its processors
+    can be tried by themselves.
+    """
+    below = {
+        "own": {"ENGINE": "site_code.Recorder"},
+        "log": {"ENGINE": LOGGER, "OPTIONS": {"name": "site.log"}},
+    }
+    chain = [
+        {"ENGINE": WHITELIST, "OPTIONS": {"whitelist": ["course.viewed"]}},
+        {"ENGINE": "site_code.Prefixer"},
+    ]
+    settings.EVENT_TRACKING_BACKENDS = {
+        "r": {"ENGINE": ROUTER, "OPTIONS": {"backends": below, "processors": chain}}
+    }
+    event = {
+        "name": "course.viewed",
+        "timestamp": datetime.now(timezone.utc),
+        "data": {"k": 1},
+        "context": {},
+    }
     with trackers.DjangoTracker() as found:
         own: Any = found
         router = own.backends["r"]
@@ -135,7 +185,9 @@ def test_what_is_sent_to_a_router_of_the_tree_is_counted(settings: Any, recorded
 
 
 def test_the_tree_cannot_be_changed_in_place(settings: Any) -> None:
-    """What event-tracking allowed, and what would have no effect here, is an error that says what to do."""
+    """What event-tracking allowed, and what would have no effect here, is an error that says what
+    to do.
+    """
     settings.EVENT_TRACKING_BACKENDS = {"r": {"ENGINE": ROUTER, "OPTIONS": {"backends": MEMORY}}}
     with trackers.DjangoTracker() as found:
         own: Any = found
@@ -148,14 +200,19 @@ def test_the_tree_cannot_be_changed_in_place(settings: Any) -> None:
             lambda: router.register_processor(print),
         ]
         for change in changes:
-            with pytest.raises(TypeError, match="the routes of a tracker come from the settings, and stay as they are"):
+            with pytest.raises(
+                TypeError,
+                match="the routes of a tracker come from the settings, and stay as they are",
+            ):
                 change()
 
 
 def test_problems_are_raised_at_their_places(settings: Any) -> None:
     """A tracker that cannot be made says why, at the place in the settings."""
     settings.EVENT_TRACKING_BACKENDS = {"mem": {"ENGINE": "site_code.Missing"}}
-    with pytest.raises(ConfigError, match=r"EVENT_TRACKING_BACKENDS\.mem\.ENGINE: site_code has no Missing"):
+    with pytest.raises(
+        ConfigError, match=r"EVENT_TRACKING_BACKENDS\.mem\.ENGINE: site_code has no Missing"
+    ):
         trackers.DjangoTracker()
 
 
@@ -185,17 +242,31 @@ print(apps.get_app_config("eventtracking_django").name, *tracker.get_tracker().b
 def test_what_was_on_its_way_to_a_worker_is_delivered(
     settings: Any, recorded: dict[str, list[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A task that event-tracking sent before the site moved over is delivered by the new worker, retried on failure."""
+    """A task that event-tracking sent before the site moved over is delivered by the new worker,
+    retried on failure.
+    """
     below = {"own": {"ENGINE": "site_code.Recorder", "OPTIONS": {"tag": "late"}}}
-    settings.EVENT_TRACKING_BACKENDS = {"router": {"ENGINE": ASYNC_ROUTER, "OPTIONS": {"backends": below}}}
+    settings.EVENT_TRACKING_BACKENDS = {
+        "router": {"ENGINE": ASYNC_ROUTER, "OPTIONS": {"backends": below}}
+    }
     caplog.set_level("ERROR")  # the worker sets the level of the root logger; this puts it back
     app = Celery("site", broker="memory://", backend="cache+memory://", set_as_current=False)
     assert celery_queue() == "celery"
-    event = {"name": "course.viewed", "timestamp": datetime(2020, 1, 1, tzinfo=timezone.utc), "data": {}, "context": {}}
-    with trackers.DjangoTracker() as own, start_worker(app, perform_ping_check=False, loglevel="ERROR"):
+    event = {
+        "name": "course.viewed",
+        "timestamp": datetime(2020, 1, 1, tzinfo=timezone.utc),
+        "data": {},
+        "context": {},
+    }
+    with (
+        trackers.DjangoTracker() as own,
+        start_worker(app, perform_ping_check=False, loglevel="ERROR"),
+    ):
         former = tracker.get_tracker()
         tracker.register_tracker(own)
-        app.send_task("eventtracking.tasks.send_event", args=("router", event), ignore_result=False).get(timeout=30)
+        app.send_task(
+            "eventtracking.tasks.send_event", args=("router", event), ignore_result=False
+        ).get(timeout=30)
         tracker.register_tracker(former)
         assert own.stats()["router/own"].delivered == 1
     assert recorded["late"] == [event]
@@ -222,7 +293,9 @@ def test_a_failed_old_task_is_retried() -> None:
         tracker.register_tracker(own)
         for name in ("router", "missing"):
             arguments = (name, {"name": "n", "data": {}, "context": {}})
-            task.push_request(id=str(uuid4()), args=arguments, kwargs={}, called_directly=False, retries=0)
+            task.push_request(
+                id=str(uuid4()), args=arguments, kwargs={}, called_directly=False, retries=0
+            )
             with pytest.raises(Retry):
                 task.run(*arguments)
             task.pop_request()

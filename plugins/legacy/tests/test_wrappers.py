@@ -45,8 +45,12 @@ class Send:
         SENDS[self.name](event)
 
 
-def through(function: Callable[[Any], Any], recorded: Recorded, name: str = "n", data: Any = None) -> Counts:
-    """Emit one event through one processor to a recording backend; return the counts of the root."""
+def through(
+    function: Callable[[Any], Any], recorded: Recorded, name: str = "n", data: Any = None
+) -> Counts:
+    """Emit one event through one processor to a recording backend; return the counts of
+    the root.
+    """
     CALLS["f"] = function
     processors = [{"ENGINE": f"{__name__}.Call", "OPTIONS": {"name": "f"}}]
     backends = {"own": {"ENGINE": "site_code.Recorder"}}
@@ -131,7 +135,9 @@ def test_the_exit_exception_filters(recorded: Recorded) -> None:
 
 @pytest.mark.parametrize("result", [False, "text", 3, [1], object()])
 def test_nonsense_fails(result: Any, recorded: Recorded) -> None:
-    """Anything else than a dict, a list of dicts and None is a failure, and nothing is delivered."""
+    """Anything else than a dict, a list of dicts and None is a failure, and nothing is
+    delivered.
+    """
     counts = through(lambda event: result, recorded)
     assert (recorded, counts.failed) == ({}, 1)
 
@@ -148,7 +154,9 @@ def test_a_crash_does_not_leak(recorded: Recorded) -> None:
 
 
 def test_the_log_line_has_the_shape_that_the_site_gave_it(caplog: pytest.LogCaptureFixture) -> None:
-    """A native backend writes the site's shape: `time` for `timestamp`, no empty keys, JSON from the first character."""
+    """A native backend writes the site's shape: `time` for `timestamp`, no empty keys, JSON from
+    the first character.
+    """
     log = {"ENGINE": "eventtracking.backends.logger.LoggerBackend", "OPTIONS": {"name": "tracking"}}
     config = translate({"log": log}, [{"ENGINE": "site_code.OlderShape"}]).config
     with caplog.at_level(logging.INFO, "tracking"), Tracker.from_config(config) as tracker:
@@ -157,7 +165,16 @@ def test_the_log_line_has_the_shape_that_the_site_gave_it(caplog: pytest.LogCapt
     assert line[0] == "{"
     assert "\n" not in line
     document = json.loads(line)
-    assert sorted(document) == ["context", "event", "event_source", "event_type", "id", "name", "time", "username"]
+    assert sorted(document) == [
+        "context",
+        "event",
+        "event_source",
+        "event_type",
+        "id",
+        "name",
+        "time",
+        "username",
+    ]
     assert document["time"].endswith("Z")
 
 
@@ -166,7 +183,10 @@ def test_a_shape_survives_a_router_that_knows_nothing_of_it() -> None:
     event = Event(name="n", data={"k": 1})
     shaped = from_legacy(event, {"name": "n", "verb": "did", "data": "text"})
     plain = Event(
-        name=shaped.name, id=shaped.id, timestamp=shaped.timestamp, extra=pickle.loads(pickle.dumps(shaped.extra))
+        name=shaped.name,
+        id=shaped.id,
+        timestamp=shaped.timestamp,
+        extra=pickle.loads(pickle.dumps(shaped.extra)),
     )
     assert to_legacy(plain) == {"name": "n", "verb": "did", "data": "text"}
     assert restore(plain).to_json() == shaped.to_json()
@@ -181,7 +201,9 @@ def test_a_scrubbed_context_does_not_come_back() -> None:
 
 
 def test_the_backend_is_made_on_first_use() -> None:
-    """A backend whose constructor fails does not keep the config from loading; its events are counted as failed."""
+    """A backend whose constructor fails does not keep the config from loading; its events are
+    counted as failed.
+    """
     made: list[int] = []
 
     def build() -> None:
@@ -247,7 +269,9 @@ class TestBatches:
         assert (list(caught.value.reasons), seen) == ([events[1].id], ["a", "c"])
 
     def test_a_part_that_is_refused_for_good(self, caplog: pytest.LogCaptureFixture) -> None:
-        """What a backend of ours inside a site's router refuses is a rejection; the siblings have the event, and have it once."""
+        """What a backend of ours inside a site's router refuses is a rejection; the siblings have
+        the event, and have it once.
+        """
         seen: list[str] = []
         refused = {"b"}
 
@@ -258,7 +282,10 @@ class TestBatches:
 
         SENDS["s"] = send
         caplog.set_level("INFO", "x")
-        log = {"ENGINE": "eventtracking.backends.logger.LoggerBackend", "OPTIONS": {"name": "x", "max_event_size": 1}}
+        log = {
+            "ENGINE": "eventtracking.backends.logger.LoggerBackend",
+            "OPTIONS": {"name": "x", "max_event_size": 1},
+        }
         own = {"ENGINE": f"{__name__}.Send", "OPTIONS": {"name": "s"}}
         options = {"backends": {"log": log, "own": own}}
         backend = LegacyBackend(engine=f"{__name__}.OwnRouter", options=Verbatim(options))
@@ -273,7 +300,9 @@ class TestBatches:
         assert seen == ["a", "b"]
 
     def test_a_rejection_under_another_id(self) -> None:
-        """A rejection that the site's backend raises, and that knows the event by another id, keeps its reason."""
+        """A rejection that the site's backend raises, and that knows the event by another id, keeps
+        its reason.
+        """
 
         def send(event: Any) -> None:
             raise Rejected({"another id": "too large"})

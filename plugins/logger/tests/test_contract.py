@@ -40,7 +40,9 @@ class TestLogger(BackendContract):
         logger.setLevel(logging.INFO)
         logger.propagate = False
         logger.addHandler(handler)
-        yield lambda: [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+        yield lambda: [
+            json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]
+        ]
         logger.removeHandler(handler)
         handler.close()
 

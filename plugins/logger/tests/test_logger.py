@@ -58,13 +58,19 @@ def test_one_line_of_json_per_event(log: Lines) -> None:
 
 
 def test_the_record_is_as_any_other(log: Lines) -> None:
-    """The record has the logger's name and level; handlers, formatters, filters and `propagate` work as ever."""
+    """The record has the logger's name and level; handlers, formatters, filters and `propagate`
+    work as ever.
+    """
     parent = Lines()
     logging.getLogger("tests").addHandler(parent)
     backend(level="warning").send([Event(name="a")])
     logging.getLogger("tests").removeHandler(parent)
     (record,) = log.records
-    assert (record.name, record.levelno, record.levelname) == ("tests.logger", logging.WARNING, "WARNING")
+    assert (record.name, record.levelno, record.levelname) == (
+        "tests.logger",
+        logging.WARNING,
+        "WARNING",
+    )
     assert (
         logging.Formatter("%(levelname)s %(funcName)s %(message)s")
         .format(record)
@@ -78,7 +84,9 @@ def test_the_record_is_as_any_other(log: Lines) -> None:
 
 
 def test_a_record_has_all_that_the_standard_librarys_has(log: Lines) -> None:
-    """Field by field, on whatever thread and in whatever task, but for the time and the place in the code."""
+    """Field by field, on whatever thread and in whatever task, but for the time and the place in
+    the code.
+    """
     writer = backend()
     writer.open()
 
@@ -112,14 +120,25 @@ def test_a_record_has_all_that_the_standard_librarys_has(log: Lines) -> None:
             k: v for k, v in vars(theirs).items() if k not in changing
         }
         assert 0 <= ours.created - theirs.created < 5
-        assert abs(ours.relativeCreated - theirs.relativeCreated - (ours.created - theirs.created) * 1_000) < 1
+        assert (
+            abs(
+                ours.relativeCreated
+                - theirs.relativeCreated
+                - (ours.created - theirs.created) * 1_000
+            )
+            < 1
+        )
         assert abs(ours.created % 1 * 1_000 - ours.msecs) < 1.01
         assert type(ours.msecs) is type(theirs.msecs)
         assert (ours.funcName, ours.filename) == ("send", "_records.py")
 
 
-@pytest.mark.parametrize("flag", ["logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"])
-def test_a_record_lacks_what_is_switched_off(log: Lines, monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
+@pytest.mark.parametrize(
+    "flag", ["logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"]
+)
+def test_a_record_lacks_what_is_switched_off(
+    log: Lines, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
     """The flags of the standard library hold."""
     monkeypatch.setattr(logging, flag, False, raising=False)
     writer = backend()
@@ -134,8 +153,12 @@ def test_a_record_lacks_what_is_switched_off(log: Lines, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("when", ["before it opens", "afterwards"])
 @pytest.mark.parametrize("where", ["class", "instance"])
-def test_what_makes_records_may_be_replaced(log: Lines, monkeypatch: pytest.MonkeyPatch, when: str, where: str) -> None:
-    """As tools do that trace an application: their fields are in the records while they are there, and not later."""
+def test_what_makes_records_may_be_replaced(
+    log: Lines, monkeypatch: pytest.MonkeyPatch, when: str, where: str
+) -> None:
+    """As tools do that trace an application: their fields are in the records while they are there,
+    and not later.
+    """
     genuine = logging.Logger.makeRecord
 
     def traced(self: logging.Logger, *arguments: Any) -> logging.LogRecord:
@@ -149,7 +172,9 @@ def test_what_makes_records_may_be_replaced(log: Lines, monkeypatch: pytest.Monk
     if where == "class":
         monkeypatch.setattr(logging.Logger, "makeRecord", traced)
     else:
-        monkeypatch.setattr(LOGGER, "makeRecord", lambda *arguments: traced(LOGGER, *arguments), raising=False)
+        monkeypatch.setattr(
+            LOGGER, "makeRecord", lambda *arguments: traced(LOGGER, *arguments), raising=False
+        )
     if when == "before it opens":
         writer.open()
     writer.send([Event(name="a")])
@@ -158,8 +183,12 @@ def test_what_makes_records_may_be_replaced(log: Lines, monkeypatch: pytest.Monk
     assert [hasattr(record, "trace") for record in log.records] == [True, False]
 
 
-def test_asyncio_that_is_being_imported_costs_no_event(log: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another thread may be in the middle of it; the record has no task then, as the standard library's."""
+def test_asyncio_that_is_being_imported_costs_no_event(
+    log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may be in the middle of it; the record has no task then, as the standard
+    library's.
+    """
     writer = backend()
     writer.open()
     monkeypatch.setitem(sys.modules, "asyncio", type(sys)("asyncio"))
@@ -194,8 +223,13 @@ def test_the_levels_are_those_of_the_standard_library(log: Lines, level: Any) ->
     assert log.records[0].levelname == level.upper()
 
 
-def test_nothing_is_encoded_while_the_level_is_off(log: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event whose line nobody wants costs no JSON, and counts as delivered. The level may be changed at any time."""
+def test_nothing_is_encoded_while_the_level_is_off(
+    log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event whose line nobody wants costs no JSON, and counts as delivered.
+
+    The level may be changed at any time.
+    """
     encoded: list[str] = []
 
     def to_json(event: Event) -> str:
@@ -215,12 +249,20 @@ def test_nothing_is_encoded_while_the_level_is_off(log: Lines, monkeypatch: pyte
 def test_a_logger_that_is_off_is_told_once(log: Lines, caplog: pytest.LogCaptureFixture) -> None:
     """When it is opened, which is before the first event; one that is on is not."""
     node = {"plugin": "logger", "name": "tests.logger", "level": "debug"}
-    with caplog.at_level(logging.WARNING), Tracker.from_config({"backends": {"log": node}}) as tracker:
+    with (
+        caplog.at_level(logging.WARNING),
+        Tracker.from_config({"backends": {"log": node}}) as tracker,
+    ):
         tracker.emit("a")
         tracker.emit("b")
         backend().open()
-    assert [record.getMessage() for record in caplog.records if record.name == "eventtracking.logger"] == [
-        "the logger 'tests.logger' is off for DEBUG, so that no event is written; for example: logging.basicConfig(level=logging.DEBUG)"
+    assert [
+        record.getMessage() for record in caplog.records if record.name == "eventtracking.logger"
+    ] == [
+        (
+            "the logger 'tests.logger' is off for DEBUG, so that no event is written; for example:"
+            " logging.basicConfig(level=logging.DEBUG)"
+        )
     ]
 
 
@@ -245,7 +287,9 @@ def test_the_limit_is_the_length_in_bytes(log: Lines, text: str) -> None:
 
 
 def test_a_long_event_fails_alone_and_is_counted(log: Lines) -> None:
-    """The others of the batch are logged; through a tracker it counts as failed, with the reason and without its values."""
+    """The others of the batch are logged; through a tracker it counts as failed, with the reason
+    and without its values.
+    """
     node = {"plugin": "logger", "name": "tests.logger", "max_event_bytes": 300}
     with Tracker.from_config({"backends": {"log": node}}) as tracker:
         tracker.emit("short")
@@ -261,13 +305,21 @@ def test_a_long_event_fails_alone_and_is_counted(log: Lines) -> None:
 
 
 def test_options_reject_nonsense() -> None:
-    """Every wrong option is reported at once, with its place, what was there, and what is accepted."""
+    """Every wrong option is reported at once, with its place, what was there, and what is
+    accepted.
+    """
     node = {"plugin": "logger", "name": 5, "level": "warn", "max_event_bytes": 0, "levels": []}
     with pytest.raises(ConfigError) as caught:
         Tracker.from_config({"backends": {"log": node}})
     assert [str(problem) for problem in caught.value.problems] == [
-        "backends.log.levels: logger has no option 'levels'; it takes name, level, max_event_bytes; did you mean 'level'?",
+        (
+            "backends.log.levels: logger has no option 'levels'; it takes name, level,"
+            " max_event_bytes; did you mean 'level'?"
+        ),
         "backends.log.name: expected text; found 5",
-        'backends.log.level: expected one of "critical", "debug", "error", "info", "warning"; found "warn"; did you mean \'warning\'?',
+        (
+            'backends.log.level: expected one of "critical", "debug", "error", "info", "warning";'
+            " found \"warn\"; did you mean 'warning'?"
+        ),
         "backends.log.max_event_bytes: expected an integer, at least 1 or nothing; found 0",
     ]

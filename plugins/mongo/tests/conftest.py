@@ -17,7 +17,10 @@ from eventtracking_testkit.services.fixtures import RunningService
 
 @pytest.fixture(scope="module")
 def secured(mongo_server: RunningService) -> Iterator[MongoServer]:
-    """Start a replica set of one node that wants a password. (Where no server can be had, `mongo_server` says so.)"""
+    """Start a replica set of one node that wants a password.
+
+    (Where no server can be had, `mongo_server` says so.)
+    """
     with MongoServer(auth=True, replica_set=True) as server:
         yield server
 

@@ -31,7 +31,9 @@ class TestContract(BackendContract):
     plugin = "mongo"
 
     @pytest.fixture
-    def proxy(self, mongo_server: RunningService, new_tcp_proxy: Callable[[int], TcpProxy]) -> TcpProxy:
+    def proxy(
+        self, mongo_server: RunningService, new_tcp_proxy: Callable[[int], TcpProxy]
+    ) -> TcpProxy:
         """A way to the server that can be broken."""
         return new_tcp_proxy(mongo_server.port)
 
@@ -42,7 +44,9 @@ class TestContract(BackendContract):
         return {"host": "127.0.0.1", "port": proxy.port, "database": database, "timeout_s": 2.0}
 
     @pytest.fixture
-    def stored(self, options: Mapping[str, Any], mongo_server: RunningService) -> Iterator[Documents]:
+    def stored(
+        self, options: Mapping[str, Any], mongo_server: RunningService
+    ) -> Iterator[Documents]:
         """Read it, and remove it after the test."""
         yield lambda: read(mongo_server.uri, options["database"])
         with MongoClient[dict[str, Any]](mongo_server.uri) as client:

@@ -46,7 +46,9 @@ def test_where_it_is(options: dict[str, Any], hosts: str) -> None:
 
 
 def test_options_that_exclude_each_other() -> None:
-    """A place or a user that is named twice, and a password of nobody, are refused, each at its option."""
+    """A place or a user that is named twice, and a password of nobody, are refused, each at its
+    option.
+    """
     uri = "mongodb://h/"
     assert problems(uri=uri, host="h", port=1) == {
         "host": "`uri` says where the server is already: leave out `host`, or `uri`",
@@ -78,7 +80,11 @@ def test_a_user_without_a_password() -> None:
 def test_a_user_may_stand_beside_a_uri() -> None:
     """A URI without a user goes with `user` and `password`."""
     address = MongoBackend(uri="mongodb://h/?replicaSet=x", user="me", password=ODD)._address
-    assert address.arguments == {"host": "mongodb://h/?replicaSet=x", "username": "me", "password": ODD}
+    assert address.arguments == {
+        "host": "mongodb://h/?replicaSet=x",
+        "username": "me",
+        "password": ODD,
+    }
 
 
 @pytest.mark.parametrize(
@@ -127,11 +133,15 @@ def test_a_limit_for_connecting_has_precedence(options: dict[str, Any], limited:
 def test_wrong_options_in_a_uri_are_named() -> None:
     """An unknown option, and a value that the driver refuses, are named, without the value."""
     found = problems(uri="mongodb://me:hunter@h/?connectTimeoutMS=hunter2&replicaSet=rs0&writes=1")
-    assert found == {"uri": "pymongo does not know, or refuses the value of: connectTimeoutMS, writes"}
+    assert found == {
+        "uri": "pymongo does not know, or refuses the value of: connectTimeoutMS, writes"
+    }
 
 
 def test_a_uri_in_host_is_not_shown() -> None:
-    """A URI that is given as `host` is refused, and its password not shown in the whole config error."""
+    """A URI that is given as `host` is refused, and its password not shown in the whole config
+    error.
+    """
     config = {"backends": {"it": {"plugin": "mongo", "host": "mongodb://me:hunter@h/"}}}
     with pytest.raises(ConfigError) as caught:
         Tracker.from_config(config)
@@ -143,7 +153,12 @@ def test_a_uri_in_host_is_not_shown() -> None:
 
 def test_extra_takes_what_pymongo_knows() -> None:
     """Options of pymongo pass; what is ours, and what it does not know or refuses, is named."""
-    extra = {"tls": True, "replicaSet": "rs0", "authSource": "admin", "tlsCAFile": "not/there/yet.pem"}
+    extra = {
+        "tls": True,
+        "replicaSet": "rs0",
+        "authSource": "admin",
+        "tlsCAFile": "not/there/yet.pem",
+    }
     assert Address.checked(None, "h", None, None, None, extra).arguments == {"host": ["h"], **extra}
     assert problems(extra={"timeoutMS": 1, "w": 1, "tlss": True, "maxPoolSize": "hunter"}) == {
         "extra.timeoutMS": "not here: give it as `timeout_s`",
@@ -155,7 +170,9 @@ def test_extra_takes_what_pymongo_knows() -> None:
 
 def test_repr_shows_no_secret() -> None:
     """Neither the URI, nor the password, nor pymongo's own options are shown."""
-    first = MongoBackend(uri=f"mongodb://me:{quote_plus(ODD)}@h/", extra={"tlsCertificateKeyFilePassword": "hunter"})
+    first = MongoBackend(
+        uri=f"mongodb://me:{quote_plus(ODD)}@h/", extra={"tlsCertificateKeyFilePassword": "hunter"}
+    )
     second = MongoBackend(host="h", user="me", password=ODD)
     for shown in (repr(first), repr(second), repr(second._address)):
         assert ODD not in shown
@@ -176,7 +193,9 @@ def test_wrong_types_are_told_together() -> None:
     }
     with pytest.raises(ConfigError) as caught:
         Tracker.from_config({"backends": {"it": {"plugin": "mongo", **wrong}}})
-    assert {problem.path for problem in caught.value.problems} == {f"backends.it.{name}" for name in wrong}
+    assert {problem.path for problem in caught.value.problems} == {
+        f"backends.it.{name}" for name in wrong
+    }
 
 
 def test_a_config_imports_the_driver_and_opens_nothing() -> None:

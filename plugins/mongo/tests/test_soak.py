@@ -1,4 +1,6 @@
-"""A trial: `mongod` is killed again and again under load, and nothing is lost, doubled or altered."""
+"""A trial: `mongod` is killed again and again under load, and nothing is lost, doubled or
+altered.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,19 @@ def load(count: int) -> list[Event]:
     """Make events that differ, of some hundred bytes each."""
     chance = random.Random(count)
     return [
-        Event(name=f"load.{n % 7}", context={"user_id": n}, data={"n": n, "text": "x" * chance.randrange(600)})
+        Event(
+            name=f"load.{n % 7}",
+            context={"user_id": n},
+            data={"n": n, "text": "x" * chance.randrange(600)},
+        )
         for n in range(count)
     ]
 
 
 class Writers:
-    """Threads that send batches, each until it is acknowledged, spread over as many kills as there will be."""
+    """Threads that send batches, each until it is acknowledged, spread over as many kills as there
+    will be.
+    """
 
     def __init__(self, backend: MongoBackend, events: list[Event]) -> None:
         self.backend = backend
@@ -86,16 +94,23 @@ def kill_under_load(server: MongoServer, count: int, kills: int) -> None:
     backend.open()
     writers = Writers(backend, events)
     writers.start()
-    met = sum(kill_once(server, writers, number, len(writers.batches) // kills) for number in range(kills))
+    met = sum(
+        kill_once(server, writers, number, len(writers.batches) // kills) for number in range(kills)
+    )
     writers.finish()
     backend.close()
-    print(f"{count} events, {kills} kills, {met} of them under a send, {writers.failures} sends tried again")
+    print(
+        f"{count} events, {kills} kills, {met} of them under a send, {writers.failures} sends tried"
+        " again"
+    )
     assert met >= kills // 2, "too few kills met a send"
     check_stored(server, events)
 
 
 def kill_once(server: MongoServer, writers: Writers, number: int, step: int) -> bool:
-    """Kill the server at a random moment of this kill's share of the load; whether a part of the share was still to come."""
+    """Kill the server at a random moment of this kill's share of the load; whether a part of the
+    share was still to come.
+    """
     writers.allowed = (number + 1) * step
     goal = number * step + random.randrange(step // 2)
     wait_until(lambda: writers.taken > goal)
@@ -118,13 +133,19 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def check_stored(server: MongoServer, events: list[Event]) -> None:
     """Show that the server holds these events, each once and as it was sent."""
-    with MongoClient[dict[str, Any]](server.uri, uuidRepresentation="standard", tz_aware=True) as client:
+    with MongoClient[dict[str, Any]](
+        server.uri, uuidRepresentation="standard", tz_aware=True
+    ) as client:
         found = {str(document["_id"]): document for document in client.eventtracking.events.find()}
         assert client.eventtracking.events.count_documents({}) == len(events)
     assert set(found) == {event.id for event in events}
     for event in events:
         document = found[event.id]
-        assert (document["name"], document["context"], document["data"]) == (event.name, event.context, event.data)
+        assert (document["name"], document["context"], document["data"]) == (
+            event.name,
+            event.context,
+            event.data,
+        )
 
 
 def test_a_few_kills_lose_nothing(new_mongo_server: Callable[..., MongoServer]) -> None:
@@ -139,6 +160,8 @@ def test_many_kills_lose_nothing(new_mongo_server: Callable[..., MongoServer]) -
 
 
 @pytest.mark.soak
-def test_many_kills_of_a_server_alone_lose_nothing(new_mongo_server: Callable[..., MongoServer]) -> None:
+def test_many_kills_of_a_server_alone_lose_nothing(
+    new_mongo_server: Callable[..., MongoServer],
+) -> None:
     """The same without a replica set: `majority` waits for the journal there too."""
     kill_under_load(new_mongo_server(), 20_000, 20)

@@ -47,16 +47,20 @@ def retried(backend: MongoBackend, batch: Any, deadline_s: float = 60.0) -> int:
 
 
 def test_absent_at_start(new_mongo_server: Callable[..., MongoServer], events_in: EventsIn) -> None:
-    """With no server there, an application starts, `emit` does not raise, and what failed is counted; later it delivers."""
+    """With no server there, an application starts, `emit` does not raise, and what failed is
+    counted; later it delivers.
+    """
     server = new_mongo_server()
     server.stop()
     config = {"backends": {"it": {"plugin": "mongo", "uri": server.uri, "timeout_s": 0.5}}}
     tracker = Tracker.from_config(config)
     tracker.emit("lost")
     (reason,) = tracker.stats()["it"].reasons
-    assert reason == (
-        f"failed: DeliveryError: MongoDB at {server.address}: no server to write to within timeout_s=0.5; "
-        "the connection was refused: is it running there? (ServerSelectionTimeoutError)"
+    assert (
+        reason
+        == f"failed: DeliveryError: MongoDB at {server.address}: no server to write to within"
+        " timeout_s=0.5; the connection was refused: is it running there?"
+        " (ServerSelectionTimeoutError)"
     )
     server.start()
     tracker.open()
@@ -71,7 +75,9 @@ def test_a_name_that_nobody_has() -> None:
     """A host that does not exist is an error at opening, not at config time."""
     backend = MongoBackend(host="nowhere.invalid", timeout_s=1.0)
     text = failure(backend.open, 1.0)
-    assert text.startswith("MongoDB at nowhere.invalid:27017: no server to write to within timeout_s=1")
+    assert text.startswith(
+        "MongoDB at nowhere.invalid:27017: no server to write to within timeout_s=1"
+    )
 
 
 def test_the_wrong_replica_set(mongo_replica_set: RunningService) -> None:
@@ -81,10 +87,18 @@ def test_the_wrong_replica_set(mongo_replica_set: RunningService) -> None:
     assert "none belongs to that `replicaSet`" in failure(backend.open, 1.0)
 
 
-def test_a_frozen_server(make: Make, new_mongo_server: Callable[..., MongoServer], events_in: EventsIn) -> None:
-    """A server that stops answering ends a send, an open and a close within their limits; the batch is stored once afterwards."""
+def test_a_frozen_server(
+    make: Make, new_mongo_server: Callable[..., MongoServer], events_in: EventsIn
+) -> None:
+    """A server that stops answering ends a send, an open and a close within their limits; the batch
+    is stored once afterwards.
+    """
     server = new_mongo_server(replica_set=True)
-    backend, other, events = make(uri=server.uri, timeout_s=1.0), make(uri=server.uri), sample_events(10)
+    backend, other, events = (
+        make(uri=server.uri, timeout_s=1.0),
+        make(uri=server.uri),
+        sample_events(10),
+    )
     backend.send(events[:5])
     other.send(events[:1])
     server.pause()
@@ -99,7 +113,10 @@ def test_a_frozen_server(make: Make, new_mongo_server: Callable[..., MongoServer
 
 
 def test_a_black_hole(
-    make: Make, mongo_server: RunningService, new_tcp_proxy: Callable[[int], TcpProxy], database: str
+    make: Make,
+    mongo_server: RunningService,
+    new_tcp_proxy: Callable[[int], TcpProxy],
+    database: str,
 ) -> None:
     """A network that swallows everything ends each call within its limit."""
     proxy = new_tcp_proxy(mongo_server.port)
@@ -120,7 +137,9 @@ def test_a_connection_that_is_cut(
     events_in: EventsIn,
     cut_after: int,
 ) -> None:
-    """A connection that is reset in the middle of a batch is an error to try again, and the batch is stored once."""
+    """A connection that is reset in the middle of a batch is an error to try again, and the batch
+    is stored once.
+    """
     proxy = new_tcp_proxy(mongo_server.port)
     backend, events = make(host=proxy.address, database=database, timeout_s=2.0), sample_events(500)
     proxy.cut_after(cut_after)
@@ -133,7 +152,9 @@ def test_a_connection_that_is_cut(
 def test_killed_in_the_middle_of_a_batch(
     make: Make, new_mongo_server: Callable[..., MongoServer], events_in: EventsIn
 ) -> None:
-    """A server that is killed while it takes a batch, and started again, holds every event once when the batch was tried again."""
+    """A server that is killed while it takes a batch, and started again, holds every event once
+    when the batch was tried again.
+    """
     server = new_mongo_server(replica_set=True)
     backend, events = make(uri=server.uri, timeout_s=2.0), sample_events(30_000)
     collection = events_in(server.uri, "eventtracking")
@@ -159,7 +180,9 @@ def test_a_write_concern_that_nobody_confirms(
     events_in: EventsIn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Events that are written, and not confirmed by a majority in time, are not delivered; sent again they are stored once."""
+    """Events that are written, and not confirmed by a majority in time, are not delivered; sent
+    again they are stored once.
+    """
     server = new_mongo_server(replica_set=True)
     backend, events = make(uri=server.uri, timeout_s=1.5, create_indexes=False), sample_events(4)
     backend.send(events[:1])
@@ -171,14 +194,20 @@ def test_a_write_concern_that_nobody_confirms(
             "priority": 0,
         }  # a member that never answers: one of two is no majority
         config["members"].append(away)
-        config["settings"]["electionTimeoutMillis"] = 600_000  # it stays primary, though it sees no majority
+        config["settings"]["electionTimeoutMillis"] = (
+            600_000  # it stays primary, though it sees no majority
+        )
         config["version"] += 1
         client.admin.command("replSetReconfig", config, force=True)
-        # The server's deadline is the client's less one round trip, which is nothing here: the answer would race with the end.
+        # The server's deadline is the client's less one round trip, which is nothing here: the
+        # answer would race with the end.
         with monkeypatch.context() as patched:
             patched.setattr("pymongo._csot.get_rtt", lambda: 0.5)
             text = failure(lambda: backend.send(events), 1.5)
-        assert text == f"MongoDB at {server.address}: it did not confirm the write concern in time (code 50)"
+        assert (
+            text == f"MongoDB at {server.address}: it did not confirm the write concern in time"
+            " (code 50)"
+        )
         config["members"].pop()
         config["version"] += 100_000
         client.admin.command("replSetReconfig", config, force=True)

@@ -19,10 +19,14 @@ README = Path(__file__).parent.parent / "README.md"
 def chain(**options: Any) -> dict[str, Any]:
     """A config with one logger behind one filter."""
     processor = {"plugin": "name_filter", **options}
-    return {"backends": {"log": {"plugin": "logger", "name": "filtered", "processors": [processor]}}}
+    return {
+        "backends": {"log": {"plugin": "logger", "name": "filtered", "processors": [processor]}}
+    }
 
 
-def names_that_pass(caplog: pytest.LogCaptureFixture, config: dict[str, Any], *names: str) -> list[str]:
+def names_that_pass(
+    caplog: pytest.LogCaptureFixture, config: dict[str, Any], *names: str
+) -> list[str]:
     """Emit one event of each name; return the names of those that reached the logger."""
     caplog.clear()
     with caplog.at_level(logging.INFO, "filtered"), Tracker.from_config(config) as tracker:
@@ -43,7 +47,9 @@ def test_an_allowlist_keeps_what_it_names(caplog: pytest.LogCaptureFixture) -> N
 
 def test_a_blocklist_drops_what_it_names(caplog: pytest.LogCaptureFixture) -> None:
     """Everything passes but the listed names."""
-    assert names_that_pass(caplog, chain(names=["a.b"], filter_type="blocklist"), "a.b", "a.b.c") == ["a.b.c"]
+    assert names_that_pass(
+        caplog, chain(names=["a.b"], filter_type="blocklist"), "a.b", "a.b.c"
+    ) == ["a.b.c"]
 
 
 def test_empty_lists(caplog: pytest.LogCaptureFixture) -> None:
@@ -87,7 +93,10 @@ def test_the_readme_config_runs(caplog: pytest.LogCaptureFixture, tmp_path: Path
     assert block is not None
     config = tmp_path / "config.toml"
     config.write_text(block[1], encoding="utf-8")
-    with caplog.at_level(logging.INFO, "tracking"), Tracker.from_config(load_file(config)) as tracker:
+    with (
+        caplog.at_level(logging.INFO, "tracking"),
+        Tracker.from_config(load_file(config)) as tracker,
+    ):
         tracker.emit("edx.bookmark.added")
         tracker.emit("edx.bookmark.removed")
     assert [record.name for record in caplog.records if record.name == "tracking"] == ["tracking"]

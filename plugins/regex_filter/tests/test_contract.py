@@ -16,4 +16,8 @@ class TestRegexFilter(ProcessorContract):
 
     @pytest.fixture
     def options(self) -> dict[str, Any]:
-        return {"filter_type": "allowlist", "regular_expressions": [r"testkit\.", "^a$"], "match": "search"}
+        return {
+            "filter_type": "allowlist",
+            "regular_expressions": [r"testkit\.", "^a$"],
+            "match": "search",
+        }

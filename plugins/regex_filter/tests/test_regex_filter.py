@@ -11,7 +11,14 @@ from eventtracking_regex_filter.processor import RegexFilter
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import RecordingBackend
 
-NAMES = ["edx.course.enrolled", "edxXcourse", "edx.course", "my.edx.course.enrolled", "EDX.COURSE", "other"]
+NAMES = [
+    "edx.course.enrolled",
+    "edxXcourse",
+    "edx.course",
+    "my.edx.course.enrolled",
+    "EDX.COURSE",
+    "other",
+]
 
 Match = Literal["prefix", "full", "search"]
 
@@ -36,14 +43,20 @@ def test_where_a_pattern_must_match(match: Match, pattern: str, matching: list[s
     allow = RegexFilter(filter_type="allowlist", regular_expressions=[pattern], match=match)
     block = RegexFilter(filter_type="blocklist", regular_expressions=[pattern], match=match)
     assert [name for name in NAMES if allow.accepts(name)] == matching
-    assert [name for name in NAMES if block.accepts(name)] == [name for name in NAMES if name not in matching]
+    assert [name for name in NAMES if block.accepts(name)] == [
+        name for name in NAMES if name not in matching
+    ]
 
 
 def test_one_pattern_of_several_is_enough() -> None:
     """Groups and back references of one pattern do not disturb another."""
     patterns = [r"(a)\1$", "b", r"(?P<x>c)(?P=x)"]
     allow = RegexFilter(filter_type="allowlist", regular_expressions=patterns, match="full")
-    assert [name for name in ("aa", "a", "b", "cc", "c") if allow.accepts(name)] == ["aa", "b", "cc"]
+    assert [name for name in ("aa", "a", "b", "cc", "c") if allow.accepts(name)] == [
+        "aa",
+        "b",
+        "cc",
+    ]
 
 
 def test_prefix_is_the_default() -> None:
@@ -68,11 +81,19 @@ def test_a_call_and_accepts_agree() -> None:
 
 
 def test_dropped_events_count_as_filtered() -> None:
-    """The route counts a dropped event as filtered, with the processor as the reason; a batch is filtered event by event."""
+    """The route counts a dropped event as filtered, with the processor as the reason; a batch is
+    filtered event by event.
+    """
     RecordingBackend.forget()
-    node = {"plugin": "regex_filter", "filter_type": "blocklist", "regular_expressions": [r"debug\."]}
+    node = {
+        "plugin": "regex_filter",
+        "filter_type": "blocklist",
+        "regular_expressions": [r"debug\."],
+    }
     with fake_distribution(plugins={"recorder": RecordingBackend}):
-        tracker = Tracker.from_config({"backends": {"a": {"plugin": "recorder", "processors": [node]}}})
+        tracker = Tracker.from_config(
+            {"backends": {"a": {"plugin": "recorder", "processors": [node]}}}
+        )
     for name in ("debug.x", "kept", "debug.x", "kept"):
         tracker.emit(name)
     counts = tracker.stats()["a"]
@@ -90,28 +111,40 @@ def problems(**options: Any) -> list[str]:
 
 def test_all_bad_patterns_are_reported_at_once() -> None:
     """Each with its place in the config, what is wrong at which position, and the pattern."""
-    assert problems(filter_type="allowlist", regular_expressions=["good", "a(b", "c", "[z-a]", "*"]) == [
+    assert problems(
+        filter_type="allowlist", regular_expressions=["good", "a(b", "c", "[z-a]", "*"]
+    ) == [
         (
-            "processors[0].regular_expressions[1]: no valid regular expression: missing ), unterminated subpattern at position 1; "
-            'found "a(b"'
+            "processors[0].regular_expressions[1]: no valid regular expression: missing ),"
+            ' unterminated subpattern at position 1; found "a(b"'
         ),
-        'processors[0].regular_expressions[3]: no valid regular expression: bad character range z-a at position 1; found "[z-a]"',
-        'processors[0].regular_expressions[4]: no valid regular expression: nothing to repeat at position 0; found "*"',
+        (
+            "processors[0].regular_expressions[3]: no valid regular expression: bad character range"
+            ' z-a at position 1; found "[z-a]"'
+        ),
+        (
+            "processors[0].regular_expressions[4]: no valid regular expression: nothing to repeat"
+            ' at position 0; found "*"'
+        ),
     ]
 
 
 def test_a_pattern_that_is_too_large_is_reported() -> None:
     """What the compiler of `re` cannot take is a problem of the config, not a crash."""
     (problem,) = problems(filter_type="allowlist", regular_expressions=["a{99999999999999999999}"])
-    assert problem.startswith("processors[0].regular_expressions[0]: too large a regular expression (OverflowError)")
+    assert problem.startswith(
+        "processors[0].regular_expressions[0]: too large a regular expression (OverflowError)"
+    )
 
 
 def test_options_reject_nonsense() -> None:
     """Every wrong option is reported at once; one pattern must be a list too."""
-    assert problems(filter_type="whitelist", regular_expressions="a", match="begin", pattern="x") == [
+    assert problems(
+        filter_type="whitelist", regular_expressions="a", match="begin", pattern="x"
+    ) == [
         (
-            "processors[0].pattern: regex_filter has no option 'pattern'; it takes filter_type, regular_expressions, match; "
-            "see `eventtracking plugins regex_filter`"
+            "processors[0].pattern: regex_filter has no option 'pattern'; it takes filter_type,"
+            " regular_expressions, match; see `eventtracking plugins regex_filter`"
         ),
         'processors[0].filter_type: expected one of "allowlist", "blocklist"; found "whitelist"',
         'processors[0].regular_expressions: expected a list (each text); found "a"',

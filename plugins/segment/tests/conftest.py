@@ -134,7 +134,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def drip(self, content: bytes) -> None:
         """Answer a byte at a time, never later than any single read may take."""
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\nContent-Type: application/json\r\n\r\n".encode()
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\nContent-Type:"
+            " application/json\r\n\r\n".encode()
+        )
         self.close_connection = True
         with suppress(OSError):
             for byte in head + content:

@@ -21,7 +21,9 @@ from eventtracking_segment.backend import SegmentBackend
 
 def events_of(count: int, **data: Any) -> list[Event]:
     """Events of a user."""
-    return [Event(name="a.b", context={"user_id": 1}, data={"number": n, **data}) for n in range(count)]
+    return [
+        Event(name="a.b", context={"user_id": 1}, data={"number": n, **data}) for n in range(count)
+    ]
 
 
 def ids_of(events: list[Event]) -> list[str]:
@@ -64,7 +66,9 @@ def test_without_compression(segment: Any, write_key: str) -> None:
 
 
 def test_large_batches_are_split(segment: Any, backend: SegmentBackend) -> None:
-    """More than 500 KB goes out as several requests, each within the limit, all events once and in order."""
+    """More than 500 KB goes out as several requests, each within the limit, all events once and in
+    order.
+    """
     events = events_of(40, text="x" * 30_000)
     backend.send(events)
     assert [message["messageId"] for message in segment.accepted] == ids_of(events)
@@ -72,7 +76,9 @@ def test_large_batches_are_split(segment: Any, backend: SegmentBackend) -> None:
     assert max(request.size_bytes for request in segment.requests) <= 500_000
 
 
-def test_what_cannot_be_sent_is_rejected_and_the_rest_delivered(segment: Any, backend: SegmentBackend) -> None:
+def test_what_cannot_be_sent_is_rejected_and_the_rest_delivered(
+    segment: Any, backend: SegmentBackend
+) -> None:
     """An event without identity and one over 32 KB are named with their reasons."""
     good, large = events_of(2)
     large = large.replace(data={"text": "x" * 40_000})
@@ -97,7 +103,9 @@ def test_nothing_to_send_makes_no_request(segment: Any, backend: SegmentBackend)
 def test_the_events_that_segment_cannot_read_are_found(
     segment: Any, backend: SegmentBackend, answer: Any, bad: set[int]
 ) -> None:
-    """A batch that is answered with 400 is halved: those at fault are rejected, the others arrive once, in order."""
+    """A batch that is answered with 400 is halved: those at fault are rejected, the others arrive
+    once, in order.
+    """
     events = events_of(16)
     guilty = {events[number].id for number in bad}
     received: list[str] = []
@@ -116,7 +124,9 @@ def test_the_events_that_segment_cannot_read_are_found(
     assert len(segment.requests) < 2 * len(events)
 
 
-def test_the_hunt_for_a_bad_event_is_bounded_by_time(segment: Any, backend: SegmentBackend, answer: Any) -> None:
+def test_the_hunt_for_a_bad_event_is_bounded_by_time(
+    segment: Any, backend: SegmentBackend, answer: Any
+) -> None:
     """If the time is over before those at fault are found, all may be tried again."""
     backend.timeout_s = 0.5
 
@@ -131,7 +141,9 @@ def test_the_hunt_for_a_bad_event_is_bounded_by_time(segment: Any, backend: Segm
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 408])
-def test_a_busy_segment_is_asked_again(segment: Any, backend: SegmentBackend, answer: Any, status: int) -> None:
+def test_a_busy_segment_is_asked_again(
+    segment: Any, backend: SegmentBackend, answer: Any, status: int
+) -> None:
     """After 429 or 5xx the same batch goes out again, with the same message ids."""
     segment.answers = [answer(status), answer(status)]
     events = events_of(2)
@@ -140,16 +152,22 @@ def test_a_busy_segment_is_asked_again(segment: Any, backend: SegmentBackend, an
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_it_gives_up_after_max_retries(segment: Any, backend: SegmentBackend, answer: Any, status: int) -> None:
+def test_it_gives_up_after_max_retries(
+    segment: Any, backend: SegmentBackend, answer: Any, status: int
+) -> None:
     """One attempt more than `max_retries`, then an error whose text says what Segment answered."""
     segment.decide = lambda _request: answer(status)
     with pytest.raises(DeliveryError) as caught:
         backend.send(events_of(1))
-    assert str(caught.value) == f"Segment at 127.0.0.1 answered HTTP {status}; it may be tried again"
+    assert (
+        str(caught.value) == f"Segment at 127.0.0.1 answered HTTP {status}; it may be tried again"
+    )
     assert len(segment.requests) == 3
 
 
-def test_it_waits_as_long_as_segment_asks(segment: Any, backend: SegmentBackend, answer: Any) -> None:
+def test_it_waits_as_long_as_segment_asks(
+    segment: Any, backend: SegmentBackend, answer: Any
+) -> None:
     """A `Retry-After` within the time limit is kept."""
     segment.answers = [answer(429, {"Retry-After": "1"})]
     started = time.monotonic()
@@ -158,7 +176,9 @@ def test_it_waits_as_long_as_segment_asks(segment: Any, backend: SegmentBackend,
     assert len(segment.requests) == 2
 
 
-def test_a_dripping_server_ends_at_the_time_limit(segment: Any, backend: SegmentBackend, answer: Any) -> None:
+def test_a_dripping_server_ends_at_the_time_limit(
+    segment: Any, backend: SegmentBackend, answer: Any
+) -> None:
     """An answer that comes a byte at a time does not make each byte's wait count anew."""
     backend.timeout_s = 1.0
     segment.decide = lambda _request: answer(manner="drip")
@@ -168,16 +188,24 @@ def test_a_dripping_server_ends_at_the_time_limit(segment: Any, backend: Segment
     assert 0.9 < time.monotonic() - started < 6
 
 
-def test_addresses_that_do_not_answer_share_the_time(write_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name with five addresses, none of which completes a connection, takes the time limit once."""
+def test_addresses_that_do_not_answer_share_the_time(
+    write_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with five addresses, none of which completes a connection, takes the time
+    limit once.
+    """
     listeners: list[socket.socket] = []
-    for number in range(1, 6):  # a full backlog: the kernel leaves further connections without an answer
+    for number in range(
+        1, 6
+    ):  # a full backlog: the kernel leaves further connections without an answer
         listener = socket.socket()
         listener.bind((f"127.0.0.{number}", listeners[0].getsockname()[1] if listeners else 0))
         listener.listen(0)
         listeners.append(listener)
     port = listeners[0].getsockname()[1]
-    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", port)) for n in range(1, 6)]
+    addresses = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", port)) for n in range(1, 6)
+    ]
     fillers = []
     for *_, address in addresses:
         for _attempt in range(3):
@@ -186,7 +214,9 @@ def test_addresses_that_do_not_answer_share_the_time(write_key: str, monkeypatch
             filler.connect_ex(address)
             fillers.append(filler)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: addresses)
-    backend = SegmentBackend(write_key=write_key, host=f"http://several.example:{port}", timeout_s=1.0, max_retries=0)
+    backend = SegmentBackend(
+        write_key=write_key, host=f"http://several.example:{port}", timeout_s=1.0, max_retries=0
+    )
     backend.open()
     started = time.monotonic()
     try:
@@ -199,7 +229,9 @@ def test_addresses_that_do_not_answer_share_the_time(write_key: str, monkeypatch
 
 
 @pytest.mark.parametrize("wait", ["3600", "Fri, 01 Jan 2100 00:00:00 GMT", "inf"])
-def test_it_does_not_wait_in_vain(segment: Any, backend: SegmentBackend, answer: Any, wait: str) -> None:
+def test_it_does_not_wait_in_vain(
+    segment: Any, backend: SegmentBackend, answer: Any, wait: str
+) -> None:
     """A `Retry-After` beyond the time limit, in seconds or as a date, ends the attempt at once."""
     segment.decide = lambda _request: answer(429, {"Retry-After": wait})
     started = time.monotonic()
@@ -210,14 +242,18 @@ def test_it_does_not_wait_in_vain(segment: Any, backend: SegmentBackend, answer:
 
 
 @pytest.mark.parametrize("wait", ["", "soon", "-5", "nan", "Fri, 01 Jan 2010 00:00:00 GMT"])
-def test_a_useless_retry_after(segment: Any, backend: SegmentBackend, answer: Any, wait: str) -> None:
+def test_a_useless_retry_after(
+    segment: Any, backend: SegmentBackend, answer: Any, wait: str
+) -> None:
     """What cannot be read, or lies in the past, does not keep it from asking again."""
     segment.answers = [answer(503, {"Retry-After": wait})]
     backend.send(events_of(1))
     assert len(segment.requests) == 2
 
 
-def test_a_hanging_server_ends_at_the_time_limit(segment: Any, backend: SegmentBackend, answer: Any) -> None:
+def test_a_hanging_server_ends_at_the_time_limit(
+    segment: Any, backend: SegmentBackend, answer: Any
+) -> None:
     """`send` ends with an error soon after `timeout_s`, retries or not."""
     backend.timeout_s = 1.0
     segment.decide = lambda _request: answer(manner="hang")
@@ -225,7 +261,10 @@ def test_a_hanging_server_ends_at_the_time_limit(segment: Any, backend: SegmentB
     with pytest.raises(DeliveryError) as caught:
         backend.send(events_of(1))
     assert 0.9 < time.monotonic() - started < 6
-    assert str(caught.value) == "Segment at 127.0.0.1 had no answer within timeout_s=1; it may be tried again"
+    assert (
+        str(caught.value)
+        == "Segment at 127.0.0.1 had no answer within timeout_s=1; it may be tried again"
+    )
 
 
 def test_a_server_that_refuses(nobody: str, write_key: str) -> None:
@@ -234,20 +273,31 @@ def test_a_server_that_refuses(nobody: str, write_key: str) -> None:
     backend.open()
     with pytest.raises(DeliveryError) as caught:
         backend.send(events_of(1))
-    assert str(caught.value) == "Segment at 127.0.0.1 could not be reached (ConnectionError); it may be tried again"
+    assert (
+        str(caught.value)
+        == "Segment at 127.0.0.1 could not be reached (ConnectionError); it may be tried again"
+    )
 
 
 @pytest.mark.parametrize("manner", ["drop", "half"])
-def test_a_connection_that_breaks(segment: Any, backend: SegmentBackend, answer: Any, manner: str) -> None:
-    """Without a whole answer nobody knows, so it is sent again, with the same ids, by which Segment can tell."""
+def test_a_connection_that_breaks(
+    segment: Any, backend: SegmentBackend, answer: Any, manner: str
+) -> None:
+    """Without a whole answer nobody knows, so it is sent again, with the same ids, by which Segment
+    can tell.
+    """
     segment.answers = [answer(manner=manner)]
     events = events_of(2)
     backend.send(events)
     assert [request.ids for request in segment.requests] == [ids_of(events)] * 2
 
 
-def test_a_failure_half_way_through_a_split_batch(segment: Any, backend: SegmentBackend, answer: Any) -> None:
-    """If a later request fails, `send` raises; sent again, every event is there, and twice under one id only."""
+def test_a_failure_half_way_through_a_split_batch(
+    segment: Any, backend: SegmentBackend, answer: Any
+) -> None:
+    """If a later request fails, `send` raises; sent again, every event is there, and twice under
+    one id only.
+    """
     backend.max_retries = 0
     segment.answers = [answer(200), answer(500)]
     events = events_of(40, text="x" * 30_000)
@@ -258,7 +308,9 @@ def test_a_failure_half_way_through_a_split_batch(segment: Any, backend: Segment
 
 
 def test_a_wrong_key(segment: Any, write_key: str) -> None:
-    """A refused write key is not tried again at once; the error says what to check, and does not contain the key."""
+    """A refused write key is not tried again at once; the error says what to check, and does not
+    contain the key.
+    """
     wrong = SegmentBackend(write_key="wr0ng-key", host=segment.url)
     wrong.open()
     with pytest.raises(DeliveryError) as caught:
@@ -276,16 +328,22 @@ def test_another_server(segment: Any, write_key: str, answer: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(segment: Any, backend: SegmentBackend, answer: Any, status: int) -> None:
+def test_a_redirect_is_not_followed(
+    segment: Any, backend: SegmentBackend, answer: Any, status: int
+) -> None:
     """Whoever it names gets neither the events nor the write key."""
     segment.decide = lambda _request: answer(status, {"Location": f"{segment.url}/v1/batch?again"})
-    with pytest.raises(DeliveryError, match="answered with a redirect, so nothing was sent; check `host`"):
+    with pytest.raises(
+        DeliveryError, match="answered with a redirect, so nothing was sent; check `host`"
+    ):
         backend.send(events_of(1))
     assert len(segment.requests) == 1
 
 
 @pytest.mark.parametrize("status", [202, 204])
-def test_other_good_news_is_not_an_acceptance(segment: Any, backend: SegmentBackend, answer: Any, status: int) -> None:
+def test_other_good_news_is_not_an_acceptance(
+    segment: Any, backend: SegmentBackend, answer: Any, status: int
+) -> None:
     """Segment says 200 when it has accepted a batch; another success is that of another server."""
     segment.decide = lambda _request: answer(status)
     with pytest.raises(DeliveryError, match=f"answered HTTP {status}; check `host`"):
@@ -304,7 +362,9 @@ def test_credentials_of_a_netrc_file_are_not_sent(
     assert (len(segment.accepted), segment.unauthorized) == (1, 0)
 
 
-@pytest.mark.parametrize("host", ["https://u:hunter2@h", "https://h/?token=hunter2", "https://h#hunter2"])
+@pytest.mark.parametrize(
+    "host", ["https://u:hunter2@h", "https://h/?token=hunter2", "https://h#hunter2"]
+)
 def test_a_host_holds_no_secret(host: str) -> None:
     """What might be one is refused, and not shown."""
     with pytest.raises(ConfigError, match="`host` holds a user or a query") as caught:
@@ -320,12 +380,17 @@ def test_the_clients_own_key_and_host(segment: Any, write_key: str) -> None:
         backend.send(events_of(1))
     client.write_key, client.host = write_key, segment.url
     backend.send(events_of(1))
-    assert str(caught.value) == "segment has no write key; set the option `write_key`, or `segment.analytics.write_key`"
+    assert (
+        str(caught.value)
+        == "segment has no write key; set the option `write_key`, or `segment.analytics.write_key`"
+    )
     assert len(segment.accepted) == 1
 
 
 def test_the_clients_queue_is_not_used(segment: Any, backend: SegmentBackend) -> None:
-    """No default client and no thread of the client exist after a send: nothing is left that could lose an event."""
+    """No default client and no thread of the client exist after a send: nothing is left that could
+    lose an event.
+    """
     threads = set(threading.enumerate())
     backend.send(events_of(1))
     assert client.default_client is None
@@ -333,9 +398,15 @@ def test_the_clients_queue_is_not_used(segment: Any, backend: SegmentBackend) ->
 
 
 def test_neither_key_nor_payload_show(
-    segment: Any, backend: SegmentBackend, answer: Any, write_key: str, caplog: pytest.LogCaptureFixture
+    segment: Any,
+    backend: SegmentBackend,
+    answer: Any,
+    write_key: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """With all loggers at DEBUG and every kind of failure, logs, errors and repr hold neither the key nor the data."""
+    """With all loggers at DEBUG and every kind of failure, logs, errors and repr hold neither the
+    key nor the data.
+    """
     segment.answers = [answer(500), answer(400), answer(manner="half"), answer(401)]
     shown = [repr(backend)]
     with caplog.at_level(logging.DEBUG):
@@ -379,7 +450,9 @@ def test_a_forked_child_has_connections_of_its_own(segment: Any, backend: Segmen
     """Parent and child never share a connection, whichever of them sends first."""
     before, child, after = events_of(3)
     backend.send([before])
-    process = multiprocessing.get_context("fork").Process(target=send_in_child, args=(backend, child))
+    process = multiprocessing.get_context("fork").Process(
+        target=send_in_child, args=(backend, child)
+    )
     process.start()
     process.join(30)
     assert process.exitcode == 0
@@ -391,20 +464,39 @@ def test_a_forked_child_has_connections_of_its_own(segment: Any, backend: Segmen
 
 def test_open_without_a_server(nobody: str, write_key: str) -> None:
     """A Segment that is down does not stop an application from starting."""
-    config = {"backends": {"product": {"plugin": "segment", "write_key": write_key, "host": nobody, "max_retries": 0}}}
+    config = {
+        "backends": {
+            "product": {
+                "plugin": "segment",
+                "write_key": write_key,
+                "host": nobody,
+                "max_retries": 0,
+            }
+        }
+    }
     with Tracker.from_config(config) as tracker, tracker.context({"user_id": 1}):
         tracker.open()
         tracker.emit("a")
         counts = tracker.stats()["product"]
     assert (counts.received, counts.failed) == (1, 1)
-    reason = "DeliveryError: Segment at 127.0.0.1 could not be reached (ConnectionError); it may be tried again"
+    reason = (
+        "DeliveryError: Segment at 127.0.0.1 could not be reached (ConnectionError); it may be"
+        " tried again"
+    )
     assert counts.reasons == {f"failed: {reason}": 1}
 
 
 def test_named_in_a_config(segment: Any, write_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Found by its name, with the key out of the environment, it delivers what is emitted, and the counts say so."""
+    """Found by its name, with the key out of the environment, it delivers what is emitted, and the
+    counts say so.
+    """
     monkeypatch.setenv("SEGMENT_WRITE_KEY", write_key)
-    node = {"plugin": "segment", "write_key": "${SEGMENT_WRITE_KEY}", "host": segment.url, "send_as": "data"}
+    node = {
+        "plugin": "segment",
+        "write_key": "${SEGMENT_WRITE_KEY}",
+        "host": segment.url,
+        "send_as": "data",
+    }
     with Tracker.from_config({"backends": {"product": node}}) as tracker:
         with tracker.context({"user_id": 10938}):
             tracker.emit("address.create", {"city": "Warmensteinach"})
@@ -431,7 +523,10 @@ def test_options_reject_nonsense() -> None:
     }
     with pytest.raises(ConfigError) as caught:
         Tracker.from_config({"backends": {"product": {"plugin": "segment", **nonsense}}})
-    found = {problem.path.removeprefix("backends.product."): problem.found for problem in caught.value.problems}
+    found = {
+        problem.path.removeprefix("backends.product."): problem.found
+        for problem in caught.value.problems
+    }
     assert found.keys() == nonsense.keys()
     assert found["write_key"] is None
 

@@ -31,7 +31,11 @@ class TestSegmentBackend(BackendContract):
         """What Segment keeps: of each message id the first."""
 
         def read() -> list[dict[str, Any]]:
-            return list({message["messageId"]: message["properties"] for message in segment.accepted}.values())
+            return list(
+                {
+                    message["messageId"]: message["properties"] for message in segment.accepted
+                }.values()
+            )
 
         return read
 
@@ -53,7 +57,9 @@ class TestSegmentBackend(BackendContract):
         super().test_data_of_every_kind(backend, stored, kind)
 
     def test_events_are_not_changed(self, backend: Any) -> None:
-        """What a sibling will be sent next is as it was before, also of an event that is rejected."""
+        """What a sibling will be sent next is as it was before, also of an event that is
+        rejected.
+        """
         events = [sample_event(kind) for kind in SAMPLE_DATA]
         before = copy.deepcopy(events)
         with pytest.raises(Rejected):
@@ -69,11 +75,20 @@ class TestSegmentBackend(BackendContract):
         assert stored() == []
 
     def test_by_name_through_a_tracker(self, options: Mapping[str, Any], stored: Any) -> None:
-        """Named in a config, it delivers what fits, rejects what does not, and the counts say so."""
-        with Tracker.from_config(self.config(options)) as tracker, tracker.context({"user_id": 10938}):
+        """Named in a config, it delivers what fits, rejects what does not, and the counts
+        say so.
+        """
+        with (
+            Tracker.from_config(self.config(options)) as tracker,
+            tracker.context({"user_id": 10938}),
+        ):
             for data in SAMPLE_DATA.values():
                 tracker.emit("testkit.emitted", data)
             counts = tracker.stats()["it"]
-        assert (counts.received, counts.delivered, counts.failed) == (len(SAMPLE_DATA), len(FITTING), 1)
+        assert (counts.received, counts.delivered, counts.failed) == (
+            len(SAMPLE_DATA),
+            len(FITTING),
+            1,
+        )
         assert counts.balanced
         assert len(stored()) == len(FITTING)

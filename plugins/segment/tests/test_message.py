@@ -55,12 +55,21 @@ def test_only_the_data() -> None:
     [
         ({}, {}),
         ({"client_id": "GA1.2"}, {"Google Analytics": {"clientId": "GA1.2"}}),
-        ({"ip": "192.0.2.1", "agent": "Mozilla/5.0"}, {"ip": "192.0.2.1", "userAgent": "Mozilla/5.0"}),
-        ({"path": "/p", "referer": "https://r/"}, {"page": {"path": "/p", "referrer": "https://r/"}}),
+        (
+            {"ip": "192.0.2.1", "agent": "Mozilla/5.0"},
+            {"ip": "192.0.2.1", "userAgent": "Mozilla/5.0"},
+        ),
+        (
+            {"path": "/p", "referer": "https://r/"},
+            {"page": {"path": "/p", "referrer": "https://r/"}},
+        ),
         ({"page": "https://h/p?q=1"}, {"page": {"url": "https://h/p?q=1"}}),
         ({"host": "h", "path": "p"}, {"page": {"path": "p", "url": "https://h/p"}}),
         ({"host": "h:8000", "path": "/p"}, {"page": {"path": "/p", "url": "https://h:8000/p"}}),
-        ({"page": "https://x/", "host": "h", "path": "/p"}, {"page": {"path": "/p", "url": "https://x/"}}),
+        (
+            {"page": "https://x/", "host": "h", "path": "/p"},
+            {"page": {"path": "/p", "url": "https://x/"}},
+        ),
         ({"page": "", "host": "h", "path": "/p"}, {"page": {"path": "/p", "url": "https://h/p"}}),
         ({"host": "h"}, {}),
         ({"client_id": None, "ip": None, "page": None, "path": None, "referer": None}, {}),
@@ -89,7 +98,9 @@ def test_who_it_was(context: dict[str, Any], identity: dict[str, str]) -> None:
     assert {key: body[key] for key in ("userId", "anonymousId") if key in body} == identity
 
 
-@pytest.mark.parametrize("context", [{}, {"user_id": None, "session": ""}, {"user_id": True}, {"other": "x"}])
+@pytest.mark.parametrize(
+    "context", [{}, {"user_id": None, "session": ""}, {"user_id": True}, {"other": "x"}]
+)
 def test_nobody(context: dict[str, Any]) -> None:
     """Without any identity the event cannot be sent, and the reason says so."""
     with pytest.raises(Unsendable, match="no user_id and no anonymous id in the context"):
@@ -97,8 +108,17 @@ def test_nobody(context: dict[str, Any]) -> None:
 
 
 def test_values_are_plain_json() -> None:
-    """NaN, bytes, times, UUIDs, huge integers and lone surrogates come out as JSON that others can read."""
-    data = {"nan": float("nan"), "b": b"\x00", "u": uuid.UUID(int=2), "big": 2**70, "s": "\ud800", "t": (1, 2)}
+    """NaN, bytes, times, UUIDs, huge integers and lone surrogates come out as JSON that others can
+    read.
+    """
+    data = {
+        "nan": float("nan"),
+        "b": b"\x00",
+        "u": uuid.UUID(int=2),
+        "big": 2**70,
+        "s": "\ud800",
+        "t": (1, 2),
+    }
     properties = body_of({"user_id": 1}, data=data)["properties"]["data"]
     assert properties["nan"] is None
     assert properties["b"] == "AA=="
@@ -117,8 +137,14 @@ def test_a_long_id_has_always_the_same_stand_in() -> None:
 
 
 def test_the_largest_message() -> None:
-    """A message of exactly 32 KB can be sent, one byte more cannot; it is measured as the client encodes it."""
-    empty = message_for(Event(name="a", id="i" * 36, context={"user_id": 1}, data={"x": ""}), KEYS, whole_event=False)
+    """A message of exactly 32 KB can be sent, one byte more cannot; it is measured as the client
+    encodes it.
+    """
+    empty = message_for(
+        Event(name="a", id="i" * 36, context={"user_id": 1}, data={"x": ""}),
+        KEYS,
+        whole_event=False,
+    )
     room = 32 * 1024 - empty.size_bytes
     fits = Event(name="a", id="i" * 36, context={"user_id": 1}, data={"x": "x" * room})
     assert message_for(fits, KEYS, whole_event=False).size_bytes == 32 * 1024
@@ -127,11 +153,15 @@ def test_the_largest_message() -> None:
 
 
 def test_batches_stay_within_the_limits() -> None:
-    """No batch exceeds the bytes or the number that Segment takes, and all messages are in them, in order."""
+    """No batch exceeds the bytes or the number that Segment takes, and all messages are in them, in
+    order.
+    """
     large = [Message(str(number), {}, _message.MAX_MESSAGE_BYTES) for number in range(40)]
     small = [Message(str(number), {}, 10) for number in range(40, 6000)]
     found = list(batches([*large, *small]))
-    assert [message.event_id for batch in found for message in batch] == [str(number) for number in range(6000)]
+    assert [message.event_id for batch in found for message in batch] == [
+        str(number) for number in range(6000)
+    ]
     assert max(sum(message.size_bytes + 2 for message in batch) for batch in found) <= 475_000
     assert max(len(batch) for batch in found) == 2_500
     assert list(batches([])) == []

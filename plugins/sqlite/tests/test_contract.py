@@ -17,7 +17,9 @@ from eventtracking_testkit.contracts.backend import Broken, Stored
 
 
 class TestSqlite(BackendContract):
-    """The file is read with the standard library, and broken by a lock that another connection holds."""
+    """The file is read with the standard library, and broken by a lock that another connection
+    holds.
+    """
 
     plugin = "sqlite"
 
@@ -31,15 +33,26 @@ class TestSqlite(BackendContract):
 
     @pytest.fixture(params=["locked", "not a database"])
     def broken(self, options: dict[str, Any], request: pytest.FixtureRequest) -> Broken:
-        return lambda: {"locked": locked, "not a database": replaced}[request.param](options["path"])
+        return lambda: {"locked": locked, "not a database": replaced}[request.param](
+            options["path"]
+        )
 
 
 def read(path: str) -> list[dict[str, Any]]:
     """Read the whole table."""
     with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute("SELECT id, name, timestamp, context, data, extra FROM events").fetchall()
+        rows = connection.execute(
+            "SELECT id, name, timestamp, context, data, extra FROM events"
+        ).fetchall()
     return [
-        {"id": i, "name": n, "timestamp": t, "context": json.loads(c), "data": json.loads(d), **json.loads(e)}
+        {
+            "id": i,
+            "name": n,
+            "timestamp": t,
+            "context": json.loads(c),
+            "data": json.loads(d),
+            **json.loads(e),
+        }
         for i, n, t, c, d, e in rows
     ]
 

@@ -69,7 +69,18 @@ def open_and_send(backend: SqliteBackend) -> None:
 def test_the_row_of_an_event(backend: SqliteBackend, path: str) -> None:
     """Each column is text: the id, the name, the time as RFC 3339 in UTC, and JSON for the rest."""
     moment = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=2)))
-    backend.send([Event(id="i", name="n", timestamp=moment, context={"u": 1}, data={"é": [1]}, extra={"v": 2})])
+    backend.send(
+        [
+            Event(
+                id="i",
+                name="n",
+                timestamp=moment,
+                context={"u": 1},
+                data={"é": [1]},
+                extra={"v": 2},
+            )
+        ]
+    )
     row = ("i", "n", "2026-01-02T01:04:05.000006Z", '{"u":1}', '{"é":[1]}', '{"v":2}')
     assert query(path, "SELECT id, name, timestamp, context, data, extra FROM events") == [row]
 
@@ -90,16 +101,38 @@ def test_json_functions_and_indexes_work(backend: SqliteBackend, path: str) -> N
 def test_the_text_of_times_sorts_as_they_do(backend: SqliteBackend, path: str) -> None:
     """With and without fractions, in any zone, and in early years."""
     first = datetime(999, 1, 1, tzinfo=timezone.utc)
-    moments = [first, first + timedelta(microseconds=1), first + timedelta(seconds=1), first + timedelta(days=400_000)]
+    moments = [
+        first,
+        first + timedelta(microseconds=1),
+        first + timedelta(seconds=1),
+        first + timedelta(days=400_000),
+    ]
     zones = [timezone.utc, timezone(timedelta(hours=-5)), timezone(timedelta(hours=9))]
-    events = [Event(name=str(n), timestamp=m.astimezone(zones[n % 3])) for n, m in enumerate(moments)]
+    events = [
+        Event(name=str(n), timestamp=m.astimezone(zones[n % 3])) for n, m in enumerate(moments)
+    ]
     backend.send(list(reversed(events)))
-    assert query(path, "SELECT name FROM events ORDER BY timestamp") == [("0",), ("1",), ("2",), ("3",)]
+    assert query(path, "SELECT name FROM events ORDER BY timestamp") == [
+        ("0",),
+        ("1",),
+        ("2",),
+        ("3",),
+    ]
 
 
 def test_odd_text_is_stored_as_to_json_tells_it(backend: SqliteBackend, path: str) -> None:
-    """A lone surrogate, which SQLite refuses, becomes its escape; NaN becomes null; a huge integer stays."""
-    backend.send([Event(name="n\ud800", data={"t": "\ud800", "x": float("nan"), "n": 10**30}, extra={"v": "\udfff"})])
+    """A lone surrogate, which SQLite refuses, becomes its escape; NaN becomes null; a huge integer
+    stays.
+    """
+    backend.send(
+        [
+            Event(
+                name="n\ud800",
+                data={"t": "\ud800", "x": float("nan"), "n": 10**30},
+                extra={"v": "\udfff"},
+            )
+        ]
+    )
     (row,) = query(path, "SELECT name, data, extra FROM events")
     assert row == (
         "n\\ud800",
@@ -118,7 +151,9 @@ def test_an_event_that_cannot_be_told_is_rejected_alone(backend: SqliteBackend, 
 
 
 @pytest.mark.parametrize("wrong", [{"name": None}, {"id": None}])
-def test_an_event_without_a_name_or_an_id_is_rejected_alone(backend: SqliteBackend, path: str, wrong: Any) -> None:
+def test_an_event_without_a_name_or_an_id_is_rejected_alone(
+    backend: SqliteBackend, path: str, wrong: Any
+) -> None:
     """The rest of its batch is stored."""
     bad = Event(name="bad").replace(**wrong)
     with pytest.raises(Rejected) as caught:
@@ -160,8 +195,12 @@ print(sent)
 
 
 @pytest.mark.parametrize("what", ["close", "fork"])
-def test_a_signal_handler_may_close_or_fork_in_the_middle_of_a_statement(path: str, what: str) -> None:
-    """The interpreter does not crash, no send fails for another reason than that it is closed, and every event is stored."""
+def test_a_signal_handler_may_close_or_fork_in_the_middle_of_a_statement(
+    path: str, what: str
+) -> None:
+    """The interpreter does not crash, no send fails for another reason than that it is closed, and
+    every event is stored.
+    """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", CLOSING, path, what],
         capture_output=True,
@@ -205,7 +244,9 @@ def writer(path: str, batches: int, prefix: str) -> subprocess.Popen[str]:
 
 
 def test_processes_that_start_at_once_with_the_same_ids(path: str) -> None:
-    """Four processes create the file together and write the same events: nothing fails, each is there once."""
+    """Four processes create the file together and write the same events: nothing fails, each is
+    there once.
+    """
     writers = [writer(path, 50, "same") for _ in range(4)]
     for one in writers:
         one.communicate(timeout=60)
@@ -214,7 +255,9 @@ def test_processes_that_start_at_once_with_the_same_ids(path: str) -> None:
 
 
 def test_what_was_acknowledged_survives_kill_9(path: str) -> None:
-    """A writer that is killed in the middle leaves a sound file with all that it acknowledged, and whole batches only."""
+    """A writer that is killed in the middle leaves a sound file with all that it acknowledged, and
+    whole batches only.
+    """
     with writer(path, 1_000_000, "w") as victim:
         assert victim.stdout is not None
         for line in victim.stdout:
@@ -222,7 +265,9 @@ def test_what_was_acknowledged_survives_kill_9(path: str) -> None:
                 break
         victim.send_signal(signal.SIGKILL)
         acknowledged = int(line)
-        acknowledged = max([acknowledged, *(int(rest) for rest in victim.stdout if rest.endswith("\n"))])
+        acknowledged = max(
+            [acknowledged, *(int(rest) for rest in victim.stdout if rest.endswith("\n"))]
+        )
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
     assert count(path) % 3 == 0
     assert count(path) >= 3 * (acknowledged + 1)
@@ -233,7 +278,9 @@ def test_what_was_acknowledged_survives_kill_9(path: str) -> None:
 
 
 def test_a_fork_waits_for_a_thread_that_sends(backend: SqliteBackend, path: str) -> None:
-    """Forks in the middle of other threads' sends harm neither side: everything is there, and the file is sound."""
+    """Forks in the middle of other threads' sends harm neither side: everything is there, and the
+    file is sound.
+    """
     backend.busy_timeout_s = 30.0
     stop = threading.Event()
     sent: list[int] = []
@@ -269,7 +316,9 @@ def test_threads_that_fork_at_once(backend: SqliteBackend, path: str) -> None:
 
 
 def test_an_interrupted_batch_holds_no_lock(backend: SqliteBackend, path: str) -> None:
-    """An exception from a signal handler in the middle of a batch undoes it, and other processes go on."""
+    """An exception from a signal handler in the middle of a batch undoes it, and other processes go
+    on.
+    """
 
     def interrupt(_count: int) -> str:
         raise KeyboardInterrupt
@@ -277,7 +326,8 @@ def test_an_interrupted_batch_holds_no_lock(backend: SqliteBackend, path: str) -
     connection = backend._file._connection  # type: ignore[union-attr]  # it is open
     connection.create_function("interrupt", 1, interrupt)
     connection.execute(
-        "CREATE TEMP TRIGGER stop AFTER INSERT ON main.events WHEN NEW.name = 'stop' BEGIN SELECT interrupt(1); END"
+        "CREATE TEMP TRIGGER stop AFTER INSERT ON main.events WHEN NEW.name = 'stop' BEGIN SELECT"
+        " interrupt(1); END"
     )
     with pytest.raises((KeyboardInterrupt, DeliveryError)):
         backend.send([*sample_events(2), sample_event(name="stop")])
@@ -290,8 +340,12 @@ def test_an_interrupted_batch_holds_no_lock(backend: SqliteBackend, path: str) -
 
 
 def test_a_tracker_through_forks(path: str) -> None:
-    """By name, with a tracker that was used before the fork: parent and children each store theirs."""
-    with Tracker.from_config({"backends": {"store": {"plugin": "sqlite", "path": path}}}) as tracker:
+    """By name, with a tracker that was used before the fork: parent and children each
+    store theirs.
+    """
+    with Tracker.from_config(
+        {"backends": {"store": {"plugin": "sqlite", "path": path}}}
+    ) as tracker:
         tracker.emit("parent")
 
         def child() -> None:
@@ -304,13 +358,18 @@ def test_a_tracker_through_forks(path: str) -> None:
         run_in_fork(child)
         tracker.emit("parent")
         assert tracker.stats()["store"].delivered == 2
-    assert sorted(query(path, "SELECT name, count(*) FROM events GROUP BY name")) == [("child", 10), ("parent", 2)]
+    assert sorted(query(path, "SELECT name, count(*) FROM events GROUP BY name")) == [
+        ("child", 10),
+        ("parent", 2),
+    ]
 
 
 # What goes wrong with files
 
 
-def test_a_file_that_was_moved_away_is_made_anew(backend: SqliteBackend, path: str, tmp_path: Path) -> None:
+def test_a_file_that_was_moved_away_is_made_anew(
+    backend: SqliteBackend, path: str, tmp_path: Path
+) -> None:
     """What is sent after a log rotation does not vanish with the old file."""
     backend.send(sample_events(2))
     (tmp_path / "old").mkdir()
@@ -331,7 +390,9 @@ def test_a_deleted_file_is_made_anew(backend: SqliteBackend, path: str, tmp_path
 
 
 def test_a_lock_that_is_held_too_long(backend: SqliteBackend, path: str) -> None:
-    """The error says what to do, can be tried again, and pickles; the wait is bounded by the option."""
+    """The error says what to do, can be tried again, and pickles; the wait is bounded by the
+    option.
+    """
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         started = time.monotonic()
@@ -340,7 +401,8 @@ def test_a_lock_that_is_held_too_long(backend: SqliteBackend, path: str) -> None
         assert 0.1 < time.monotonic() - started < 30.0
         other.execute("ROLLBACK")
     expected = (
-        f"cannot store in {path!r}: database is locked; another process holds the lock for longer than busy_timeout_s"
+        f"cannot store in {path!r}: database is locked; another process holds the lock for longer"
+        " than busy_timeout_s"
     )
     assert str(caught.value) == expected
     assert str(pickle.loads(pickle.dumps(caught.value))) == expected
@@ -372,14 +434,18 @@ def test_a_file_that_is_no_database(path: str) -> None:
     """It is left as it is, and the error says what to do."""
     Path(path).write_text("not a database, " * 1000)
     backend = SqliteBackend(path=path)
-    with pytest.raises(DeliveryError, match=r"file is not a database; move the file away, and a new one is made$"):
+    with pytest.raises(
+        DeliveryError, match=r"file is not a database; move the file away, and a new one is made$"
+    ):
         backend.open()
     assert Path(path).read_text().startswith("not a database, ")
     backend.close()
 
 
 def test_a_damaged_file(backend: SqliteBackend, path: str) -> None:
-    """Damage found while sending is an error that says how to save what can be saved; a new file in its place is taken."""
+    """Damage found while sending is an error that says how to save what can be saved; a new file in
+    its place is taken.
+    """
     backend.send(sample_events(500))
     backend.close()
     with Path(path).open("r+b") as file:
@@ -399,7 +465,9 @@ def test_a_table_of_something_else(path: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE events (name TEXT, at TEXT)")
     backend = SqliteBackend(path=path)
-    with pytest.raises(DeliveryError, match="the file has a table `events` of something else; use another path"):
+    with pytest.raises(
+        DeliveryError, match="the file has a table `events` of something else; use another path"
+    ):
         backend.open()
 
 
@@ -449,7 +517,9 @@ def test_a_file_that_may_not_be_written() -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """A file in the way of the folder is named in the error; missing folders are made."""
     (tmp_path / "file").touch()
-    with pytest.raises(DeliveryError, match=r"cannot store in '.*events.db': (File exists|Not a directory)$"):
+    with pytest.raises(
+        DeliveryError, match=r"cannot store in '.*events.db': (File exists|Not a directory)$"
+    ):
         SqliteBackend(path=str(tmp_path / "file" / "sub" / "events.db")).open()
     backend = SqliteBackend(path=str(tmp_path / "a" / "b" / "events.db"))
     backend.open()
@@ -463,8 +533,12 @@ def test_a_send_after_the_close(backend: SqliteBackend) -> None:
         backend.send(sample_events(1))
 
 
-def test_a_relative_path_is_that_of_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that changes its folder after reading the config, as daemons do, stores where the config meant."""
+def test_a_relative_path_is_that_of_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that changes its folder after reading the config, as daemons do, stores where the
+    config meant.
+    """
     monkeypatch.chdir(tmp_path)
     backend = SqliteBackend(path="events.db")
     (tmp_path / "elsewhere").mkdir()
@@ -479,6 +553,8 @@ def test_memory_is_no_store(path: str) -> None:
     """What is lost with the process is refused when the config is read."""
     with pytest.raises(ConfigError) as caught:
         Tracker.from_config({"backends": {"store": {"plugin": "sqlite", "path": path}}})
-    assert str(caught.value.problems[0]) == (
-        f'backends.store.path: must name a file; a database in memory is lost with the process; found "{path}"'
+    assert (
+        str(caught.value.problems[0])
+        == "backends.store.path: must name a file; a database in memory is lost with the process;"
+        f' found "{path}"'
     )

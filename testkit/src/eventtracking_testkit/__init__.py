@@ -8,9 +8,16 @@ if TYPE_CHECKING:
     from eventtracking_testkit.contracts import BackendContract, ProcessorContract, RouterContract
     from eventtracking_testkit.distribution import fake_distribution
 
-__all__ = ["BackendContract", "CapturedEvents", "ProcessorContract", "RouterContract", "fake_distribution"]
+__all__ = [
+    "BackendContract",
+    "CapturedEvents",
+    "ProcessorContract",
+    "RouterContract",
+    "fake_distribution",
+]
 
-# Imported when they are asked for: pytest loads this package in every run, also where no plugin is tested.
+# Imported when they are asked for: pytest loads this package in every run, also where no plugin is
+# tested.
 _MODULES = {
     "BackendContract": "contracts",
     "CapturedEvents": "_captured",

@@ -48,7 +48,8 @@ class CapturingBackend:
 
 @contextmanager
 def capture(folder: Path) -> Iterator[CapturedEvents]:
-    """Let the default tracker capture: the same object, and whichever takes its place in the meantime.
+    """Let the default tracker capture: the same object, and whichever takes its place in the
+    meantime.
 
     Args:
         folder: Where the distribution with the backend is.
@@ -79,13 +80,18 @@ class _Capturing:
         self._lent: dict[Tracker, dict[str, Any]] = {}
 
     def begin(self, default: Tracker) -> None:
-        """Let the default tracker capture. The config that it had stays open; `Watch` puts it back after the test."""
+        """Let the default tracker capture.
+
+        The config that it had stays open; `Watch` puts it back after the test.
+        """
         Tracker.__init__(default)
         self._configure(default, {})
         self._keep(default)
 
     def register(self, one: Tracker) -> None:
-        """Let a tracker capture that takes the place of the default one. Its contexts are as they were, its config stays open.
+        """Let a tracker capture that takes the place of the default one.
+
+        Its contexts are as they were, its config stays open.
 
         One that drops everything on purpose, as where tracking is disabled, goes on with that.
         """

@@ -1,4 +1,7 @@
-"""What code does outside itself, as Python's audit events tell it. As a program: what the first instance of a plugin does."""
+"""What code does outside itself, as Python's audit events tell it.
+
+As a program: what the first instance of a plugin does.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ _DEEDS: Final = frozenset(
 
 
 def watch_deeds() -> list[str]:
-    """Note from now on, until the end of the process, what it does outside itself; not what imports do on the way."""
+    """Note from now on, until the end of the process, what it does outside itself; not what imports
+    do on the way.
+    """
     deeds: list[str] = []
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
@@ -52,7 +57,9 @@ def watch_deeds() -> list[str]:
 
 
 def _makes_a_socket(event: str, args: tuple[Any, ...]) -> bool:
-    """Whether a new socket is made; wrapping a descriptor that is there comes with the family -1."""
+    """Whether a new socket is made; wrapping a descriptor that is there comes with the
+    family -1.
+    """
     return event == "socket.__new__" and args[1] != -1
 
 
@@ -62,7 +69,9 @@ def _is_importing() -> bool:
 
 
 def watch_connections() -> list[str]:
-    """Note from now on, until the end of the process, each connection to anything but a Unix socket."""
+    """Note from now on, until the end of the process, each connection to anything but a Unix
+    socket.
+    """
     connections: list[str] = []
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
@@ -74,10 +83,14 @@ def watch_connections() -> list[str]:
 
 
 def _main() -> None:
-    """Build the plugin that is told on the standard input, and fail if that did anything outside."""
+    """Build the plugin that is told on the standard input, and fail if that did anything
+    outside.
+    """
     module, qualified_name, plugin, options = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the contract's own test
     try:
-        plugin_class = functools.reduce(getattr, qualified_name.split("."), importlib.import_module(module))
+        plugin_class = functools.reduce(
+            getattr, qualified_name.split("."), importlib.import_module(module)
+        )
     except (ImportError, AttributeError):
         sys.exit(NOT_THERE)
     converted, problems = read_options(plugin_class, options, "it", plugin, options)  # type: ignore[arg-type]  # a class

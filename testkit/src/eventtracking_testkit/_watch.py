@@ -18,7 +18,9 @@ _excused: weakref.WeakSet[Tracker] = weakref.WeakSet()
 
 
 class _Lent(Tree):
-    """The tree of a config from outside of the tests: a test that configures or closes the default tracker leaves it open."""
+    """The tree of a config from outside of the tests: a test that configures or closes the default
+    tracker leaves it open.
+    """
 
     @classmethod
     def of(cls, tree: Tree) -> _Lent:
@@ -31,7 +33,8 @@ class _Lent(Tree):
 class Watch:
     """From the set-up to the end of one test.
 
-    The trackers of the test are kept alive until its end, so that none escapes the check by being collected.
+    The trackers of the test are kept alive until its end, so that none escapes the check by being
+    collected.
     """
 
     def __init__(self) -> None:
@@ -43,7 +46,9 @@ class Watch:
         self._lent: Tree | None = None
 
     def begin(self) -> None:
-        """Reset the default tracker, unless it was configured outside of the tests, and watch what is made from now on."""
+        """Reset the default tracker, unless it was configured outside of the tests, and watch what
+        is made from now on.
+        """
         self._named = dict(tracker._trackers)  # no public way lists the names
         self._default = tracker.get_tracker()
         if list(self._default.stats()) == [""]:  # without a config
@@ -66,7 +71,9 @@ class Watch:
         self._is_excused = True
 
     def broken_laws(self) -> list[str]:
-        """Return what is wrong with the books of the trackers in use, once their threads have had a moment."""
+        """Return what is wrong with the books of the trackers in use, once their threads have had a
+        moment.
+        """
         if self._is_excused:
             return []
         return wait_for_the_law(one for one in tracker.live_trackers() if one not in _excused)
@@ -74,7 +81,9 @@ class Watch:
     def end(self) -> None:
         """Put the default tracker back as it was, closing what the test gave it."""
         Tracker.__init__ = self._plain_init  # type: ignore[method-assign]  # back to what it was
-        _excused.update(one for one in tracker.live_trackers() if not self.passed and broken_laws(one))
+        _excused.update(
+            one for one in tracker.live_trackers() if not self.passed and broken_laws(one)
+        )
         _excused.update(self._made if self._is_excused else ())
         self._restore_default()
         tracker._trackers.clear()

@@ -1,4 +1,6 @@
-"""Install a distribution for the length of a test: real files, a real `.dist-info`, on the import path."""
+"""Install a distribution for the length of a test: real files, a real `.dist-info`, on the import
+path.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def fake_distribution(
     plugins: Mapping[str, type[Any]] | None = None,
     group: str = GROUP,
 ) -> Iterator[Path]:
-    """Install a distribution until the end of the block, so that plugins are found as they are in real life.
+    """Install a distribution until the end of the block, so that plugins are found as they are in
+    real life.
 
     The quick way gives classes that are there already names for the config::
 
@@ -66,12 +69,14 @@ def fake_distribution(
         with fake_distribution("acme", modules={"acme": "1/0"}, entry_points={"acme": "acme"}):
             ...
 
-    At the end its modules are forgotten. Not for threads: it changes the import path of the process.
+    At the end its modules are forgotten. Not for threads: it changes the import path of the
+    process.
 
     Args:
         name: The distribution's name; one of its own if left out.
         version: Its version.
-        modules: Source text by module, `{"acme": "...", "acme.backend": "..."}`. Indentation common to all lines is taken off.
+        modules: Source text by module, `{"acme": "...", "acme.backend": "..."}`. Indentation common
+            to all lines is taken off.
         entry_points: Module by entry-point name.
         plugins: Classes by plugin name. They are known in this process and its forks alone.
         group: The group of the entry points.
@@ -108,10 +113,14 @@ def _write_modules(folder: Path, sources: Mapping[str, str]) -> None:
         path.write_text(dedent(source), encoding="utf-8")
 
 
-def _write_metadata(folder: Path, name: str, version: str, points: Mapping[str, str], group: str) -> None:
+def _write_metadata(
+    folder: Path, name: str, version: str, points: Mapping[str, str], group: str
+) -> None:
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8"
+    )
     lines = [f"[{group}]", *(f"{point} = {module}" for point, module in points.items())]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -119,7 +128,9 @@ def _write_metadata(folder: Path, name: str, version: str, points: Mapping[str, 
 @contextmanager
 def _on_import_path(folder: Path, sources: Mapping[str, str]) -> Iterator[None]:
     tops = {name.partition(".")[0] for name in sources}
-    shadowed = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in tops}
+    shadowed = {
+        name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in tops
+    }
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:

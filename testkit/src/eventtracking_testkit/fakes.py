@@ -1,4 +1,6 @@
-"""Backends that remember and backends that fail, to name in the config of a test (see `fake_distribution`)."""
+"""Backends that remember and backends that fail, to name in the config of a test (see
+`fake_distribution`).
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,16 @@ __all__ = ["FailingBackend", "RecordingBackend", "read_recorded"]
 
 @attrs.define(eq=False)
 class RecordingBackend:
-    """Remember every event, in memory and, where a path is given, in a file that other processes may write to as well."""
+    """Remember every event, in memory and, where a path is given, in a file that other processes
+    may write to as well.
+    """
 
-    key: str = attrs.field(default="", metadata={"help": "Where to remember: RecordingBackend.recorded[key]."})
-    path: str | None = attrs.field(default=None, metadata={"help": "A file for one line of JSON per event."})
+    key: str = attrs.field(
+        default="", metadata={"help": "Where to remember: RecordingBackend.recorded[key]."}
+    )
+    path: str | None = attrs.field(
+        default=None, metadata={"help": "A file for one line of JSON per event."}
+    )
 
     recorded: ClassVar[dict[str, list[Event]]] = {}
     """What was sent, by key, in order."""
@@ -58,7 +66,10 @@ _TORN: Final = "\x18"
 
 
 def _append(path: str, events: Sequence[Event]) -> None:
-    """Write all lines at once, so that those of several processes do not mix. One that was killed may have left half a line."""
+    """Write all lines at once, so that those of several processes do not mix.
+
+    One that was killed may have left half a line.
+    """
     text = "".join(event.to_json() + "\n" for event in events)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -72,7 +83,8 @@ def _append(path: str, events: Sequence[Event]) -> None:
 def read_recorded(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Read the events back that `RecordingBackend` wrote to a file; none if there is no file yet.
 
-    Half a line, of a process that was killed while it wrote, is no event. Anything else that is none is an error.
+    Half a line, of a process that was killed while it wrote, is no event. Anything else that is
+    none is an error.
     """
     file = Path(path)
     lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
@@ -88,9 +100,13 @@ _LOCK: Final = threading.Lock()
 
 @attrs.define(eq=False)
 class FailingBackend:
-    """Do to each batch what the test says; without a word from the test, raise `ConnectionError`."""
+    """Do to each batch what the test says; without a word from the test, raise
+    `ConnectionError`.
+    """
 
-    key: str = attrs.field(default="", metadata={"help": "Whose action to take: FailingBackend.actions[key]."})
+    key: str = attrs.field(
+        default="", metadata={"help": "Whose action to take: FailingBackend.actions[key]."}
+    )
 
     actions: ClassVar[dict[str, Callable[[Sequence[Event]], None]]] = {}
     """What to do with a batch, by key: raise something, or return to deliver it."""

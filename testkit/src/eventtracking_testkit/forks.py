@@ -14,11 +14,14 @@ __all__ = ["run_in_fork"]
 
 
 def run_in_fork(
-    function: Callable[[], object], timeout_s: float = 60.0, meanwhile: Callable[[], object] | None = None
+    function: Callable[[], object],
+    timeout_s: float = 60.0,
+    meanwhile: Callable[[], object] | None = None,
 ) -> None:
     """Fork, call the function in the child, and wait for its end.
 
-    The child leaves without the exit functions of its parent (`os._exit`), as the workers of preforking servers may.
+    The child leaves without the exit functions of its parent (`os._exit`), as the workers of
+    preforking servers may.
 
     Args:
         function: What the child does. What it returns is thrown away.
@@ -26,7 +29,8 @@ def run_in_fork(
         meanwhile: What the parent does beside it.
 
     Raises:
-        AssertionError: If the function raised (with the child's traceback), the child was killed, or took too long.
+        AssertionError: If the function raised (with the child's traceback), the child was killed,
+            or took too long.
     """
     read_end, write_end = os.pipe()
     child = _fork()

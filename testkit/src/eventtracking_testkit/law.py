@@ -1,4 +1,6 @@
-"""The law, checked: `received = delivered + filtered + failed + dead_lettered + pending`, on every route of a tracker."""
+"""The law, checked: `received = delivered + filtered + failed + dead_lettered + pending`, on every
+route of a tracker.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ _NAMES: Final = tuple(field.name for field in attrs.fields(Counts) if field.name
 
 
 def wait_for_the_law(trackers: Iterable[Tracker], timeout_s: float = 5.0) -> list[str]:
-    """Return what is wrong with the books of some trackers, once threads have had time to finish what they are at.
+    """Return what is wrong with the books of some trackers, once threads have had time to finish
+    what they are at.
 
     Args:
         trackers: Whose books to read.

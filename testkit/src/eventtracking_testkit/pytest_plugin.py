@@ -1,6 +1,8 @@
-"""The pytest plugin: captured events, distributions for a test, a fresh default tracker, and the law after every test.
+"""The pytest plugin: captured events, distributions for a test, a fresh default tracker, and the
+law after every test.
 
-pytest loads it where the test kit is installed. Nothing of eventtracking is imported before the first test runs.
+pytest loads it where the test kit is installed. Nothing of eventtracking is imported before the
+first test runs.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the mark."""
     config.addinivalue_line(
         "markers",
-        f"{_MARK}(reason): the events of this test's trackers are left unaccounted for on purpose; say why",
+        f"{_MARK}(reason): the events of this test's trackers are left unaccounted for on purpose;"
+        " say why",
     )
 
 
@@ -57,7 +60,9 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Check again when the fixtures have closed what they opened; then put the default tracker back."""
+    """Check again when the fixtures have closed what they opened; then put the default tracker
+    back.
+    """
     watch = item.stash[_WATCH]
     try:
         yield
@@ -76,7 +81,9 @@ def _check(watch: Watch) -> None:
 
 @pytest.fixture(scope="session")
 def _capturing() -> Iterator[Path]:
-    """Make a distribution with the backend that captures; it is on the import path only while a tracker is configured."""
+    """Make a distribution with the backend that captures; it is on the import path only while a
+    tracker is configured.
+    """
     from eventtracking_testkit._captured import CAPTURING, CapturingBackend
     from eventtracking_testkit.distribution import fake_distribution
 
@@ -87,10 +94,12 @@ def _capturing() -> Iterator[Path]:
 
 @pytest.fixture
 def events(_capturing: Path) -> Iterator[CapturedEvents]:
-    """Capture what the code under test emits through the default tracker, instead of what its config says.
+    """Capture what the code under test emits through the default tracker, instead of what its
+    config says.
 
-    A list of `Event`, in the order of their emission, with `names` and `named(name)` for short assertions. Contexts
-    work as ever; processors and backends of the application's own config are out of the way for this test.
+    A list of `Event`, in the order of their emission, with `names` and `named(name)` for short
+    assertions. Contexts work as ever; processors and backends of the application's own config are
+    out of the way for this test.
     """
     from eventtracking_testkit._captured import capture
 
@@ -100,7 +109,9 @@ def events(_capturing: Path) -> Iterator[CapturedEvents]:
 
 @pytest.fixture
 def install_distribution() -> Iterator[Callable[..., Path]]:
-    """Return `fake_distribution` as a function: what it installs stays until the end of the test."""
+    """Return `fake_distribution` as a function: what it installs stays until the end of
+    the test.
+    """
     from eventtracking_testkit.distribution import fake_distribution
 
     with ExitStack() as stack:

@@ -16,9 +16,23 @@ _MOMENT: Final = datetime(2026, 3, 29, 1, 59, 59, 250_000, tzinfo=timezone.utc)
 
 SAMPLE_DATA: Final[Mapping[str, dict[str, Any]]] = {
     "empty": {},
-    "plain": {"course_id": "course-v1:Demo+X+2026", "score": 0.5, "attempts": 3, "passed": True, "note": None},
-    "nested": {"page": {"path": ["a", {"b": [1, [2, [3, {}]]]}], "size": {"w": 1, "h": 2}}, "empty": [{}, []]},
-    "non-ASCII": {"título": "naïve café", "日本": "東京 😀", "rtl": "שלום", "control": "tab\tnew\nline\x00null"},
+    "plain": {
+        "course_id": "course-v1:Demo+X+2026",
+        "score": 0.5,
+        "attempts": 3,
+        "passed": True,
+        "note": None,
+    },
+    "nested": {
+        "page": {"path": ["a", {"b": [1, [2, [3, {}]]]}], "size": {"w": 1, "h": 2}},
+        "empty": [{}, []],
+    },
+    "non-ASCII": {
+        "título": "naïve café",
+        "日本": "東京 😀",
+        "rtl": "שלום",
+        "control": "tab\tnew\nline\x00null",
+    },
     "awkward keys": {"a.b": 1, "$set": 2, "": 3, "_id": 4, "with space": 5, "id": 6, "name": 7},
     "datetime": {"at": _MOMENT, "day": date(2026, 2, 28), "times": [_MOMENT]},
     "UUID": {"user": uuid.UUID("0190d7b6-6f3a-7cc3-98c4-dc0c0c07398f")},
@@ -38,7 +52,11 @@ def sample_event(kind: str = "plain", name: str = "testkit.sample.event", **chan
         name: The event's name.
         changes: Other fields of the event.
     """
-    fields = {"data": dict(SAMPLE_DATA[kind]), "context": {"user_id": 10938, "session": "déjà"}, "timestamp": _MOMENT}
+    fields = {
+        "data": dict(SAMPLE_DATA[kind]),
+        "context": {"user_id": 10938, "session": "déjà"},
+        "timestamp": _MOMENT,
+    }
     return Event(name=name, **{**fields, **changes})
 
 

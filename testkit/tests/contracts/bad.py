@@ -1,4 +1,6 @@
-"""Plugins that break the contract, each in one thing, and the test that must catch it (`CAUGHT_BY`)."""
+"""Plugins that break the contract, each in one thing, and the test that must catch it
+(`CAUGHT_BY`).
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,9 @@ class SaysNoHelp(GoodBackend):
 
 @attrs.define(eq=False)
 class TakesAnything(GoodBackend):
-    size: int | str | float | list[Any] | dict[str, Any] | None = attrs.field(default=1, metadata={"help": "A size."})
+    size: int | str | float | list[Any] | dict[str, Any] | None = attrs.field(
+        default=1, metadata={"help": "A size."}
+    )
 
 
 @attrs.define(eq=False)
@@ -171,7 +175,10 @@ class OneThreadOnly(GoodBackend):
 @attrs.define(eq=False)
 class CutsText(GoodBackend):
     def send(self, events: Sequence[Event]) -> None:
-        cut = [e.replace(data={k: v[:1024] if isinstance(v, str) else v for k, v in e.data.items()}) for e in events]
+        cut = [
+            e.replace(data={k: v[:1024] if isinstance(v, str) else v for k, v in e.data.items()})
+            for e in events
+        ]
         super().send(cut)
 
 
@@ -181,7 +188,9 @@ class RemembersInMemory(GoodBackend):
 
     def send(self, events: Sequence[Event]) -> None:
         with self.locked() as file, file.open("a") as target:
-            target.write("".join(event.to_json() + "\n" for event in events if event.id not in self.seen))
+            target.write(
+                "".join(event.to_json() + "\n" for event in events if event.id not in self.seen)
+            )
         self.seen.update(event.id for event in events)
 
 
@@ -423,14 +432,20 @@ class KeepsRejections(GoodRouter):
     """They stay pending for ever."""
 
     def give_up(self, leaf: str, errors: Mapping[str, Exception]) -> None:
-        super().give_up(leaf, {key: error for key, error in errors.items() if not isinstance(error, Rejected)})
+        super().give_up(
+            leaf, {key: error for key, error in errors.items() if not isinstance(error, Rejected)}
+        )
 
 
 @attrs.define(eq=False)
 class RetriesRejected(GoodRouter):
-    def finish(self, leaf: str, by_id: Mapping[str, Event], errors: Mapping[str, Exception]) -> None:
+    def finish(
+        self, leaf: str, by_id: Mapping[str, Event], errors: Mapping[str, Exception]
+    ) -> None:
         while errors:
-            errors = self.downstream.deliver([by_id[event_id] for event_id in errors], only={leaf}).get(leaf, {})
+            errors = self.downstream.deliver(
+                [by_id[event_id] for event_id in errors], only={leaf}
+            ).get(leaf, {})
 
 
 @attrs.define(eq=False)
@@ -453,7 +468,9 @@ class MixesItsInstances(GoodRouter):
 
 
 REFUSED_BY_CORE: tuple[type[Any], ...] = (SendsLater, YieldsWhatItSends, YieldsEvents)
-"""What core does not even register: each gets a distribution of its own, so that it does not take the others along."""
+"""What core does not even register: each gets a distribution of its own, so that it does not take
+the others along.
+"""
 
 CAUGHT_BY: dict[type[Any], str] = {
     ChangesEvents: "test_events_are_not_changed",

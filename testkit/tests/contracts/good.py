@@ -27,7 +27,11 @@ class GoodBackend:
 
     def send(self, events: Sequence[Event]) -> None:
         with self.locked() as file:
-            known = {json.loads(line)["id"] for line in file.read_text().split("\n")[:-1]} if file.exists() else set()
+            known = (
+                {json.loads(line)["id"] for line in file.read_text().split("\n")[:-1]}
+                if file.exists()
+                else set()
+            )
             lines = "".join(event.to_json() + "\n" for event in events if event.id not in known)
             with file.open("a") as target:
                 target.write(lines)
@@ -87,11 +91,19 @@ class GoodRouter:
         for leaf, errors in self.downstream.deliver(events).items():
             self.finish(leaf, by_id, errors)
 
-    def finish(self, leaf: str, by_id: Mapping[str, Event], errors: Mapping[str, Exception]) -> None:
+    def finish(
+        self, leaf: str, by_id: Mapping[str, Event], errors: Mapping[str, Exception]
+    ) -> None:
         """Bring the events that failed at a leaf to their end there."""
         for _ in range(2):
-            self.give_up(leaf, {event_id: e for event_id, e in errors.items() if isinstance(e, Rejected)})
-            again = [by_id[event_id] for event_id, error in errors.items() if not isinstance(error, Rejected)]
+            self.give_up(
+                leaf, {event_id: e for event_id, e in errors.items() if isinstance(e, Rejected)}
+            )
+            again = [
+                by_id[event_id]
+                for event_id, error in errors.items()
+                if not isinstance(error, Rejected)
+            ]
             errors = self.downstream.deliver(again, only={leaf}).get(leaf, {}) if again else {}
         self.give_up(leaf, errors)
 

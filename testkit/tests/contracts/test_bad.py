@@ -43,10 +43,18 @@ def test_each_is_caught(pytester: pytest.Pytester) -> None:
         f"class Test_{bad.__name__}(test_good.{contract_of(bad)}):\n    plugin = {bad.__name__!r}\n"
         for bad in CAUGHT_BY
     ]
-    pytester.makepyprojecttoml('[tool.pytest.ini_options]\nasyncio_default_fixture_loop_scope = "function"')
+    pytester.makepyprojecttoml(
+        '[tool.pytest.ini_options]\nasyncio_default_fixture_loop_scope = "function"'
+    )
     file = pytester.makepyfile(SUITE.format(folder=str(Path(__file__).parent)) + "\n".join(classes))
     wanted = [f"{file}::Test_{bad.__name__}::{test}" for bad, test in CAUGHT_BY.items()]
     run = pytester.inline_run("-q", "-p", "no:cacheprovider", *wanted)
-    failed = {report.nodeid.partition("::")[2].partition("[")[0] for report in run.listoutcomes()[2]}
-    missed = {bad.__name__: test for bad, test in CAUGHT_BY.items() if f"Test_{bad.__name__}::{test}" not in failed}
+    failed = {
+        report.nodeid.partition("::")[2].partition("[")[0] for report in run.listoutcomes()[2]
+    }
+    missed = {
+        bad.__name__: test
+        for bad, test in CAUGHT_BY.items()
+        if f"Test_{bad.__name__}::{test}" not in failed
+    }
     assert missed == {}

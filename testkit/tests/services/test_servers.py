@@ -25,7 +25,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def test_mongo_keeps_its_documents_over_kill_and_start(new_mongo_server: Callable[..., MongoServer]) -> None:
+def test_mongo_keeps_its_documents_over_kill_and_start(
+    new_mongo_server: Callable[..., MongoServer],
+) -> None:
     """A majority write is there after `kill -9` and a start on the same port."""
     server = new_mongo_server(replica_set=True)
     uri = server.uri
@@ -51,7 +53,9 @@ def test_mongo_with_a_password_wants_it(new_mongo_server: Callable[..., MongoSer
     assert server.password not in repr(server)
 
 
-def test_a_paused_mongo_is_connected_and_silent(new_mongo_server: Callable[..., MongoServer]) -> None:
+def test_a_paused_mongo_is_connected_and_silent(
+    new_mongo_server: Callable[..., MongoServer],
+) -> None:
     """While frozen it does not answer; afterwards the same server goes on."""
     server = new_mongo_server()
     pid = server.pid
@@ -77,7 +81,9 @@ def test_stop_is_an_orderly_end(new_mongo_server: Callable[..., MongoServer]) ->
 
 
 @pytest.mark.parametrize("persistent", [True, False])
-def test_redis_keeps_its_data_if_told_to(new_redis_server: Callable[..., RedisServer], *, persistent: bool) -> None:
+def test_redis_keeps_its_data_if_told_to(
+    new_redis_server: Callable[..., RedisServer], *, persistent: bool
+) -> None:
     """After `kill -9` a persistent Redis has what it acknowledged, another has nothing."""
     server = new_redis_server(persistent=persistent)
     with Redis.from_url(server.uri) as client:
@@ -96,7 +102,9 @@ def test_rabbitmq_keeps_confirmed_messages_over_kill_and_start(
     queue = Queue("trial", Exchange("trial", durable=True), "trial", durable=True)
     with Connection(server.uri, transport_options={"confirm_publish": True}) as connection:
         producer = connection.Producer()
-        producer.publish({"n": 1}, exchange=queue.exchange, routing_key="trial", declare=[queue], delivery_mode=2)
+        producer.publish(
+            {"n": 1}, exchange=queue.exchange, routing_key="trial", declare=[queue], delivery_mode=2
+        )
     server.kill()
     server.start()
     with Connection(server.uri) as connection:

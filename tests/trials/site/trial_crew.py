@@ -1,4 +1,6 @@
-"""A crew of Celery workers, of which one is killed now and then, and another one takes its place."""
+"""A crew of Celery workers, of which one is killed now and then, and another one takes
+its place.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +43,21 @@ class Crew:
     def _hire(self) -> ExitStack:
         self.hired += 1
         own_name = f"--hostname=trial{self.hired}@%h"  # RabbitMQ lets only one worker of a name in
-        command = ("-m", "celery", "-A", "trial_worker", "worker", "--concurrency=1", own_name, *_QUIET)
+        command = (
+            "-m",
+            "celery",
+            "-A",
+            "trial_worker",
+            "worker",
+            "--concurrency=1",
+            own_name,
+            *_QUIET,
+        )
         variables = {"EVENTTRACKING_CONFIG": str(self.config), "TRIAL_COUNTS": str(self.folder)}
         member = ExitStack()
-        member.enter_context(program(command, self.folder / "workers.log", PYTHONWARNINGS="ignore", **variables))
+        member.enter_context(
+            program(command, self.folder / "workers.log", PYTHONWARNINGS="ignore", **variables)
+        )
         return member
 
     def _kill_now_and_then(self, members: list[ExitStack]) -> None:
@@ -75,4 +88,6 @@ class Crew:
 
     def counts(self, path: str) -> list[Counts]:
         """The counts of a route in each process that has finished a task."""
-        return [Counts(**json.loads(file.read_text())[path]) for file in self.folder.glob("counts.*")]
+        return [
+            Counts(**json.loads(file.read_text())[path]) for file in self.folder.glob("counts.*")
+        ]

@@ -1,4 +1,6 @@
-"""The plugins of the trials: a distribution that is really installed (its `.dist-info` is beside this file)."""
+"""The plugins of the trials: a distribution that is really installed (its `.dist-info` is beside
+this file).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from eventtracking.hookspecs import Register
 
 @attrs.define(eq=False)
 class DelaysBackend:
-    """Write down how long after its emission each event arrived, in seconds; hang as long as a file exists."""
+    """Write down how long after its emission each event arrived, in seconds; hang as long as a file
+    exists.
+    """
 
     path: str
     hang_while: str = ""
@@ -24,7 +28,9 @@ class DelaysBackend:
         while self.hang_while and Path(self.hang_while).exists():
             time.sleep(0.02)
         now = datetime.now(timezone.utc)
-        lines = [f"{event.data['n']} {(now - event.timestamp).total_seconds():.6f}\n" for event in events]
+        lines = [
+            f"{event.data['n']} {(now - event.timestamp).total_seconds():.6f}\n" for event in events
+        ]
         with Path(self.path).open("a", encoding="utf-8") as file:
             file.write("".join(lines))
 

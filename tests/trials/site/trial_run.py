@@ -1,4 +1,5 @@
-"""A program that sends a given number of events through a buffer, and prints how much memory that took and what the books say.
+"""A program that sends a given number of events through a buffer, and prints how much memory that
+took and what the books say.
 
 trial_run.py CONFIG COUNT
 """
@@ -32,7 +33,11 @@ def main() -> None:
     counts = {path: attrs.asdict(one) for path, one in tracker.stats().items()}
     balanced = all(one.balanced for one in tracker.stats().values())
     tracker.close()
-    print(json.dumps({"finished": finished, "memory_kb": memory_kb, "counts": counts, "balanced": balanced}))
+    print(
+        json.dumps(
+            {"finished": finished, "memory_kb": memory_kb, "counts": counts, "balanced": balanced}
+        )
+    )
 
 
 def resident_kb() -> int:

@@ -26,8 +26,11 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 60.0
 
 
 @contextmanager
-def program(arguments: Sequence[str | Path], log: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Python program in a process group of its own, which is killed at the end if it still runs.
+def program(
+    arguments: Sequence[str | Path], log: Path, **variables: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Python program in a process group of its own, which is killed at the end if it still
+    runs.
 
     Args:
         arguments: For the interpreter.
@@ -37,7 +40,11 @@ def program(arguments: Sequence[str | Path], log: Path, **variables: str) -> Ite
     environ = {**os.environ, "PYTHONPATH": str(SITE), **variables}
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, *arguments], env=environ, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            [sys.executable, *arguments],
+            env=environ,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         yield process
@@ -54,4 +61,10 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def disk_buffer(folder: Path, backends: dict[str, Any], **options: Any) -> dict[str, Any]:
     """A node with a buffer on disk."""
-    return {"plugin": "buffer", "storage": "disk", "path": str(folder), "backends": backends, **options}
+    return {
+        "plugin": "buffer",
+        "storage": "disk",
+        "path": str(folder),
+        "backends": backends,
+        **options,
+    }

@@ -17,12 +17,24 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Enrollment",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("course_id", models.CharField(max_length=100)),
-                ("user", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                "constraints": [models.UniqueConstraint(fields=("user", "course_id"), name="enrolled_once")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("user", "course_id"), name="enrolled_once")
+                ],
             },
         ),
     ]

@@ -17,10 +17,14 @@ _MIN_SWEEP_S: Final = 1.0
 _MAX_SWEEP_S: Final = 10.0
 
 _SOCKET_TIMEOUT_S: Final = 15.0
-"""How long Redis may take to answer a worker. It waits a second itself for the next message, and a big save may stop it for some."""
+"""How long Redis may take to answer a worker.
+
+It waits a second itself for the next message, and a big save may stop it for some.
+"""
 _CONNECT_TIMEOUT_S: Final = 10.0
 _HEALTH_CHECK_S: Final = 10
-"""How often kombu looks whether the connection on which a worker waits for messages still answers."""
+"""How often kombu looks whether the connection on which a worker waits for messages still answers.
+"""
 _PULSE_S: Final = 0.2
 
 _own: dict[str, OwnApp] = {}
@@ -29,9 +33,10 @@ _own: dict[str, OwnApp] = {}
 class Pulse(StartStopStep):  # type: ignore[misc]  # Celery has no types
     """A step of a worker that wakes its event loop now and then.
 
-    A worker raises its prefetch count by one for each batch that waits in it. Celery tells RabbitMQ so at the next turn of the loop; but
-    where the broker's answer to the last change came together with a further waiting batch (seen with Celery 5.7), the loop sleeps
-    until something else happens, with no room for new batches meanwhile.
+    A worker raises its prefetch count by one for each batch that waits in it. Celery tells RabbitMQ
+    so at the next turn of the loop; but where the broker's answer to the last change came together
+    with a further waiting batch (seen with Celery 5.7), the loop sleeps until something else
+    happens, with no room for new batches meanwhile.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -56,8 +61,8 @@ def _nothing() -> None:
 class OwnApp(Celery):  # type: ignore[misc]  # Celery has no types
     """An app for one broker, which no setting from elsewhere changes.
 
-    Celery prefers the broker that the environment variable CELERY_BROKER_URL names, for the application's app, to the one that
-    an app was made with.
+    Celery prefers the broker that the environment variable CELERY_BROKER_URL names, for the
+    application's app, to the one that an app was made with.
     """
 
     def __init__(self, broker_url: str) -> None:
@@ -76,7 +81,9 @@ class OwnApp(Celery):  # type: ignore[misc]  # Celery has no types
 
 
 def driver_of(broker_url: str) -> str:
-    """Tell what kind of broker a URL names: `amqp`, `redis`, `memory` and so on. Nothing is connected.
+    """Tell what kind of broker a URL names: `amqp`, `redis`, `memory` and so on.
+
+    Nothing is connected.
 
     Raises:
         Exception: If kombu knows no such transport, or lacks the library for it.
@@ -87,8 +94,9 @@ def driver_of(broker_url: str) -> str:
 def application_app() -> Celery:
     """Return the application's own app.
 
-    Celery knows a current app for each thread, and makes up one, for a broker on this machine, where there is none. The threads
-    that publish are not the application's, so its only app is meant, or the one that it has made the default.
+    Celery knows a current app for each thread, and makes up one, for a broker on this machine,
+    where there is none. The threads that publish are not the application's, so its only app is
+    meant, or the one that it has made the default.
 
     Raises:
         DeliveryError: If there is none, or if it is unclear which one is meant.
@@ -96,7 +104,9 @@ def application_app() -> Celery:
     for app in (_state._tls.current_app, _state.default_app):
         if app is not None and not _is_made_up(app) and app not in _own.values():
             return app
-    apps = [app for app in _state._get_active_apps() if app.set_as_current and app not in _own.values()]
+    apps = [
+        app for app in _state._get_active_apps() if app.set_as_current and app not in _own.values()
+    ]
     if len(apps) != 1:
         raise DeliveryError(_WHICH_APP if apps else _NO_APP)
     return apps[0]
@@ -107,8 +117,14 @@ def _is_made_up(app: Celery) -> bool:
     return bool(app.main == "default" and not app.set_as_current)
 
 
-_NO_APP: Final = "there is no Celery app in this process: give `broker_url`, or import the module that makes the app"
-_WHICH_APP: Final = "there are several Celery apps in this process: call set_default() of the one whose broker is meant"
+_NO_APP: Final = (
+    "there is no Celery app in this process: give `broker_url`, or import the module that makes"
+    " the app"
+)
+_WHICH_APP: Final = (
+    "there are several Celery apps in this process: call set_default() of the one whose broker is"
+    " meant"
+)
 
 
 def own_app(broker_url: str, visibility_timeout_s: float) -> Celery:
@@ -116,19 +132,26 @@ def own_app(broker_url: str, visibility_timeout_s: float) -> Celery:
 
     Args:
         broker_url: Where the broker is.
-        visibility_timeout_s: After how long a killed worker's batches come back. The longest one counts.
+        visibility_timeout_s: After how long a killed worker's batches come back. The longest one
+            counts.
     """
     known = _own.get(broker_url)
     if known is None:
         known = _own[broker_url] = OwnApp(broker_url)
-    longest = max(visibility_timeout_s, known.conf.broker_transport_options.get("visibility_timeout", 0))
+    longest = max(
+        visibility_timeout_s, known.conf.broker_transport_options.get("visibility_timeout", 0)
+    )
     known.conf.broker_transport_options = _transport_options(driver_of(broker_url), longest)
     return known
 
 
 def visibility_timeout_of(app: Celery) -> float:
-    """Tell after how many seconds an app's broker gives an unacknowledged message to another worker."""
-    return float(app.conf.broker_transport_options.get("visibility_timeout", CELERY_DEFAULT_VISIBILITY_S))
+    """Tell after how many seconds an app's broker gives an unacknowledged message to another
+    worker.
+    """
+    return float(
+        app.conf.broker_transport_options.get("visibility_timeout", CELERY_DEFAULT_VISIBILITY_S)
+    )
 
 
 _SETTINGS: Final[dict[str, Any]] = {
@@ -140,12 +163,14 @@ _SETTINGS: Final[dict[str, Any]] = {
     "task_reject_on_worker_lost": True,
     "task_serializer": "json",
     "worker_cancel_long_running_tasks_on_connection_loss": False,
-    # Batches that wait to be tried again do so in the memory of a worker. With so many it takes nothing new before one is due. A
-    # batch of 500 events is a text of 10 to 70 kB, so that this is 350 MB at most.
+    # Batches that wait to be tried again do so in the memory of a worker. With so many it takes
+    # nothing new before one is due. A batch of 500 events is a text of 10 to 70 kB, so that this is
+    # 350 MB at most.
     "worker_eta_task_limit": 5_000,
-    # With 1, a waiting batch takes the only free place until RabbitMQ has heard of it, and new batches wait behind: behind
-    # 200 for half a minute and more; with 8, behind 1,000 for two seconds, and no less with 16. More would be unfair: a batch that is held by one
-    # worker, behind seven others, could be delivered by another one.
+    # With 1, a waiting batch takes the only free place until RabbitMQ has heard of it, and new
+    # batches wait behind: behind 200 for half a minute and more; with 8, behind 1,000 for two
+    # seconds, and no less with 16. More would be unfair: a batch that is held by one worker, behind
+    # seven others, could be delivered by another one.
     "worker_prefetch_multiplier": 8,
     "worker_send_task_events": False,
 }
@@ -158,8 +183,9 @@ def _transport_options(driver: str, visibility_timeout_s: float) -> dict[str, An
         return {"visibility_timeout": visibility_timeout_s}
     return {
         "visibility_timeout": visibility_timeout_s,
-        # kombu gives back what is overdue in the whole database, by the shortest timeout of all workers there: with keys of
-        # our own, the tasks of an application that shares the database keep theirs.
+        # kombu gives back what is overdue in the whole database, by the shortest timeout of all
+        # workers there: with keys of our own, the tasks of an application that shares the database
+        # keep theirs.
         "unacked_key": "eventtracking.unacked",
         "unacked_index_key": "eventtracking.unacked_index",
         "unacked_mutex_key": "eventtracking.unacked_mutex",

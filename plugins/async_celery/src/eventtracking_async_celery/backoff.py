@@ -13,7 +13,9 @@ _MAX_DOUBLINGS = 30
 
 @attrs.frozen(kw_only=True)
 class Backoff:
-    """Exponential, with full jitter, so that batches that failed together do not come back together."""
+    """Exponential, with full jitter, so that batches that failed together do not come back
+    together.
+    """
 
     min_s: float
     """The longest wait after the first attempt; it doubles with each one."""

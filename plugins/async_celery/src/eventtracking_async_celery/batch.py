@@ -1,8 +1,10 @@
-"""The batch: what one task carries from the process that emits to a worker, and from worker to worker.
+"""The batch: what one task carries from the process that emits to a worker, and from worker to
+worker.
 
-A message is a flat JSON object, so that any Celery application takes it with its default settings. The events in it, and how far each
-has come, are one binary text: msgpack of what `eventtracking_buffer.codec` makes of each event, compressed, in base64. Types survive, nothing
-is pickled, and there is no place for a config or a credential.
+A message is a flat JSON object, so that any Celery application takes it with its default settings.
+The events in it, and how far each has come, are one binary text: msgpack of what
+`eventtracking_buffer.codec` makes of each event, compressed, in base64. Types survive, nothing is
+pickled, and there is no place for a config or a credential.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ Verdicts = dict[str, str]
 """Why each event died, by its id."""
 
 _COMPRESSION_LEVEL: Final = 1
-"""Events compress six- to tenfold at the fastest level; the others take more time than the broker saves."""
+"""Events compress six- to tenfold at the fastest level; the others take more time than the broker
+saves.
+"""
 
 
 class BatchFormatError(EventTrackingError, ValueError):
@@ -51,7 +55,10 @@ class BatchFormatError(EventTrackingError, ValueError):
     def __str__(self) -> str:
         if self.damaged:
             return "the batch is damaged"
-        return f"the batch has format {self.found}, and this version of eventtracking-async-celery reads {FORMAT}"
+        return (
+            f"the batch has format {self.found}, and this version of eventtracking-async-celery"
+            f" reads {FORMAT}"
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -85,7 +92,12 @@ class Batch:
 
     def pending_leaves(self) -> set[str]:
         """Where some of its events have been tried without success."""
-        known = {path for outcomes in self.progress.values() for path, o in outcomes.items() if o is Outcome.PENDING}
+        known = {
+            path
+            for outcomes in self.progress.values()
+            for path, o in outcomes.items()
+            if o is Outcome.PENDING
+        }
         return known - self._groups(known)
 
     @staticmethod
@@ -94,18 +106,27 @@ class Batch:
         return {path for path in paths if any(other.startswith(f"{path}/") for other in paths)}
 
     def only_at(self, leaf: str, events: Sequence[Event]) -> Batch:
-        """Return some of its events as a batch that is pending at one leaf, and over at the others, which it reached or not on its own."""
+        """Return some of its events as a batch that is pending at one leaf, and over at the others,
+        which it reached or not on its own.
+        """
         return attrs.evolve(
             self,
             events=events,
-            progress={event.id: _only_at(leaf, self.progress.get(event.id, {})) for event in events},
+            progress={
+                event.id: _only_at(leaf, self.progress.get(event.id, {})) for event in events
+            },
             leaf=leaf,
         )
 
     def pack(self, compression: Compression) -> dict[str, Any]:
         """Turn it into a message."""
-        progress = {event_id: {path: int(o) for path, o in known.items()} for event_id, known in self.progress.items()}
-        body = msgspec.msgpack.encode([[codec.encode(event) for event in self.events], progress, self.dead])
+        progress = {
+            event_id: {path: int(o) for path, o in known.items()}
+            for event_id, known in self.progress.items()
+        }
+        body = msgspec.msgpack.encode(
+            [[codec.encode(event) for event in self.events], progress, self.dead]
+        )
         if compression == "zlib":
             body = zlib.compress(body, _COMPRESSION_LEVEL)
         return {
@@ -134,7 +155,9 @@ class Batch:
         try:
             return cls._read(message)
         except codec.FormatError as error:
-            raise BatchFormatError(f"{FORMAT} with events of format {error.version}", error.version is None) from error
+            raise BatchFormatError(
+                f"{FORMAT} with events of format {error.version}", error.version is None
+            ) from error
         except Exception as error:
             raise BatchFormatError(str(FORMAT), damaged=True) from error
 
@@ -151,7 +174,10 @@ class Batch:
             attempt=message["attempt"],
             lost=message.get("lost", 0),
             first_at=message["first_at"],
-            progress={key: {path: Outcome(o) for path, o in known.items()} for key, known in progress.items()},
+            progress={
+                key: {path: Outcome(o) for path, o in known.items()}
+                for key, known in progress.items()
+            },
             dead=dead,
             leaf=message["leaf"],
             died_at=message["died_at"],
@@ -159,7 +185,10 @@ class Batch:
 
 
 def _only_at(leaf: str, known: Mapping[str, Outcome]) -> dict[str, Outcome]:
-    over = {path: Outcome.FILTERED if outcome is Outcome.PENDING else outcome for path, outcome in known.items()}
+    over = {
+        path: Outcome.FILTERED if outcome is Outcome.PENDING else outcome
+        for path, outcome in known.items()
+    }
     groups = {path: Outcome.PENDING for path in over if leaf.startswith(f"{path}/")}
     return {**over, **groups, leaf: Outcome.PENDING}
 
@@ -170,7 +199,9 @@ def is_readable(message: Any) -> bool:
 
 
 def tried(message: Mapping[str, Any], attempts: int = 0, lost: int = 0) -> dict[str, Any]:
-    """Return a message as it is after further attempts, without a look at its events, on which a worker may have died."""
+    """Return a message as it is after further attempts, without a look at its events, on which a
+    worker may have died.
+    """
     return {
         **message,
         "attempt": message.get("attempt", 0) + attempts,

@@ -25,7 +25,9 @@ _DETACHING: Final = frozenset({"-D", "--detach"})
 
 
 class _WorkerCommand(click.Command):
-    """Keeps click from finding an option of ours, `-c` or `-q`, within one of Celery's, such as `-lcritical`."""
+    """Keeps click from finding an option of ours, `-c` or `-q`, within one of Celery's, such as
+    `-lcritical`.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the options apart."""
@@ -39,10 +41,23 @@ def _shielded(arg: str) -> str:
 
 @click.command("worker", cls=_WorkerCommand, context_settings={"ignore_unknown_options": True})
 @config_option
-@click.option("--route", metavar="PATH", help="The async_celery router to work for, if they have several brokers.")
-@click.option("-q", "--queue", "queues", metavar="NAME", multiple=True, help="Read only this queue; may be repeated.")
+@click.option(
+    "--route",
+    metavar="PATH",
+    help="The async_celery router to work for, if they have several brokers.",
+)
+@click.option(
+    "-q",
+    "--queue",
+    "queues",
+    metavar="NAME",
+    multiple=True,
+    help="Read only this queue; may be repeated.",
+)
 @click.argument("celery_options", nargs=-1, type=click.UNPROCESSED)
-def worker(config_path: str, route: str | None, queues: tuple[str, ...], celery_options: tuple[str, ...]) -> None:
+def worker(
+    config_path: str, route: str | None, queues: tuple[str, ...], celery_options: tuple[str, ...]
+) -> None:
     """Start a Celery worker that delivers what async_celery routers send.
 
     Further options go to `celery worker`: --concurrency 4 --pool prefork --loglevel info.
@@ -50,13 +65,14 @@ def worker(config_path: str, route: str | None, queues: tuple[str, ...], celery_
     passed_on = [option.removeprefix(_SHIELD) for option in celery_options]
     if not _DETACHING.isdisjoint(passed_on):
         raise click.UsageError(
-            "a worker cannot detach itself: Celery would start it anew without the config; leave --detach out, and let "
-            "the init system, or `nohup ... &`, keep it in the background"
+            "a worker cannot detach itself: Celery would start it anew without the config; leave"
+            " --detach out, and let the init system, or `nohup ... &`, keep it in the background"
         )
     load_config(config_path)
     app = _load_app(config_path, route)
     chosen = ["--queues", ",".join(queues)] if queues else []
-    # Two workers of one name, on one broker, shut each other out; Celery's own default is the same for all of a machine.
+    # Two workers of one name, on one broker, shut each other out; Celery's own default is the same
+    # for all of a machine.
     name = ["--hostname", f"eventtracking-{os.getpid()}@%h"]
     sys.exit(app.worker_main(["worker", *name, *chosen, *passed_on]) or 0)
 
@@ -64,7 +80,9 @@ def worker(config_path: str, route: str | None, queues: tuple[str, ...], celery_
 def _load_app(config_path: str, route: str | None) -> Any:
     from eventtracking_async_celery.startup import CONFIG_VARIABLE, ROUTE_VARIABLE
 
-    os.environ[CONFIG_VARIABLE] = config_path  # Celery may start other processes, which read it again
+    os.environ[CONFIG_VARIABLE] = (
+        config_path  # Celery may start other processes, which read it again
+    )
     if route is not None:
         os.environ[ROUTE_VARIABLE] = route
     try:
@@ -105,7 +123,9 @@ _tracker_option = click.option(
 @json_option
 def list_letters(config_path: str, tracker: str, as_json: bool, **filters: Any) -> None:
     """Print a line for each: number, when, where, event id, name, attempts, reason."""
-    print_list([row_of(letter) for letter in _letters(config_path, tracker, Selection(**filters))], as_json)
+    print_list(
+        [row_of(letter) for letter in _letters(config_path, tracker, Selection(**filters))], as_json
+    )
 
 
 @dead_letters.command("show")
@@ -114,12 +134,18 @@ def list_letters(config_path: str, tracker: str, as_json: bool, **filters: Any) 
 @click.argument("which", metavar="NUMBER|EVENT_ID")
 def show(config_path: str, tracker: str, which: str) -> None:
     """Print a dead letter whole, with its event, as JSON. It may hold personal data."""
-    found = [(row_of(letter), letter) for letter in _letters(config_path, tracker, selection_of(which))]
+    found = [
+        (row_of(letter), letter) for letter in _letters(config_path, tracker, selection_of(which))
+    ]
     print_whole(found, which, "celery-dead-letters")
 
 
 def _letters(config_path: str, tracker: str, selection: Selection) -> list[DeadLetter]:
-    return [letter for router in _routers(config_path, tracker, selection) for letter in router.dead_letters(selection)]
+    return [
+        letter
+        for router in _routers(config_path, tracker, selection)
+        for letter in router.dead_letters(selection)
+    ]
 
 
 @dead_letters.command("replay")
@@ -159,5 +185,7 @@ def _routers(config_path: str, name: str, selection: Selection) -> Iterator[Any]
         found = owners_in(tracker)
         if not found:
             raise click.ClickException(f"{config_path} names no async_celery router")
-        check_route(selection.route, [leaf for router in found for leaf in router.downstream.leaves])
+        check_route(
+            selection.route, [leaf for router in found for leaf in router.downstream.leaves]
+        )
         yield from found

@@ -20,8 +20,8 @@ def refusal_of(app: Celery) -> str:
     if accepted is None or _JSON in prepare_accept_content(accepted):
         return ""
     return (
-        f"the Celery app {app.main!r} has accept_content = {sorted(accepted)}, and batches are JSON, which its workers would drop: "
-        "add 'json' to its accept_content"
+        f"the Celery app {app.main!r} has accept_content = {sorted(accepted)}, and batches are"
+        " JSON, which its workers would drop: add 'json' to its accept_content"
     )
 
 

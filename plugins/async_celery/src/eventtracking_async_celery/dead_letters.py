@@ -1,4 +1,6 @@
-"""The dead letters: on a queue of their own, which no worker reads, until somebody replays or purges them."""
+"""The dead letters: on a queue of their own, which no worker reads, until somebody replays or
+purges them.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,15 @@ _MAX_READ: Final = 100_000
 class DeadLetters:
     """The dead letters of one route's queue.
 
-    Reading takes the messages off the queue and puts them back; if this process dies meanwhile, RabbitMQ puts them back at once, and a
-    worker of the queue does on Redis, after the visibility timeout.
+    Reading takes the messages off the queue and puts them back; if this process dies meanwhile,
+    RabbitMQ puts them back at once, and a worker of the queue does on Redis, after the visibility
+    timeout.
 
     Args:
         post: The way to the queue.
         tracker: The name of the tracker.
-        path: The path of the router; letters of other trackers and routers on the same queue stay as they are.
+        path: The path of the router; letters of other trackers and routers on the same queue stay
+            as they are.
     """
 
     post: Post
@@ -41,13 +45,19 @@ class DeadLetters:
     def select(self, selection: Selection) -> list[DeadLetter]:
         """Return the dead letters that are meant, oldest first."""
         with self._held() as held:
-            return [letter for batch in held.values() for letter in _letters(batch) if selection.matches(letter)]
+            return [
+                letter
+                for batch in held.values()
+                for letter in _letters(batch)
+                if selection.matches(letter)
+            ]
 
     def replay(self, selection: Selection) -> int:
         """Send dead letters to the workers again, for the route where they died. Return how many.
 
         Raises:
-            PublishError: If the broker did not confirm; those that it had not confirmed stay dead letters.
+            PublishError: If the broker did not confirm; those that it had not confirmed stay dead
+                letters.
         """
         return self._take(selection, lambda batch: self.post.send(_revived(batch)))
 
@@ -97,7 +107,10 @@ class DeadLetters:
                         message.requeue()
 
     def _read(self, queue: Any, taken: list[Message], held: dict[Message, Batch]) -> None:
-        while len(taken) < _MAX_READ and (message := queue.get(no_ack=False, accept=["json"])) is not None:
+        while (
+            len(taken) < _MAX_READ
+            and (message := queue.get(no_ack=False, accept=["json"])) is not None
+        ):
             taken.append(message)
             try:
                 batch = Batch.unpack(message.payload)
@@ -132,4 +145,11 @@ def _part(batch: Batch, events: list[Event]) -> Batch:
 
 def _revived(batch: Batch) -> Batch:
     """A batch for the leaf where it died, as if it had never been tried."""
-    return attrs.evolve(batch.only_at(batch.leaf, batch.events), attempt=0, lost=0, first_at=0.0, dead={}, died_at=0.0)
+    return attrs.evolve(
+        batch.only_at(batch.leaf, batch.events),
+        attempt=0,
+        lost=0,
+        first_at=0.0,
+        dead={},
+        died_at=0.0,
+    )

@@ -1,4 +1,6 @@
-"""The delivery of one batch in a worker: try, send what failed on for later, bury what is hopeless."""
+"""The delivery of one batch in a worker: try, send what failed on for later, bury what is
+hopeless.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ __all__ = ["Delivery"]
 
 _log = logging.getLogger("eventtracking.async_celery")
 _MIN_LOSSES: Final = 2
-"""One loss alone buries no batch, however few attempts are allowed: RabbitMQ tells of one, too, where a worker just stopped."""
+"""One loss alone buries no batch, however few attempts are allowed: RabbitMQ tells of one, too,
+where a worker just stopped.
+"""
 _MAX_REASON: Final = 500
 """Characters of a reason: it travels with each event, and stands in lists."""
 
@@ -33,8 +37,9 @@ Failed = dict[str, dict[str, Exception]]
 class Delivery:
     """One attempt at a batch.
 
-    The events are on the books of this process while the attempt lasts. Those that end here stay there; those that go on in another message
-    are taken off, and the worker that gets it enters them again.
+    The events are on the books of this process while the attempt lasts. Those that end here stay
+    there; those that go on in another message are taken off, and the worker that gets it enters
+    them again.
     """
 
     downstream: Downstream
@@ -43,7 +48,9 @@ class Delivery:
     started_at: float = attrs.field(factory=time.time, init=False)
 
     def run(self) -> None:
-        """Deliver what can be delivered. When this returns, the broker has confirmed what becomes of the rest.
+        """Deliver what can be delivered.
+
+        When this returns, the broker has confirmed what becomes of the rest.
 
         Raises:
             PublishError: If it has not; the message must be delivered again.
@@ -74,8 +81,12 @@ class Delivery:
                         failures.setdefault(path, {}).update(errors)
         return failures
 
-    def _deliver(self, events: Sequence[Event], only: Collection[str] | None = None, first: bool = False) -> Failed:
-        """Deliver; a backend that asks the process to end has failed, and the process goes on, for its siblings."""
+    def _deliver(
+        self, events: Sequence[Event], only: Collection[str] | None = None, first: bool = False
+    ) -> Failed:
+        """Deliver; a backend that asks the process to end has failed, and the process goes on, for
+        its siblings.
+        """
         try:
             return self.downstream.deliver(events, only, first)
         except SystemExit as error:
@@ -83,7 +94,9 @@ class Delivery:
                 raise
             return self._left_pending(events, only, DeliveryError("it called sys.exit"))
 
-    def _left_pending(self, events: Sequence[Event], only: Collection[str] | None, error: Exception) -> Failed:
+    def _left_pending(
+        self, events: Sequence[Event], only: Collection[str] | None, error: Exception
+    ) -> Failed:
         """What an interrupted delivery has left undone; a sibling's own error is lost with it."""
         progress = self.downstream.progress([event.id for event in events])
         failures: Failed = defaultdict(dict)
@@ -95,13 +108,21 @@ class Delivery:
 
     @property
     def _leaves(self) -> Sequence[str]:
-        """Where the batch goes: a dead letter that is replayed goes where it died, and nowhere else."""
+        """Where the batch goes: a dead letter that is replayed goes where it died, and nowhere
+        else.
+        """
         return (self.batch.leaf,) if self.batch.leaf else self.downstream.leaves
 
     def _events_at(self, leaf: str, first: bool) -> list[Event]:
-        """The events that are pending at a leaf, or, where the config has a new one, have never been there."""
+        """The events that are pending at a leaf, or, where the config has a new one, have never
+        been there.
+        """
         wanted = None if first else Outcome.PENDING
-        return [event for event in self.batch.events if self.batch.progress.get(event.id, {}).get(leaf) is wanted]
+        return [
+            event
+            for event in self.batch.events
+            if self.batch.progress.get(event.id, {}).get(leaf) is wanted
+        ]
 
     # What failed
 
@@ -115,7 +136,9 @@ class Delivery:
         return self.batch.first_at or self.started_at
 
     def _is_over(self) -> bool:
-        """Whether not even this attempt is made: what becomes of one is not known before a worker is lost with it."""
+        """Whether not even this attempt is made: what becomes of one is not known before a worker
+        is lost with it.
+        """
         if not self.batch.lost:
             return self.batch.tries >= self.owner.max_attempts
         return self.batch.lost >= _MIN_LOSSES and bool(self._given_up(self.batch.tries))
@@ -126,8 +149,15 @@ class Delivery:
         lost = self.batch.lost
         cause = f"the worker died with it {lost} times" if lost else "see the workers' logs"
         reason = self._given_up(self.batch.tries) + cause
-        waiting = {leaf: [*self._events_at(leaf, False), *self._events_at(leaf, True)] for leaf in self._leaves}
-        return {leaf: {event.id: reason for event in events} for leaf, events in waiting.items() if events}
+        waiting = {
+            leaf: [*self._events_at(leaf, False), *self._events_at(leaf, True)]
+            for leaf in self._leaves
+        }
+        return {
+            leaf: {event.id: reason for event in events}
+            for leaf, events in waiting.items()
+            if events
+        }
 
     def _given_up(self, tries: int) -> str:
         """Why nothing more is tried after so many attempts, or nothing."""
@@ -167,7 +197,9 @@ class Delivery:
                 _log.error("%d events became dead letters at %r: %s", len(event_ids), leaf, reason)
 
     def _send_on(self, failures: Mapping[str, Mapping[str, Exception]]) -> None:
-        progress = self.downstream.progress(event_id for errors in failures.values() for event_id in errors)
+        progress = self.downstream.progress(
+            event_id for errors in failures.values() for event_id in errors
+        )
         waiting = {key: known for key, known in progress.items() if self._waits(known)}
         if not waiting:
             return
@@ -190,10 +222,16 @@ class Delivery:
     def _events(self, wanted: Mapping[str, object]) -> Sequence[Event]:
         return [event for event in self.batch.events if event.id in wanted]
 
-    def _log_retry(self, failures: Mapping[str, Mapping[str, Exception]], count: int, delay_s: float) -> None:
-        causes = {leaf: _reason(describe_error(next(iter(errors.values())))) for leaf, errors in failures.items()}
+    def _log_retry(
+        self, failures: Mapping[str, Mapping[str, Exception]], count: int, delay_s: float
+    ) -> None:
+        causes = {
+            leaf: _reason(describe_error(next(iter(errors.values()))))
+            for leaf, errors in failures.items()
+        }
         _log.warning(
-            "%d events could not be delivered in attempt %d of %d, and are tried again in %.1f s: %s",
+            "%d events could not be delivered in attempt %d of %d, and are tried again in %.1f"
+            " s: %s",
             count,
             self._attempts,
             self.owner.max_attempts,
@@ -203,7 +241,9 @@ class Delivery:
 
 
 def _is_told_to_end(error: SystemExit) -> bool:
-    """Whether the pool ends this process, or the worker itself, and not a backend: the batch then goes back to the broker."""
+    """Whether the pool ends this process, or the worker itself, and not a backend: the batch then
+    goes back to the broker.
+    """
     return type(error) is not SystemExit or (isinstance(error.code, int) and error.code < 0)
 
 
@@ -212,7 +252,11 @@ def _reason(given: object) -> str:
     if isinstance(given, BaseException):
         given = describe_error(given)
     if not isinstance(given, str):
-        given = "rejected" if given is None else f"rejected, with a reason of type {type(given).__name__}"
+        given = (
+            "rejected"
+            if given is None
+            else f"rejected, with a reason of type {type(given).__name__}"
+        )
     text = given[:_MAX_REASON].encode("utf-8", "backslashreplace").decode()
     return text if len(given) <= _MAX_REASON else f"{text}..."
 

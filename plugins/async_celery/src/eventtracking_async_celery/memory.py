@@ -1,4 +1,6 @@
-"""The memory before the broker: a buffer whose only route is the publication, so that publishing is never the caller's work."""
+"""The memory before the broker: a buffer whose only route is the publication, so that publishing is
+never the caller's work.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +52,13 @@ class MemoryBuffer:
         return {path: counts + reasons for path, counts in self._router.counts().items()}
 
 
-# ruff: noqa: ARG002 - the contract of a downstream has arguments that mean nothing with one leaf and no books
+# ruff: noqa: ARG002 - the contract of a downstream has arguments that mean nothing with one leaf
+# and no books
 
 
 class Outbox:
-    """The publication, as a buffer sees it: `eventtracking.protocols.Downstream` with one leaf, the router itself.
+    """The publication, as a buffer sees it: `eventtracking.protocols.Downstream` with one leaf, the
+    router itself.
 
     The buffer above keeps the counts; the ledger here has the reasons alone.
     """
@@ -66,7 +70,9 @@ class Outbox:
         self.ledger = Ledger()
         self._publish = publish
 
-    def deliver(self, events: Sequence[Event], only: Collection[str] | None = None, first: bool = False) -> Failures:
+    def deliver(
+        self, events: Sequence[Event], only: Collection[str] | None = None, first: bool = False
+    ) -> Failures:
         """Publish the events; all of them have failed if the broker has not confirmed."""
         failures = Failures()
         ids = [event.id for event in events]
@@ -78,7 +84,9 @@ class Outbox:
             failures.finished.update(dict.fromkeys(ids, Outcome.DELIVERED))
         return failures
 
-    def settle(self, leaf: str, event_ids: Iterable[str], outcome: Outcome, reason: str = "") -> dict[str, Outcome]:
+    def settle(
+        self, leaf: str, event_ids: Iterable[str], outcome: Outcome, reason: str = ""
+    ) -> dict[str, Outcome]:
         """Note why events end without having been published."""
         finished = dict.fromkeys(event_ids, outcome)
         if reason and finished:

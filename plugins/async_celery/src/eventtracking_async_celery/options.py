@@ -1,4 +1,7 @@
-"""What is wrong with a router's options, where a type cannot say it. No text quotes a URL, which may hold a password."""
+"""What is wrong with a router's options, where a type cannot say it.
+
+No text quotes a URL, which may hold a password.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ _MAX_QUEUE_BYTES: Final = 255
 """What AMQP allows for a name."""
 _REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
 """kombu raises something else than an ImportError for these, where redis-py is missing."""
-_EXPECTED_URL: Final = "expected the URL of a broker, such as redis://host:6379/0 or amqp://user:password@host:5672//"
+_EXPECTED_URL: Final = (
+    "expected the URL of a broker, such as redis://host:6379/0 or amqp://user:password@host:5672//"
+)
 
 
 def url_problem(broker_url: str) -> str:
@@ -40,5 +45,8 @@ def queue_problem(queue: str) -> str:
     except UnicodeEncodeError:
         return "expected text without lone surrogates"
     if size > longest:
-        return f"found {size} bytes of UTF-8; expected at most {longest}, because {DEAD_SUFFIX!r} is added for dead letters"
+        return (
+            f"found {size} bytes of UTF-8; expected at most {longest}, because {DEAD_SUFFIX!r} is"
+            " added for dead letters"
+        )
     return ""

@@ -41,7 +41,9 @@ class Post:
         Raises:
             PublishError: If the broker did not confirm it.
         """
-        self.publisher.send_task(self.queue, batch.pack(self.compression), delay_s, spare=self.keeps_spares)
+        self.publisher.send_task(
+            self.queue, batch.pack(self.compression), delay_s, spare=self.keeps_spares
+        )
 
     def bury(self, batch: Batch) -> None:
         """Put dead letters away.
@@ -52,7 +54,8 @@ class Post:
         self.publisher.send_dead(self.queue + DEAD_SUFFIX, batch.pack(self.compression))
 
     def send_again(self, message: Mapping[str, Any], delay_s: float) -> None:
-        """Send a message that cannot be read, or delivered, here, unchanged, for later or for another worker.
+        """Send a message that cannot be read, or delivered, here, unchanged, for later or for
+        another worker.
 
         Raises:
             PublishError: If the broker did not confirm it.

@@ -1,4 +1,6 @@
-"""The publisher: puts a message on a queue, and returns when the broker has confirmed it, or raises within a time limit."""
+"""The publisher: puts a message on a queue, and returns when the broker has confirmed it, or raises
+within a time limit.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _PERSISTENT: Final = 2
 """Said each time, because an application's task_default_delivery_mode may say otherwise."""
 
 _inherited: list[Any] = []
-"""What a parent process opened: never used here, never closed, and kept from the garbage collector, which would close it."""
+"""What a parent process opened: never used here, never closed, and kept from the garbage collector,
+which would close it.
+"""
 _publishers: weakref.WeakKeyDictionary[Celery, Publisher] = weakref.WeakKeyDictionary()
 
 
@@ -48,7 +52,10 @@ class PublishError(DeliveryError):
     def __str__(self) -> str:
         if not self.queue:
             return f"the broker {self.broker} cannot be reached: {self.reason}"
-        return f"the broker {self.broker} did not confirm a batch for the queue {self.queue!r}: {self.reason}"
+        return (
+            f"the broker {self.broker} did not confirm a batch for the queue {self.queue!r}:"
+            f" {self.reason}"
+        )
 
 
 def publisher_for(app: Celery, timeout_s: float | None = None) -> Publisher:
@@ -66,8 +73,8 @@ def publisher_for(app: Celery, timeout_s: float | None = None) -> Publisher:
 class Publisher:
     """Publishes for one app, from any thread, each on a connection of its own while it does.
 
-    Celery's own pool is not used: its connections wait for ever on a broker that is silent, and one whose confirmation
-    timed out goes back into it.
+    Celery's own pool is not used: its connections wait for ever on a broker that is silent, and one
+    whose confirmation timed out goes back into it.
 
     Args:
         app: Whose broker it is.
@@ -89,12 +96,18 @@ class Publisher:
         return self._driver == "redis" and not self.app.conf.task_always_eager
 
     def send_task(
-        self, queue: str, message: dict[str, Any], delay_s: float = 0.0, task_id: str = "", spare: bool = True
+        self,
+        queue: str,
+        message: dict[str, Any],
+        delay_s: float = 0.0,
+        task_id: str = "",
+        spare: bool = True,
     ) -> None:
         """Publish a batch as a task.
 
-        It goes straight to the queue, and says its name: the application's routes could lead elsewhere, and a routing key of its
-        own tells a worker nothing. The queue is declared as the application's settings say.
+        It goes straight to the queue, and says its name: the application's routes could lead
+        elsewhere, and a routing key of its own tells a worker nothing. The queue is declared as the
+        application's settings say.
 
         Args:
             queue: The name of the queue.
@@ -120,7 +133,8 @@ class Publisher:
             self.app.send_task(
                 TASK_NAME,
                 kwargs={"batch": message, "queue": queue},
-                kwargsrepr=f"<{message.get('count', '?')} events>",  # shown in logs and headers, where no event belongs
+                # shown in logs and headers, where no event belongs
+                kwargsrepr=f"<{message.get('count', '?')} events>",
                 argsrepr="",
                 task_id=name,
                 queue=queue,
@@ -146,7 +160,8 @@ class Publisher:
             raise PublishError("of an app with task_always_eager", queue, result.state)
 
     def begin(self, queue: str, task_id: str, redelivered: bool) -> int:
-        """Note that a worker has a task now, so that its spare copy is not sent again; if the broker is there.
+        """Note that a worker has a task now, so that its spare copy is not sent again; if the
+        broker is there.
 
         Args:
             queue: The name of the queue.
@@ -154,8 +169,9 @@ class Publisher:
             redelivered: Whether the broker says that a worker had it before.
 
         Returns:
-            How often a worker has begun it and never come to an end. Redis counts that. Of other brokers only `redelivered` is known,
-            which is true as well for what a worker had fetched and not begun.
+            How often a worker has begun it and never come to an end. Redis counts that. Of other
+            brokers only `redelivered` is known, which is true as well for what a worker had fetched
+            and not begun.
         """
         if not self.keeps_spares:
             return int(redelivered)
@@ -164,13 +180,17 @@ class Publisher:
         return 0
 
     def give_back(self, queue: str, task_id: str) -> None:
-        """Note that a worker gives a task back in order, so that it does not count as lost; if the broker is there."""
+        """Note that a worker gives a task back in order, so that it does not count as lost; if the
+        broker is there.
+        """
         if self.keeps_spares:
             with suppress(PublishError), self.channel() as channel:
                 Spares(queue).give_back(channel.client, task_id)
 
     def finish(self, queue: str, task_id: str) -> None:
-        """Drop the spare copy of a task that is done; if the broker is away, the batch comes a second time."""
+        """Drop the spare copy of a task that is done; if the broker is away, the batch comes a
+        second time.
+        """
         if self.keeps_spares:
             with suppress(PublishError), self.channel() as channel:
                 Spares(queue).drop(channel.client, task_id)
@@ -198,7 +218,9 @@ class Publisher:
         self._publish(queue, publish)
 
     def _delivery_options(self) -> dict[str, Any]:
-        """`mandatory`: RabbitMQ confirms what it cannot route too, and drops it, unless it is told to give it back."""
+        """`mandatory`: RabbitMQ confirms what it cannot route too, and drops it, unless it is told
+        to give it back.
+        """
         return {"mandatory": True, "timeout": self.timeout_s, "confirm_timeout": self.timeout_s}
 
     def _publish(self, queue: str, publish: Callable[[Producer], None]) -> None:
@@ -294,7 +316,8 @@ class Publisher:
         """Where the broker is, without the user and the password."""
         connection = self.app.connection_for_write()
         host = connection.hostname or ""
-        return f"{connection.transport_cls}://{host if '@' not in host else '***'}:{connection.port or ''}"
+        shown = host if "@" not in host else "***"
+        return f"{connection.transport_cls}://{shown}:{connection.port or ''}"
 
     def close(self) -> None:
         """Close the connections that nobody uses now."""
@@ -307,7 +330,11 @@ def _timeouts(driver: str, timeout_s: float) -> dict[str, Any]:
     if driver == "amqp":
         return {"confirm_publish": True}
     if driver == "redis":
-        return {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "retry_on_timeout": False}
+        return {
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": timeout_s,
+            "retry_on_timeout": False,
+        }
     return {}
 
 

@@ -1,4 +1,6 @@
-"""The registry: which router of this plugin owns which routes, so that a worker can ask it how to go on."""
+"""The registry: which router of this plugin owns which routes, so that a worker can ask it how to
+go on.
+"""
 
 from __future__ import annotations
 
@@ -63,11 +65,16 @@ def owners() -> list[Owner]:
 
 def owners_in(tracker: Tracker) -> list[Owner]:
     """Return the routers of this plugin in one tracker's tree, by their paths."""
-    return sorted((owner for owner in owners() if _is_in(tracker, owner)), key=lambda owner: owner.path)
+    return sorted(
+        (owner for owner in owners() if _is_in(tracker, owner)), key=lambda owner: owner.path
+    )
 
 
 def is_of(owner: Owner, app: Celery) -> bool:
-    """Whether a router publishes by an app. One that means the application's app has none in a worker without the application."""
+    """Whether a router publishes by an app.
+
+    One that means the application's app has none in a worker without the application.
+    """
     try:
         return owner.app is app
     except DeliveryError:

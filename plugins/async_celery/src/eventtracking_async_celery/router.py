@@ -1,4 +1,6 @@
-"""The router `async_celery`: batches go to a broker, and a worker delivers them at the same path of the same config."""
+"""The router `async_celery`: batches go to a broker, and a worker delivers them at the same path of
+the same config.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,7 @@ from eventtracking.counts import Counts
 from eventtracking.errors import DeliveryError, OptionsError
 from eventtracking.protocols import Downstream
 from eventtracking.tracker import DEFAULT_NAME, registered_trackers
-from eventtracking_async_celery import readiness as _readiness  # noqa: F401 - speaks in workers, by a signal of Celery's
 from eventtracking_async_celery import registry
-from eventtracking_async_celery import shutdown as _shutdown  # noqa: F401 - works in pools, by a signal of Celery's
-from eventtracking_async_celery import sweeper as _sweeper  # noqa: F401 - starts in workers, by a signal of Celery's
-from eventtracking_async_celery import task as _task  # noqa: F401 - registers the task with every app of the process
 from eventtracking_async_celery.apps import application_app, own_app, visibility_timeout_of
 from eventtracking_async_celery.backoff import Backoff
 from eventtracking_async_celery.batch import Batch, Compression
@@ -34,10 +32,14 @@ __all__ = ["AsyncCeleryRouter"]
 
 _DEFAULT_VISIBILITY_S: Final = 300.0
 _MAX_DELAY_S: Final = 900.0
-"""RabbitMQ closes the channel of a worker that holds a message for half an hour, and a waiting one is held."""
+"""RabbitMQ closes the channel of a worker that holds a message for half an hour, and a waiting one
+is held.
+"""
 
 _NOT_BEFORE_BROKER: Final = frozenset({"buffer", "async_celery"})
-"""Below these, nobody's request waits for `send`, and what is above lets go of an event when `send` returns."""
+"""Below these, nobody's request waits for `send`, and what is above lets go of an event when `send`
+returns.
+"""
 
 _ALL: Final = Selection()
 
@@ -49,20 +51,29 @@ PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 class AsyncCeleryRouter:
     """Hand events in batches to Celery workers, which deliver them to the routes below.
 
-    `send` returns when the broker has confirmed the batch. Where no buffer stands above, a buffer in memory is put before
-    it, so that publishing is never the caller's work. Safe from any thread, and in forked children.
+    `send` returns when the broker has confirmed the batch. Where no buffer stands above, a buffer
+    in memory is put before it, so that publishing is never the caller's work. Safe from any thread,
+    and in forked children.
     """
 
     broker_url: str | None = attrs.field(
         default=None,
         repr=False,
         metadata={
-            "help": "Where the broker is: Redis, RabbitMQ, or what else Celery knows. None: that of the application's Celery app."
+            "help": (
+                "Where the broker is: Redis, RabbitMQ, or what else Celery knows. None: that of the"
+                " application's Celery app."
+            )
         },
     )
     queue: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = attrs.field(
         default="eventtracking",
-        metadata={"help": "The queue that the workers read. Dead letters go to the one of this name and `.dead`."},
+        metadata={
+            "help": (
+                "The queue that the workers read. Dead letters go to the one of this name and"
+                " `.dead`."
+            )
+        },
     )
     max_batch_events: PositiveInt = attrs.field(
         default=500, metadata={"help": "How many events one task carries at most."}
@@ -71,42 +82,74 @@ class AsyncCeleryRouter:
         default="zlib", metadata={"help": "How the events of a batch are compressed."}
     )
     publish_timeout_s: PositiveFloat = attrs.field(
-        default=5.0, metadata={"help": "How long the broker may take for each step of a publication, in seconds."}
+        default=5.0,
+        metadata={
+            "help": "How long the broker may take for each step of a publication, in seconds."
+        },
     )
     max_attempts: PositiveInt = attrs.field(
         default=20,
-        metadata={"help": "How often a batch is tried at a failing route before its events become dead letters."},
+        metadata={
+            "help": (
+                "How often a batch is tried at a failing route before its events become dead"
+                " letters."
+            )
+        },
     )
     max_age_s: PositiveFloat | None = attrs.field(
         default=None,
-        metadata={"help": "How long after its first attempt a batch may be tried again, in seconds. None: no limit."},
+        metadata={
+            "help": (
+                "How long after its first attempt a batch may be tried again, in seconds. None: no"
+                " limit."
+            )
+        },
     )
     min_retry_s: PositiveFloat = attrs.field(
-        default=1.0, metadata={"help": "The longest wait before the second attempt, in seconds; it doubles each time."}
+        default=1.0,
+        metadata={
+            "help": "The longest wait before the second attempt, in seconds; it doubles each time."
+        },
     )
     max_retry_s: PositiveFloat = attrs.field(
         default=300.0,
-        metadata={"help": "The longest wait of all, in seconds; never more than half of `visibility_timeout_s`."},
+        metadata={
+            "help": (
+                "The longest wait of all, in seconds; never more than half of"
+                " `visibility_timeout_s`."
+            )
+        },
     )
     visibility_timeout_s: PositiveFloat | None = attrs.field(
         default=None,
         metadata={
-            "help": "Redis: after how many seconds the batch of a killed worker goes to another one; longer than a batch takes. "
-            f"None: {_DEFAULT_VISIBILITY_S:g}, or what the application's Celery app says."
+            "help": (
+                "Redis: after how many seconds the batch of a killed worker goes to another one;"
+                f" longer than a batch takes. None: {_DEFAULT_VISIBILITY_S:g}, or what the"
+                " application's Celery app says."
+            )
         },
     )
     spare_copies: bool = attrs.field(
         default=True,
         metadata={
-            "help": "Redis: keep a copy of each batch until it is delivered, for a killed worker loses what Redis has just handed to it."
+            "help": (
+                "Redis: keep a copy of each batch until it is delivered, for a killed worker loses"
+                " what Redis has just handed to it."
+            )
         },
     )
     max_buffered_events: PositiveInt = attrs.field(
         default=100_000,
-        metadata={"help": "How many events may wait in memory for the broker, where no buffer stands above."},
+        metadata={
+            "help": (
+                "How many events may wait in memory for the broker, where no buffer stands above."
+            )
+        },
     )
     counts: Callable[[], Mapping[str, Counts]] = attrs.field(init=False, repr=False)
-    """Only there when events wait in memory; otherwise an event is delivered when `send` returns."""
+    """Only there when events wait in memory; otherwise an event is delivered when `send` returns.
+    """
     downstream: Downstream = attrs.field(init=False, repr=False)
     _buffer: MemoryBuffer | None = attrs.field(init=False, repr=False, default=None)
     _tracker_name: str | None = attrs.field(init=False, repr=False, default=None)
@@ -121,7 +164,10 @@ class AsyncCeleryRouter:
         if self.broker_url is not None:
             found["broker_url"] = url_problem(self.broker_url)
         elif self.visibility_timeout_s is not None:
-            text = "it belongs to `broker_url`; the application's app has its own, in `broker_transport_options`"
+            text = (
+                "it belongs to `broker_url`; the application's app has its own, in"
+                " `broker_transport_options`"
+            )
             found["visibility_timeout_s"] = text
         return {option: text for option, text in found.items() if text}
 
@@ -130,11 +176,16 @@ class AsyncCeleryRouter:
         self.downstream = downstream
         registry.add(self)
         if _NOT_BEFORE_BROKER.isdisjoint(downstream.above):
-            self._buffer = MemoryBuffer(downstream.path, self._publish, self.max_buffered_events, self.max_batch_events)
+            self._buffer = MemoryBuffer(
+                downstream.path, self._publish, self.max_buffered_events, self.max_batch_events
+            )
             self.counts = self._buffer.counts
 
     def open(self) -> None:
-        """Start what moves events from memory to the broker. The broker itself is not asked for before it is needed."""
+        """Start what moves events from memory to the broker.
+
+        The broker itself is not asked for before it is needed.
+        """
         if self._buffer is not None:
             self._buffer.open()
 
@@ -150,7 +201,8 @@ class AsyncCeleryRouter:
         """Take the events over: into memory, or, below a buffer or a worker, to the broker.
 
         Raises:
-            PublishError: If the broker did not confirm a batch; some of the events may have reached it.
+            PublishError: If the broker did not confirm a batch; some of the events may have reached
+                it.
         """
         (self._publish if self._buffer is None else self._buffer.send)(events)
 
@@ -179,7 +231,8 @@ class AsyncCeleryRouter:
         """Send dead letters to the workers again, for the route where they died. Return how many.
 
         Raises:
-            PublishError: If the broker did not confirm; those that it had not confirmed stay dead letters.
+            PublishError: If the broker did not confirm; those that it had not confirmed stay dead
+                letters.
         """
         return self._graveyard().replay(selection)
 
@@ -210,7 +263,9 @@ class AsyncCeleryRouter:
 
     @property
     def backoff(self) -> Backoff:
-        """How long to wait between attempts; not so long that Redis takes the batch for that of a killed worker."""
+        """How long to wait between attempts; not so long that Redis takes the batch for that of a
+        killed worker.
+        """
         longest = min(self.max_retry_s, _MAX_DELAY_S, visibility_timeout_of(self.app) / 2)
         return Backoff(min_s=self.min_retry_s, max_s=longest)
 
@@ -226,9 +281,15 @@ class AsyncCeleryRouter:
             post.send(Batch(tracker=name, path=self.path, events=part))
 
     def _name_of_tracker(self) -> str:
-        """The name under which the tracker of this tree is registered; a worker looks it up by that."""
+        """The name under which the tracker of this tree is registered; a worker looks it up by
+        that.
+        """
         if self._tracker_name is None:
-            names = [name for name, tracker in registered_trackers().items() if self in registry.owners_in(tracker)]
+            names = [
+                name
+                for name, tracker in registered_trackers().items()
+                if self in registry.owners_in(tracker)
+            ]
             if not names:
                 return DEFAULT_NAME
             self._tracker_name = names[0]

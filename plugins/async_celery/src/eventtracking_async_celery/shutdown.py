@@ -1,6 +1,8 @@
-"""The end of a pool process: it leaves without the exit functions of Python, so what it holds is delivered on Celery's signal.
+"""The end of a pool process: it leaves without the exit functions of Python, so what it holds is
+delivered on Celery's signal.
 
-That holds for every tracker of the process, whether its events came from this plugin's tasks or from the application's.
+That holds for every tracker of the process, whether its events came from this plugin's tasks or
+from the application's.
 """
 
 from __future__ import annotations

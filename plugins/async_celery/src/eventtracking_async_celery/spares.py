@@ -1,8 +1,9 @@
 """The spare copies: what makes up for Redis giving a message away before the worker has it.
 
-kombu pops a message from a list, and writes it down as unacknowledged only when it has read the reply. A worker that is killed in
-between, or that ends while a reply is on its way, loses the message. So a copy of each batch lies in the same Redis until the
-batch is done. A thread of each worker sends a copy again that is overdue while the queue is empty.
+kombu pops a message from a list, and writes it down as unacknowledged only when it has read the
+reply. A worker that is killed in between, or that ends while a reply is on its way, loses the
+message. So a copy of each batch lies in the same Redis until the batch is done. A thread of each
+worker sends a copy again that is overdue while the queue is empty.
 """
 
 from __future__ import annotations
@@ -30,13 +31,18 @@ def sweep_interval_s(app: Celery) -> float:
 
 
 def spare_time_s(app: Celery) -> float:
-    """How long a batch may take, from when a worker can have it: longer than kombu takes to give it to another worker."""
+    """How long a batch may take, from when a worker can have it: longer than kombu takes to give it
+    to another worker.
+    """
     return 2 * (visibility_timeout_of(app) + sweep_interval_s(app))
 
 
 @attrs.frozen
 class Spares:
-    """The copies of one queue's batches, by the ids of their tasks. The client is one of kombu's, with its prefix."""
+    """The copies of one queue's batches, by the ids of their tasks.
+
+    The client is one of kombu's, with its prefix.
+    """
 
     queue: str
 
@@ -60,7 +66,9 @@ class Spares:
             pipe.execute()
 
     def begin(self, client: Any, task_id: str, within_s: float) -> int:
-        """Say that a worker has the batch now; tell how often one has had it, this time included."""
+        """Say that a worker has the batch now; tell how often one has had it, this time
+        included.
+        """
         with client.pipeline() as pipe:
             pipe.zadd(self._due, {task_id: time.time() + within_s}, xx=True)
             pipe.zadd(
@@ -83,11 +91,15 @@ class Spares:
 
     def claim(self, client: Any, for_s: float) -> bool:
         """Whether no other worker has looked for overdue copies lately."""
-        return bool(client.set(f"eventtracking.{self.queue}.swept", "1", nx=True, px=int(for_s * 1000)))
+        return bool(
+            client.set(f"eventtracking.{self.queue}.swept", "1", nx=True, px=int(for_s * 1000))
+        )
 
     def overdue(self, client: Any) -> dict[str, dict[str, Any]]:
         """Return overdue copies, oldest first."""
-        found = client.zrange(self._due, "-inf", time.time(), byscore=True, offset=0, num=_MAX_AT_ONCE)
+        found = client.zrange(
+            self._due, "-inf", time.time(), byscore=True, offset=0, num=_MAX_AT_ONCE
+        )
         copies: dict[str, dict[str, Any]] = {}
         for raw_id in found:
             task_id = raw_id.decode() if isinstance(raw_id, bytes) else str(raw_id)

@@ -1,4 +1,6 @@
-"""The sweeper: a thread of each worker that sends again what Redis had given away and nobody has."""
+"""The sweeper: a thread of each worker that sends again what Redis had given away and
+nobody has.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Sweeper:
         self._queue = queue
         self._interval_s = interval_s
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"eventtracking-sweeper:{queue}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"eventtracking-sweeper:{queue}", daemon=True
+        )
 
     def start(self) -> None:
         """Start the thread."""
@@ -49,19 +53,30 @@ class Sweeper:
             try:
                 count = self.sweep()
             except Exception as error:  # noqa: BLE001 - the broker may be away; it is asked again
-                reason = str(error) if isinstance(error, EventTrackingError) else type(error).__name__
+                reason = (
+                    str(error) if isinstance(error, EventTrackingError) else type(error).__name__
+                )
                 _log.debug("no look for overdue copies of the queue %r: %s", self._queue, reason)
             else:
                 if count:
-                    _log.warning("%d batches of the queue %r had got lost, and are sent again", count, self._queue)
+                    _log.warning(
+                        "%d batches of the queue %r had got lost, and are sent again",
+                        count,
+                        self._queue,
+                    )
 
     def sweep(self) -> int:
-        """Send overdue copies again, if the queue is empty and no other worker does. Return how many."""
+        """Send overdue copies again, if the queue is empty and no other worker does.
+
+        Return how many.
+        """
         spares = Spares(self._queue)
         with self._publisher.channel() as channel:
             if not spares.claim(channel.client, self._interval_s / 2):
                 return 0
-            if channel.queue_declare(self._queue).message_count:  # an empty list does not exist on Redis
+            if channel.queue_declare(
+                self._queue
+            ).message_count:  # an empty list does not exist on Redis
                 return 0
             copies = spares.overdue(channel.client)
         for task_id, message in copies.items():

@@ -1,6 +1,7 @@
 """The task that workers run: find the routes that a batch is for, and deliver it there.
 
-Importing this module registers the task with every Celery app of the process, those to come included.
+Importing this module registers the task with every Celery app of the process, those to come
+included.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ __all__ = ["deliver"]
 _log = logging.getLogger("eventtracking.async_celery")
 
 _KEEP_FOR_S: Final = 30.0
-"""How long a batch that cannot be delivered here waits before a worker, perhaps one with another config, looks at it again."""
+"""How long a batch that cannot be delivered here waits before a worker, perhaps one with another
+config, looks at it again.
+"""
 _REJECT_AFTER_S: Final = 1.0
 """So that a broker that gives a rejected batch back at once does not keep the worker spinning."""
 _SAY_AGAIN_S: Final = 60.0
@@ -39,7 +42,9 @@ _said_at: dict[str, float] = {}
 
 
 class CannotDeliverHereError(EventTrackingError):
-    """Raised inside this module: this worker's config has no place for the batch, and another one's may."""
+    """Raised inside this module: this worker's config has no place for the batch, and another one's
+    may.
+    """
 
 
 @shared_task(  # type: ignore[untyped-decorator]  # Celery has no types
@@ -57,7 +62,8 @@ def deliver(task: Any, *args: Any, **kwargs: Any) -> None:
     """Deliver a batch. Its arguments are open, because a later version may send others.
 
     Raises:
-        Reject: With requeue, if nothing else keeps the batch: the broker gives it to a worker again.
+        Reject: With requeue, if nothing else keeps the batch: the broker gives it to a worker
+            again.
     """
     message = kwargs.get("batch", args[0] if args else kwargs)
     info = task.request.delivery_info or {}
@@ -74,17 +80,23 @@ def deliver(task: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def _queue_of(kwargs: Mapping[str, Any], info: Mapping[str, Any]) -> str:
-    """The queue that a task came from, as it says itself: its routing key may be another name, or none at all."""
+    """The queue that a task came from, as it says itself: its routing key may be another name, or
+    none at all.
+    """
     return str(kwargs.get("queue") or info.get("routing_key"))
 
 
 def _take(message: Any, post: Post, lost: int) -> None:
-    """Do with a message what can be done here. When this returns, the broker has confirmed what becomes of the rest.
+    """Do with a message what can be done here.
+
+    When this returns, the broker has confirmed what becomes of the rest.
 
     Raises:
         PublishError: If it has not.
     """
-    if lost and is_readable(message):  # before anything in it is looked at, because the next attempt may be the last
+    if lost and is_readable(
+        message
+    ):  # before anything in it is looked at, because the next attempt may be the last
         _try_later(tried(message, lost=lost), post)
         return
     try:
@@ -92,12 +104,16 @@ def _take(message: Any, post: Post, lost: int) -> None:
     except BatchFormatError as error:
         _keep(message, post, error)
     except CannotDeliverHereError as error:
-        # Nobody tries it while it is kept, so that a loss is a worker's stop; there may be many until the right config is back.
+        # Nobody tries it while it is kept, so that a loss is a worker's stop; there may be many
+        # until the right config is back.
         _keep({**message, "lost": 0}, post, error)
     except PublishError:
         raise
     except Exception:  # noqa: BLE001 - the batch must neither be lost nor come back at once, for ever
-        _log.exception("a batch could not be delivered, for a reason nobody thought of, and is tried again later")
+        _log.exception(
+            "a batch could not be delivered, for a reason nobody thought of, and is tried again"
+            " later"
+        )
         _try_later(tried(message, attempts=1), post)
 
 
@@ -110,7 +126,9 @@ def _try_later(message: Mapping[str, Any], post: Post) -> None:
     tries = message["attempt"] + message["lost"]
     delay_s = _backoff(message, post).delay_s(tries)
     if message["lost"]:
-        _log.info("a worker was gone before a batch came to an end; it is tried again in %.1f s", delay_s)
+        _log.info(
+            "a worker was gone before a batch came to an end; it is tried again in %.1f s", delay_s
+        )
     post.send_again(message, delay_s)
 
 
@@ -141,12 +159,15 @@ def _find(tracker: str, path: str) -> tuple[Downstream, Owner]:
         raise CannotDeliverHereError(str(error.args[0])) from None
     owner = owner_of(downstream)
     if owner is None:
-        raise CannotDeliverHereError(f"the router at {path!r} is not an async_celery router in this worker's config")
+        raise CannotDeliverHereError(
+            f"the router at {path!r} is not an async_celery router in this worker's config"
+        )
     return downstream, owner
 
 
 def _set_missing_apart(batch: Batch, downstream: Downstream, owner: Owner, post: Post) -> None:
-    """Keep what waits for leaves that this worker's config lacks in messages of their own, so that the rest can go its way.
+    """Keep what waits for leaves that this worker's config lacks in messages of their own, so that
+    the rest can go its way.
 
     Raises:
         CannotDeliverHereError: If all of the batch is for such a leaf.
@@ -160,7 +181,11 @@ def _set_missing_apart(batch: Batch, downstream: Downstream, owner: Owner, post:
         raise CannotDeliverHereError(reason)
     _say(post.queue, reason)
     for leaf in sorted(missing):
-        waiting = [event for event in batch.events if batch.progress.get(event.id, {}).get(leaf) is Outcome.PENDING]
+        waiting = [
+            event
+            for event in batch.events
+            if batch.progress.get(event.id, {}).get(leaf) is Outcome.PENDING
+        ]
         owner.post().send(batch.only_at(leaf, waiting), _keep_for_s(post))
 
 
@@ -170,8 +195,9 @@ def _say(queue: str, reason: str) -> None:
         return
     _said_at[reason] = now
     _log.error(
-        "a batch of the queue %r, or a part of it, cannot be delivered by this worker, and stays on the broker: %s. "
-        "Give the workers the config of the processes that emit, and this version of the plugin",
+        "a batch of the queue %r, or a part of it, cannot be delivered by this worker, and stays on"
+        " the broker: %s. Give the workers the config of the processes that emit, and this version"
+        " of the plugin",
         queue,
         reason,
     )
@@ -179,4 +205,6 @@ def _say(queue: str, reason: str) -> None:
 
 def _give_back(error: Exception) -> None:
     time.sleep(_REJECT_AFTER_S)
-    raise Reject(str(error) if isinstance(error, EventTrackingError) else type(error).__name__, requeue=True)
+    raise Reject(
+        str(error) if isinstance(error, EventTrackingError) else type(error).__name__, requeue=True
+    )

@@ -1,4 +1,6 @@
-"""An application with a Celery app of its own and two trackers, for its web process and its workers alike."""
+"""An application with a Celery app of its own and two trackers, for its web process and its workers
+alike.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ app.conf.broker_transport_options = settings["transport_options"]
 app.conf.update(settings.get("conf", {}))
 if "topic_queues" in settings:
     app.conf.task_queues = [
-        Queue(name, Exchange(f"x{name}", type="topic"), routing_key="events.#") for name in settings["topic_queues"]
+        Queue(name, Exchange(f"x{name}", type="topic"), routing_key="events.#")
+        for name in settings["topic_queues"]
     ]
 
 

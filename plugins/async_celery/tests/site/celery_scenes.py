@@ -80,7 +80,12 @@ class Scene:
     def router(self, backends: dict[str, Any], **options: Any) -> dict[str, Any]:
         """The node of the router."""
         fast = {"visibility_timeout_s": 2.0} if self.is_redis else {}
-        node = {"plugin": "async_celery", "broker_url": self.broker_url, "queue": self.queue, "min_retry_s": 0.2}
+        node = {
+            "plugin": "async_celery",
+            "broker_url": self.broker_url,
+            "queue": self.queue,
+            "min_retry_s": 0.2,
+        }
         return {**node, **fast, "publish_timeout_s": 2.0, "backends": backends, **options}
 
     def write(self, config: dict[str, Any], name: str = "config.json") -> Path:
@@ -95,23 +100,50 @@ class Scene:
         return self.trackers[-1]
 
     def worker(
-        self, config: Path | None, *options: str, app: str = "eventtracking_async_celery.worker", wait: bool = True
+        self,
+        config: Path | None,
+        *options: str,
+        app: str = "eventtracking_async_celery.worker",
+        wait: bool = True,
     ) -> Worker:
         """Start a worker for a config."""
         quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO")
-        name = f"--hostname={uuid.uuid4().hex}@%h"  # two of one name on one broker shut each other out
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "--concurrency=1", name, *quiet, *options]
+        name = (
+            f"--hostname={uuid.uuid4().hex}@%h"  # two of one name on one broker shut each other out
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            app,
+            "worker",
+            "--concurrency=1",
+            name,
+            *quiet,
+            *options,
+        ]
         return self.start(command, config, wait)
 
     def start(self, command: list[str], config: Path | None, wait: bool = True) -> Worker:
         """Start a worker by a command of one's own."""
-        env = {**os.environ, "PYTHONPATH": str(SITE), "FAKES_STATS": str(self.folder), "PYTHONWARNINGS": "ignore"}
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(SITE),
+            "FAKES_STATS": str(self.folder),
+            "PYTHONWARNINGS": "ignore",
+        }
         if config is not None:
             env["EVENTTRACKING_CONFIG"] = str(config)
         log = self.folder / f"worker{len(self.workers)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                command, env=env, stdout=out, stderr=subprocess.STDOUT, cwd=self.folder, start_new_session=True
+                command,
+                env=env,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                start_new_session=True,
             )
         self.workers.append(Worker(process, log))
         return self.workers[-1].wait_until_ready() if wait else self.workers[-1]

@@ -1,6 +1,8 @@
-"""The plugins of these tests: a distribution that is really installed (its `.dist-info` is beside this file).
+"""The plugins of these tests: a distribution that is really installed (its `.dist-info` is beside
+this file).
 
-They run in workers, which are other processes: what they do is told by files, and what they saw is read from files.
+They run in workers, which are other processes: what they do is told by files, and what they saw is
+read from files.
 """
 
 from __future__ import annotations
@@ -106,9 +108,13 @@ class SayNo:
 
 
 def _note_stats(**_: Any) -> None:
-    """Write this process's counts to a file, after each task, so that the tests can add up those of all workers."""
+    """Write this process's counts to a file, after each task, so that the tests can add up those of
+    all workers.
+    """
     trackers = registered_trackers().values()
-    counts = {path: attrs.asdict(count) for tracker in trackers for path, count in tracker.stats().items()}
+    counts = {
+        path: attrs.asdict(count) for tracker in trackers for path, count in tracker.stats().items()
+    }
     file = Path(os.environ["FAKES_STATS"], f"stats.{os.getpid()}")
     file.with_name(f"new.{os.getpid()}").write_text(json.dumps(counts))
     file.with_name(f"new.{os.getpid()}").replace(file)

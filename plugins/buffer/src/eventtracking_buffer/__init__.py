@@ -1,4 +1,6 @@
-"""The plugin `buffer`: a router that stores events, in memory or on disk, and delivers them off the request."""
+"""The plugin `buffer`: a router that stores events, in memory or on disk, and delivers them off the
+request.
+"""
 
 from typing import Any
 

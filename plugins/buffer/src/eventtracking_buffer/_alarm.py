@@ -16,7 +16,8 @@ _ENDS_AFTER_S: Final = 60.0
 
 
 class Alarm:
-    """Collects what happened, from any thread, without waiting; the log hears of it every ten seconds at most.
+    """Collects what happened, from any thread, without waiting; the log hears of it every ten
+    seconds at most.
 
     Args:
         path: The route that speaks.
@@ -29,12 +30,18 @@ class Alarm:
         self._end = threading.Event()
 
     def note(self, text: str, count: int = 1) -> None:
-        """Have the log told that something happened to so many events; zero where nobody knows to how many."""
+        """Have the log told that something happened to so many events; zero where nobody knows to
+        how many.
+        """
         self._new[text] = self._new.get(text, 0) + count
         if self._starter.acquire(blocking=False):
             try:
-                threading.Thread(target=self._run, name=f"eventtracking-buffer-alarm:{self._path}", daemon=True).start()
-            except RuntimeError:  # the interpreter ends; `tell` is called once more when the buffer closes
+                threading.Thread(
+                    target=self._run, name=f"eventtracking-buffer-alarm:{self._path}", daemon=True
+                ).start()
+            except (
+                RuntimeError
+            ):  # the interpreter ends; `tell` is called once more when the buffer closes
                 self._starter.release()
 
     def _run(self) -> None:

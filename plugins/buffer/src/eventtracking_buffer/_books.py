@@ -1,4 +1,6 @@
-"""The books of a buffer on disk, as any process can read them: the state, and what the journal holds beyond it."""
+"""The books of a buffer on disk, as any process can read them: the state, and what the journal
+holds beyond it.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +67,12 @@ class Books:
                 balance = self._measure(snapshot)
             except FileNotFoundError:  # the deliverer has just deleted a file that it is done with
                 continue
-            # A file that was deleted between the two has its events in the state since before that, and not in the snapshot.
-            if self._state.received(self._path) == snapshot.counts.get(self._path, Counts()).received:
+            # A file that was deleted between the two has its events in the state since before that,
+            # and not in the snapshot.
+            if (
+                self._state.received(self._path)
+                == snapshot.counts.get(self._path, Counts()).received
+            ):
                 return balance
         raise OSError(f"the journal in {self._folder} does not hold still")
 
@@ -75,7 +81,9 @@ class Books:
         oldest: float | None = None
         names = [name for name in journal_files(self._folder) if name not in snapshot.retired]
         self._forget(names)
-        leaves = snapshot.leaves or self._leaves  # this process may have a newer config than the one that delivers
+        leaves = (
+            snapshot.leaves or self._leaves
+        )  # this process may have a newer config than the one that delivers
         for name in names:
             places = [snapshot.cursors.get((leaf, name), (0, 0)) for leaf in leaves]
             offset, records = min(places)
@@ -89,7 +97,10 @@ class Books:
         pending += snapshot.reopened
         own = snapshot.counts.get(self._path, Counts()) + Counts(received=received, pending=pending)
         return Balance(
-            counts={**snapshot.counts, self._path: own}, pending=pending, pending_bytes=waiting_bytes, oldest_at=oldest
+            counts={**snapshot.counts, self._path: own},
+            pending=pending,
+            pending_bytes=waiting_bytes,
+            oldest_at=oldest,
         )
 
     def _count(self, name: str, known: tuple[int, int]) -> tuple[int, int]:

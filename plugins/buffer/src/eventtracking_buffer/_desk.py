@@ -1,4 +1,6 @@
-"""What the store on disk knows of one leaf's lane, and what stands in for an event that cannot be read."""
+"""What the store on disk knows of one leaf's lane, and what stands in for an event that cannot be
+read.
+"""
 
 from __future__ import annotations
 

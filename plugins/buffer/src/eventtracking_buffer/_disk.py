@@ -1,4 +1,6 @@
-"""The buffer on disk, as the delivering process sees it: reads the journal for each leaf, and keeps the state."""
+"""The buffer on disk, as the delivering process sees it: reads the journal for each leaf, and keeps
+the state.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +33,29 @@ from eventtracking_buffer._succession import Succession
 __all__ = ["DiskStore"]
 
 _UNFIT: Final = (
-    ValueError, TypeError, OverflowError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError
-)  # fmt: skip
+    ValueError,
+    TypeError,
+    OverflowError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.DataError,
+)
 """What SQLite raises for a value that it cannot store; anything else is the medium's."""
 _DAMAGED: Final = "damaged on disk"
 
 
 class DiskStore:
-    """Serves the lanes of the one process that delivers. Its lock is never held while user code runs.
+    """Serves the lanes of the one process that delivers.
+
+    Its lock is never held while user code runs.
 
     Args:
         tell: Has the log told that something happened to so many events.
     """
 
-    def __init__(self, folder: Path, downstream: Downstream, state: State, tell: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, folder: Path, downstream: Downstream, state: State, tell: Callable[[str, int], None]
+    ) -> None:
         self.folder = folder
         self.state = state
         self.downstream = downstream
@@ -60,7 +71,9 @@ class DiskStore:
         self._several = len(downstream.leaves) > 1
         self._unwritten: list[Entry] = []
         self._taken: dict[str, Counts] = {}
-        """What was counted below, and what of it belongs to events whose report has not come yet, or waits for another."""
+        """What was counted below, and what of it belongs to events whose report has not come yet,
+        or waits for another.
+        """
         self._requests = Requests(self)
         self._writing = False
         self._mean_bytes = 0.0
@@ -75,7 +88,11 @@ class DiskStore:
         if not unread:
             return 0
         if not self._mean_bytes:
-            sizes = [record.end - record.start for reader in readers if (record := peek(reader)) is not None]
+            sizes = [
+                record.end - record.start
+                for reader in readers
+                if (record := peek(reader)) is not None
+            ]
             self._mean_bytes = float(max(sizes, default=0))
         return max(1, round(unread / self._mean_bytes)) if self._mean_bytes else 1
 
@@ -90,7 +107,9 @@ class DiskStore:
         for reader in list(self.desks[leaf].readers.values()):
             if not reader.unread:
                 continue
-            with contextlib.suppress(OSError):  # what was read before counts; the rest is read the next time
+            with contextlib.suppress(
+                OSError
+            ):  # what was read before counts; the rest is read the next time
                 if not self._read(reader, items, lost, max_events, max_bytes):
                     break
                 self._end_of_file(reader)
@@ -100,7 +119,12 @@ class DiskStore:
         return items
 
     def _read(
-        self, reader: JournalReader, items: list[Item], lost: list[Item], max_events: int, max_bytes: int
+        self,
+        reader: JournalReader,
+        items: list[Item],
+        lost: list[Item],
+        max_events: int,
+        max_bytes: int,
     ) -> bool:
         """Read until there is enough; return whether more is wanted."""
         total = sum(item.size for item in items)
@@ -125,11 +149,21 @@ class DiskStore:
                 return item
             lost.append(stub((file, start), self._id_at((file, start)), record.stored_at))
         else:
-            had = {key: i for i, key in self.owners.items() if key[0] == file and start <= key[1] < record.end}
+            had = {
+                key: i
+                for i, key in self.owners.items()
+                if key[0] == file and start <= key[1] < record.end
+            }
             reader.records += len(had)  # the other leaves have read them while they were whole
             lost.extend(stub(key, event_id, record.stored_at) for key, event_id in had.items())
             if had:
-                self.set_aside(file, start, record.payload, _DAMAGED, Counts(reasons={f"failed: {_DAMAGED}": len(had)}))
+                self.set_aside(
+                    file,
+                    start,
+                    record.payload,
+                    _DAMAGED,
+                    Counts(reasons={f"failed: {_DAMAGED}": len(had)}),
+                )
             else:
                 own = Counts(received=1, failed=1, reasons={f"failed: {_DAMAGED}": 1})
                 self.set_aside(file, start, record.payload, _DAMAGED, own)
@@ -138,14 +172,21 @@ class DiskStore:
     def decode(self, file: str, record: Record) -> Item | None:
         """Return the event in a whole record; one that cannot be read is set aside."""
         try:
-            return Item((file, record.start), codec.decode(record.payload), len(record.payload), record.stored_at)
+            return Item(
+                (file, record.start),
+                codec.decode(record.payload),
+                len(record.payload),
+                record.stored_at,
+            )
         except codec.FormatError as error:
             own = Counts(reasons={f"failed: {error}": 1})
             self.set_aside(file, record.start, record.payload, str(error), own)
             return None
 
     def _id_at(self, key: Key) -> str:
-        return next((event_id for event_id, owner in self.owners.items() if owner == key), unknown_id(key))
+        return next(
+            (event_id for event_id, owner in self.owners.items() if owner == key), unknown_id(key)
+        )
 
     def _end_of_file(self, reader: JournalReader) -> None:
         """Pass over what a dead writer left unfinished."""
@@ -158,7 +199,9 @@ class DiskStore:
         reader.skip(len(rest))
 
     def set_aside(self, file: str, offset: int, data: bytes, why: str, own: Counts) -> None:
-        """Keep a damaged piece for a person to look at, and add to the books of the buffer, once."""
+        """Keep a damaged piece for a person to look at, and add to the books of the
+        buffer, once.
+        """
         if self.state.rows("SELECT 1 FROM seen WHERE file = ? AND offset = ?", file, offset):
             return
         self.keep_aside(f"{file}-{offset}", data)
@@ -179,10 +222,14 @@ class DiskStore:
         return bool(self.owners.setdefault(item.event.id, item.key) == item.key)
 
     def _lose(self, leaf: str, items: Sequence[Item], reason: str, own: Counts) -> None:
-        """Fail events that have not been given to a leaf yet, while its lane may be on the way with others."""
+        """Fail events that have not been given to a leaf yet, while its lane may be on the way with
+        others.
+        """
         for item in items:
             self.claim(item)
-        finished = self.downstream.settle(leaf, [item.event.id for item in items], Outcome.FAILED, reason)
+        finished = self.downstream.settle(
+            leaf, [item.event.id for item in items], Outcome.FAILED, reason
+        )
         counts = Counts(received=len(items), failed=len(items))
         self._collect()
         self.take_off({leaf: {"received": counts.received, "failed": counts.failed}})
@@ -194,12 +241,17 @@ class DiskStore:
     # Writing down
 
     def report(self, report: Report) -> None:
-        """Write down what became of a batch. If the medium refuses, it is tried again with the next one."""
+        """Write down what became of a batch.
+
+        If the medium refuses, it is tried again with the next one.
+        """
         with self.lock:
             if self.closed:
                 return
             self._collect()
-            counts = self._taken.pop(report.leaf, Counts())  # all of it: the lane has nothing else on its way just now
+            counts = self._taken.pop(
+                report.leaf, Counts()
+            )  # all of it: the lane has nothing else on its way just now
             self._unwritten.append(self._entry(report, self.writer.outcomes_of(report), counts))
             self._try_to_write(len(report.done))
 
@@ -216,7 +268,9 @@ class DiskStore:
             sqlite3.Error: If the medium refuses.
         """
         with self.lock:
-            if self._writing:  # a signal handler has interrupted this very thread; the next report brings it
+            if (
+                self._writing
+            ):  # a signal handler has interrupted this very thread; the next report brings it
                 return
             self._writing = True
             try:
@@ -266,7 +320,9 @@ class DiskStore:
         self._taken = taken
 
     def _write_rest(self, group: str, left: Counts) -> Counts:
-        """Write the reasons of a group, and, where nothing is on its way, which outcome it was if it had to be guessed."""
+        """Write the reasons of a group, and, where nothing is on its way, which outcome it was if
+        it had to be guessed.
+        """
         settled = left.pending == 0 and left.received <= 0
         rest = left if settled else Counts(reasons=left.reasons)
         self.state.add_counts(group, rest)
@@ -290,7 +346,10 @@ class DiskStore:
         for item in entry.report.dead:
             if item.dead is None:
                 self.keep_aside(f"letter-{item.key[0]}-{item.key[1]}", codec.encode(item.event))
-        self.tell(f"could not be noted as they were ({type(error).__name__})", len(entry.ended) + len(entry.again))
+        self.tell(
+            f"could not be noted as they were ({type(error).__name__})",
+            len(entry.ended) + len(entry.again),
+        )
         entry.strip()
 
     def _entry(
@@ -312,12 +371,18 @@ class DiskStore:
         return entry
 
     def _ready(self) -> list[Entry]:
-        """The reports that can be written: not those that finish events of which a sibling's report is still to come."""
+        """The reports that can be written: not those that finish events of which a sibling's report
+        is still to come.
+        """
         if not self._several:
             return list(self._unwritten)
         ready, held = list(self._unwritten), set[str]()
         while True:
-            late = [entry for entry in ready if entry.report.leaf in held or self._is_early(entry, ready)]
+            late = [
+                entry
+                for entry in ready
+                if entry.report.leaf in held or self._is_early(entry, ready)
+            ]
             if not late:
                 return ready
             held |= {entry.report.leaf for entry in late}
@@ -357,8 +422,16 @@ class DiskStore:
         for desk in self.desks.values():
             known = desk.readers
             if names != list(known):
-                retired = {name for (name,) in self.state.rows("SELECT file FROM retired")} if names else set()
-                fresh = {n: known.get(n) or JournalReader(self.folder / n) for n in names if n not in retired}
+                retired = (
+                    {name for (name,) in self.state.rows("SELECT file FROM retired")}
+                    if names
+                    else set()
+                )
+                fresh = {
+                    n: known.get(n) or JournalReader(self.folder / n)
+                    for n in names
+                    if n not in retired
+                }
                 for name, reader in known.items():
                     fresh.setdefault(name, reader) if reader.unread else None
                 desk.readers = dict(sorted(fresh.items()))
@@ -366,22 +439,34 @@ class DiskStore:
     def retire(self, own_file: str) -> None:
         """Delete the files that every leaf is done with."""
         for name in list(next(iter(self.desks.values())).readers):
-            # Looked at again once it is abandoned: its writer may have appended something just before it died.
-            if name != own_file and self._is_done(name) and is_abandoned(self.folder / name) and self._is_done(name):
+            # Looked at again once it is abandoned: its writer may have appended something just
+            # before it died.
+            if (
+                name != own_file
+                and self._is_done(name)
+                and is_abandoned(self.folder / name)
+                and self._is_done(name)
+            ):
                 self._retire(name)
 
     def _is_done(self, name: str) -> bool:
         readers = [desk.readers.get(name) for desk in self.desks.values()]
         if any(reader is None or reader.unread for reader in readers):
             return False
-        return not any(key[0] == name for desk in self.desks.values() for key in (*desk.stored, *desk.unstored))
+        return not any(
+            key[0] == name for desk in self.desks.values() for key in (*desk.stored, *desk.unstored)
+        )
 
     def _retire(self, name: str) -> None:
         with self.lock:
             readers = [desk.readers[name] for desk in self.desks.values()]
             with self.state.transaction():
-                held = self.state.connection.execute("SELECT 1 FROM retries WHERE file = ? LIMIT 1", (name,)).fetchone()
-                noted = self.state.connection.execute("SELECT records FROM cursors WHERE file = ?", (name,)).fetchall()
+                held = self.state.connection.execute(
+                    "SELECT 1 FROM retries WHERE file = ? LIMIT 1", (name,)
+                ).fetchone()
+                noted = self.state.connection.execute(
+                    "SELECT records FROM cursors WHERE file = ?", (name,)
+                ).fetchall()
                 behind = len(noted) < len(readers) or min(noted)[0] < readers[0].records
                 if held or (behind and readers[0].records):
                     return
@@ -397,7 +482,8 @@ class DiskStore:
         """Go on where the last deliverer stopped.
 
         Raises:
-            OSError, sqlite3.Error: If the medium refuses. Nothing has happened then; another store may try again.
+            OSError, sqlite3.Error: If the medium refuses. Nothing has happened then; another store
+            may try again.
         """
         with self.lock:
             self._lanes = lanes
@@ -441,7 +527,13 @@ class DiskStore:
         """Write down how the lanes are, for people who look in from elsewhere."""
         now, monotonic = time.time(), time.monotonic()
         rows = [
-            (lane.leaf, lane.failures, to_words(lane.last_error), now + max(lane.resume_at - monotonic, 0.0), now)
+            (
+                lane.leaf,
+                lane.failures,
+                to_words(lane.last_error),
+                now + max(lane.resume_at - monotonic, 0.0),
+                now,
+            )
             for lane in lanes
         ]
         if [row[:3] for row in rows] != self._noted_lanes:
@@ -451,9 +543,15 @@ class DiskStore:
             self._noted_lanes = [row[:3] for row in rows]
 
     def with_taken(self, balance: Balance) -> Balance:
-        """Add what was counted below and has not been written yet. For the thread that holds the lock."""
+        """Add what was counted below and has not been written yet.
+
+        For the thread that holds the lock.
+        """
         counts = dict(balance.counts)
-        news = [*self._taken.items(), *((entry.report.leaf, entry.counts) for entry in self._unwritten)]
+        news = [
+            *self._taken.items(),
+            *((entry.report.leaf, entry.counts) for entry in self._unwritten),
+        ]
         for path, taken in news:
             counts[path] = counts.get(path, Counts()) + taken
         return attrs.evolve(balance, counts=counts)

@@ -1,4 +1,6 @@
-"""What drives a buffer on disk: the journal for this process, and, in one process at a time, the delivery."""
+"""What drives a buffer on disk: the journal for this process, and, in one process at a time, the
+delivery.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ _STUCK_FAILURES: Final = 3
 _STANDSTILL_S: Final = 1.0
 _OVERSHOOT: Final = 1.1
 _BATCH_SHARE: Final = 100
-"""The part of the limit that is given up at once: doing it for each event would cost each emit() a transaction."""
+"""The part of the limit that is given up at once: doing it for each event would cost each emit() a
+transaction.
+"""
 _LEAST_RECORD_BYTES: Final = HEADER_BYTES + 40
 """No event is stored in less: its id alone has 36."""
 _LANE_WAIT_S: Final = 0.5
@@ -54,7 +58,9 @@ _DROPPED_OLDEST: Final = "the buffer was full, and newer events came"
 
 
 class DiskEngine:
-    """Runs one buffer in one process. `send` appends to this process's file of the journal, without a lock.
+    """Runs one buffer in one process.
+
+    `send` appends to this process's file of the journal, without a lock.
 
     While the disk refuses, events wait in a bounded memory buffer, and say so.
 
@@ -92,11 +98,15 @@ class DiskEngine:
         """Open the files. Where that fails, events wait in memory, and the keeper tries again."""
         try:
             for name in prepare_folder(self._folder):
-                self._alarm.note(f"may be lost: what stood in the place of the folder was set aside as {name}", 0)
+                self._alarm.note(
+                    f"may be lost: what stood in the place of the folder was set aside as {name}", 0
+                )
             self._open_books()
         except InheritedStateError:
             self._alarm.note(
-                "left for another process to deliver: the parent of this one used the state when it forked", 0
+                "left for another process to deliver: the parent of this one used the state when it"
+                " forked",
+                0,
             )
         except (OSError, sqlite3.Error) as error:
             self._disk_failed(error)
@@ -171,12 +181,16 @@ class DiskEngine:
     def _fall_back(self, events: Sequence[Event]) -> None:
         if self._fallback is None:
             limit = min(self._options.limit_events, _MAX_FALLBACK_EVENTS)
-            options = attrs.evolve(self._options, storage="memory", max_events=limit, when_full="drop_newest")
+            options = attrs.evolve(
+                self._options, storage="memory", max_events=limit, when_full="drop_newest"
+            )
             self._fallback = MemoryEngine(options, self._downstream)
         self._alarm.note("kept in memory, because the disk refuses", len(events))
         self._fallback.send(events)
 
-    def _fit(self, events: Sequence[Event], data: bytes, now: float) -> tuple[Sequence[Event], bytes, dict[str, str]]:
+    def _fit(
+        self, events: Sequence[Event], data: bytes, now: float
+    ) -> tuple[Sequence[Event], bytes, dict[str, str]]:
         """Do what `when_full` says; return what may be stored, and why the rest may not."""
         if self._writer is None or self._make_room(len(events), len(data)):
             return events, data, {}
@@ -190,7 +204,11 @@ class DiskEngine:
                 pieces.append(piece)
                 room_bytes -= len(piece)
         kept = {event.id for event in fitting}
-        return fitting, b"".join(pieces), {e.id: "the buffer is full" for e in events if e.id not in kept}
+        return (
+            fitting,
+            b"".join(pieces),
+            {e.id: "the buffer is full" for e in events if e.id not in kept},
+        )
 
     def _make_room(self, count: int, size: int) -> bool:
         mode = self._options.when_full
@@ -199,7 +217,10 @@ class DiskEngine:
             if not self._room.is_fresh:
                 try:
                     self._room.measure()
-                except (OSError, sqlite3.Error):  # how much waits is not known, which does not mean too much
+                except (
+                    OSError,
+                    sqlite3.Error,
+                ):  # how much waits is not known, which does not mean too much
                     return True
             if self._room.fits(count, size):
                 return True
@@ -210,19 +231,26 @@ class DiskEngine:
             time.sleep(_POLL_S)
 
     def _drop_oldest(self, count: int, size: int) -> bool:
-        """Give up the oldest events, if this process delivers; the one that does follows within moments otherwise."""
+        """Give up the oldest events, if this process delivers; the one that does follows within
+        moments otherwise.
+        """
         if self._store is None or is_inside():
             return self._room.left > -self._options.limit_events * (_OVERSHOOT - 1.0)
         if self._is_own_thread():
             return False
         while not self._room.fits(count, size):
-            if not self._give_up(max(count - self._room.left, self._options.limit_events // _BATCH_SHARE, 1)):
+            if not self._give_up(
+                max(count - self._room.left, self._options.limit_events // _BATCH_SHARE, 1)
+            ):
                 return False
             self._room.measure()
         return True
 
     def _give_up(self, count: int) -> int:
-        """Fail the oldest events that the most backward leaf has not had. Return how many there were."""
+        """Fail the oldest events that the most backward leaf has not had.
+
+        Return how many there were.
+        """
         store = self._store
         if store is None:
             return 0
@@ -233,7 +261,9 @@ class DiskEngine:
         return given_up
 
     def _is_own_thread(self) -> bool:
-        return self._keeper.is_current or any(worker.is_current for worker in self._workers.values())
+        return self._keeper.is_current or any(
+            worker.is_current for worker in self._workers.values()
+        )
 
     # Delivering, in one process at a time
 
@@ -253,7 +283,9 @@ class DiskEngine:
                 return _LANE_WAIT_S
             self._look_after()
         except (OSError, sqlite3.Error) as error:
-            self._alarm.note(f"wait: the disk refuses ({type(error).__name__}: {cause_of(error)})", 0)
+            self._alarm.note(
+                f"wait: the disk refuses ({type(error).__name__}: {cause_of(error)})", 0
+            )
             return _DISK_PAUSE_S
         return 0.05
 
@@ -268,9 +300,13 @@ class DiskEngine:
             self._watch_room()
 
     def _watch_room(self) -> None:
-        """Measure, if anybody can be near the limit: other processes store as well, and nobody counts for all."""
+        """Measure, if anybody can be near the limit: other processes store as well, and nobody
+        counts for all.
+        """
         size, limit = journal_bytes(self._folder), self._options.max_bytes
-        if size // _LEAST_RECORD_BYTES > self._options.limit_events // 2 or (limit is not None and size > limit // 2):
+        if size // _LEAST_RECORD_BYTES > self._options.limit_events // 2 or (
+            limit is not None and size > limit // 2
+        ):
             self._room.measure()
 
     # Files that somebody deletes while they are in use
@@ -283,9 +319,12 @@ class DiskEngine:
     def _restore(self) -> None:
         """Put back what somebody has deleted, from what is still open here.
 
-        Each process does that for its own file of the journal, and the one that delivers for the state.
+        Each process does that for its own file of the journal, and the one that delivers for the
+        state.
         """
-        self._alarm.note("may be lost, or come again: files of the buffer were deleted or replaced", 0)
+        self._alarm.note(
+            "may be lost, or come again: files of the buffer were deleted or replaced", 0
+        )
         prepare_folder(self._folder)
         if self._writer is not None and self._writer.is_lost():
             self._writer.restore()
@@ -307,11 +346,17 @@ class DiskEngine:
         self._open_books()
 
     def _retreat(self) -> None:
-        """Stop delivering, because another process does, or because the state is another one. What is on its way comes again."""
+        """Stop delivering, because another process does, or because the state is another one.
+
+        What is on its way comes again.
+        """
         store, lanes = self._store, self._lanes
         if store is None:
             return
-        self._store, self._lanes = None, {}  # the workers stay, for a sender who has just looked at the lanes
+        self._store, self._lanes = (
+            None,
+            {},
+        )  # the workers stay, for a sender who has just looked at the lanes
         stop_all(self._workers.values(), 0.0)
         store.close()
         stop_all(self._workers.values(), _STOP_S)
@@ -324,10 +369,14 @@ class DiskEngine:
             return False
         assert self._state is not None  # noqa: S101 - it is opened before the writer
         store = DiskStore(self._folder, self._downstream, self._state, self._alarm.note)
-        lanes = {leaf: Lane(leaf, self._downstream, store, self._options.pace()) for leaf in self._downstream.leaves}
+        lanes = {
+            leaf: Lane(leaf, self._downstream, store, self._options.pace())
+            for leaf in self._downstream.leaves
+        }
         store.take_over(lanes)
         self._workers = {
-            leaf: Worker(lane, f"eventtracking-buffer:{leaf}", max_wait_s=_LANE_WAIT_S) for leaf, lane in lanes.items()
+            leaf: Worker(lane, f"eventtracking-buffer:{leaf}", max_wait_s=_LANE_WAIT_S)
+            for leaf, lane in lanes.items()
         }
         self._store, self._lanes = store, lanes
         return True
@@ -354,9 +403,12 @@ class DiskEngine:
     # The end
 
     def flush(self, timeout_s: float) -> bool:
-        """Deliver what waits, within the time. Where every leaf that something waits for fails, it stays on disk at once.
+        """Deliver what waits, within the time.
 
-        It does not wait for as many events as come meanwhile, and not at all in a signal handler that has interrupted the buffer.
+        Where every leaf that something waits for fails, it stays on disk at once.
+
+        It does not wait for as many events as come meanwhile, and not at all in a signal handler
+        that has interrupted the buffer.
         """
         if is_inside():
             return False
@@ -399,7 +451,9 @@ class DiskEngine:
         if not hurried:
             return still_s > _STANDSTILL_S
         busy = [lane for lane in self._lanes.values() if lane.has_work]
-        return bool(busy) and all(lane.failures >= _STUCK_FAILURES and not lane.hurry for lane in busy)
+        return bool(busy) and all(
+            lane.failures >= _STUCK_FAILURES and not lane.hurry for lane in busy
+        )
 
     def close(self) -> None:
         """End the threads and let go of the files. What is not delivered stays on disk."""
@@ -408,7 +462,9 @@ class DiskEngine:
         self._closed = True
         if is_inside():  # what is interrupted goes on first
             with suppress(RuntimeError):  # the interpreter ends, and the system closes the files
-                threading.Thread(target=self._end, name=f"eventtracking-buffer-end:{self._path}", daemon=True).start()
+                threading.Thread(
+                    target=self._end, name=f"eventtracking-buffer-end:{self._path}", daemon=True
+                ).start()
         else:
             self._end()
 
@@ -486,7 +542,11 @@ class DiskEngine:
         count = 0 if self._state is None else request(self._state, selection, what)
         self._keeper.wake()
         if self._fallback is not None:
-            count += self._fallback.replay(selection) if what == "replay" else self._fallback.purge(selection)
+            count += (
+                self._fallback.replay(selection)
+                if what == "replay"
+                else self._fallback.purge(selection)
+            )
         return count
 
     def status(self) -> dict[str, Any]:

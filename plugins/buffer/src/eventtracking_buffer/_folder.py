@@ -46,7 +46,9 @@ def prepare_folder(folder: Path) -> list[str]:
 
 
 def open_state(folder: Path, synced: bool) -> tuple[State, list[str]]:
-    """Open the state. One that is damaged or foreign is set aside, and a new one made: then events come again.
+    """Open the state.
+
+    One that is damaged or foreign is set aside, and a new one made: then events come again.
 
     Returns:
         The state, and what was set aside.
@@ -89,7 +91,9 @@ def _open_sound(path: Path, synced: bool) -> State | None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock between processes, for as long as a repair takes. A fork waits for its end, so that no child keeps the lock.
+    """Hold a lock between processes, for as long as a repair takes.
+
+    A fork waits for its end, so that no child keeps the lock.
 
     Raises:
         BlockingIOError: If another process has it for too long.
@@ -135,7 +139,9 @@ class DeliveryLock:
 
     @property
     def is_lost(self) -> bool:
-        """Whether this process holds it, and somebody has deleted the file, so that others can take it too."""
+        """Whether this process holds it, and somebody has deleted the file, so that others can take
+        it too.
+        """
         with files:
             if self._descriptor < 0:
                 return False
@@ -155,9 +161,13 @@ class DeliveryLock:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            text = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()})
+            text = json.dumps(
+                {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            )
             former = os.fstat(descriptor).st_size
-            os.pwrite(descriptor, text.encode().ljust(former), 0)  # at no moment is there half of it to read
+            os.pwrite(
+                descriptor, text.encode().ljust(former), 0
+            )  # at no moment is there half of it to read
         except BlockingIOError:
             os.close(descriptor)
             return False

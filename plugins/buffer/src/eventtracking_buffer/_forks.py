@@ -1,4 +1,6 @@
-"""What a fork has to wait for: moments in which a child would inherit something half done, or a lock that nobody releases."""
+"""What a fork has to wait for: moments in which a child would inherit something half done, or a
+lock that nobody releases.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,15 @@ def refuse_inside() -> None:
     """
     if is_inside():
         raise DeliveryError(
-            "the buffer was interrupted in the middle of a call: ask again outside of the signal handler"
+            "the buffer was interrupted in the middle of a call: ask again outside of the signal"
+            " handler"
         )
 
 
 class Gate:
-    """A lock for the whole process that a fork waits for, up to ten seconds. A signal handler may enter it again.
+    """A lock for the whole process that a fork waits for, up to ten seconds.
+
+    A signal handler may enter it again.
 
     Args:
         before: Called before a fork, with whether no call of any thread is inside.
@@ -55,14 +60,19 @@ class Gate:
         """By the thread that forks: whether it holds the lock, and whether nothing is inside."""
         _gates.append(self)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._close, after_in_parent=self._open, after_in_child=self._open_in_child)
+            os.register_at_fork(
+                before=self._close, after_in_parent=self._open, after_in_child=self._open_in_child
+            )
 
     def __enter__(self) -> None:
         self._lock.acquire()
         self._depth += 1
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._depth -= 1
         self._lock.release()
@@ -74,7 +84,9 @@ class Gate:
 
     def _close(self) -> None:
         held = self._lock.acquire(timeout=_FORK_WAIT_S)
-        still = held and not self._depth  # else a signal handler forks in the middle of a call of this very thread
+        still = (
+            held and not self._depth
+        )  # else a signal handler forks in the middle of a call of this very thread
         self._forking[threading.get_ident()] = held, still
         self._before(still)
 
@@ -100,5 +112,6 @@ def _nothing(_still: bool) -> None:
 
 
 files: Final = Gate(_nothing, _nothing)
-"""Held while a descriptor is opened, locked and put in its place, or the reverse: a child that inherits one which it does not
+"""Held while a descriptor is opened, locked and put in its place, or the reverse: a child that
+inherits one which it does not
 know of would hold a lock for ever."""

@@ -13,9 +13,23 @@ _MAX_REASON_CHARACTERS: Final = 1_000
 
 
 class Item:
-    """An event that a lane is to deliver. A lane that fails keeps it, with what is known of the failures."""
+    """An event that a lane is to deliver.
 
-    __slots__ = ("attempts", "dead", "event", "first_at", "had", "key", "last_at", "reason", "size", "stored_at")
+    A lane that fails keeps it, with what is known of the failures.
+    """
+
+    __slots__ = (
+        "attempts",
+        "dead",
+        "event",
+        "first_at",
+        "had",
+        "key",
+        "last_at",
+        "reason",
+        "size",
+        "stored_at",
+    )
 
     def __init__(self, key: Any, event: Event, size: int, stored_at: float) -> None:
         self.key = key
@@ -37,7 +51,10 @@ class Item:
         """The dead letter that is being replayed, if this is one."""
 
     def note_failure(self, reason: object) -> None:
-        """Remember one more failed delivery. A backend may give anything for the reason; it is stored as text."""
+        """Remember one more failed delivery.
+
+        A backend may give anything for the reason; it is stored as text.
+        """
         self.last_at = time.time()
         self.first_at = self.first_at or self.last_at
         self.attempts += 1

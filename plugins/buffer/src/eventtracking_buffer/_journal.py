@@ -1,4 +1,6 @@
-"""The journal: files to which processes append events, each process to its own, and from which one of them delivers."""
+"""The journal: files to which processes append events, each process to its own, and from which one
+of them delivers.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from eventtracking_buffer._forks import files
 from eventtracking_buffer._records import EVENT, HEADER_BYTES, Record, read_records
 from eventtracking_buffer._state import file_id
 
-__all__ = ["JournalReader", "JournalWriter", "is_abandoned", "journal_bytes", "journal_files", "unusable_files"]
+__all__ = [
+    "JournalReader",
+    "JournalWriter",
+    "is_abandoned",
+    "journal_bytes",
+    "journal_files",
+    "unusable_files",
+]
 
 _SUFFIX: Final = ".journal"
 _MAX_FILE_BYTES: Final = 8 << 20
@@ -35,13 +44,17 @@ _names = itertools.count()
 def _write_function() -> Callable[[int, bytes], int]:
     """Return `os.write` for a file, but one that keeps the interpreter's lock for that microsecond.
 
-    Where `os.write` lets go of it, a busy delivering thread takes it for 5 milliseconds, and each emit() would wait for that.
+    Where `os.write` lets go of it, a busy delivering thread takes it for 5 milliseconds, and each
+    emit() would wait for that.
     """
     try:
         function = ctypes.PyDLL(None, use_errno=True).write
     except (OSError, AttributeError, TypeError):  # no CPython, or no POSIX
         return os.write
-    function.argtypes, function.restype = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t), ctypes.c_ssize_t
+    function.argtypes, function.restype = (
+        (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t),
+        ctypes.c_ssize_t,
+    )
 
     def write(descriptor: int, data: bytes) -> int:
         written: int = function(descriptor, data, len(data))
@@ -57,22 +70,35 @@ _write: Final = _write_function()
 
 
 def journal_files(folder: Path) -> list[str]:
-    """Return the names of the journal's files, oldest first. What only has such a name, as a folder has, is none."""
+    """Return the names of the journal's files, oldest first.
+
+    What only has such a name, as a folder has, is none.
+    """
     with os.scandir(folder) as entries:  # it tells the kind of an entry without looking at it
-        return sorted(entry.name for entry in entries if entry.name.endswith(_SUFFIX) and entry.is_file())
+        return sorted(
+            entry.name for entry in entries if entry.name.endswith(_SUFFIX) and entry.is_file()
+        )
 
 
 def unusable_files(folder: Path) -> list[str]:
     """Return the names of what stands between the journal's files and cannot be read."""
     with os.scandir(folder) as entries:
         found = [entry for entry in entries if entry.name.endswith(_SUFFIX)]
-        return sorted(entry.name for entry in found if not entry.is_file() or not os.access(entry.path, os.R_OK))
+        return sorted(
+            entry.name
+            for entry in found
+            if not entry.is_file() or not os.access(entry.path, os.R_OK)
+        )
 
 
 def journal_bytes(folder: Path) -> int:
     """Return how long the journal's files are together."""
     with os.scandir(folder) as entries:
-        return sum(entry.stat().st_size for entry in entries if entry.name.endswith(_SUFFIX) and entry.is_file())
+        return sum(
+            entry.stat().st_size
+            for entry in entries
+            if entry.name.endswith(_SUFFIX) and entry.is_file()
+        )
 
 
 def _copy(source: int, target: int, offset: int) -> int:
@@ -109,7 +135,9 @@ def is_abandoned(path: Path) -> bool:
 
 
 class JournalWriter:
-    """Appends records for one process. Safe from any thread and signal handler: an append is one system call.
+    """Appends records for one process.
+
+    Safe from any thread and signal handler: an append is one system call.
 
     Args:
         synced: Whether an append returns only when the bytes are on the medium.
@@ -137,16 +165,24 @@ class JournalWriter:
         descriptor = self._descriptor if self._descriptor >= 0 else self._wait_for_turn()
         written = _write(descriptor, data)
         self.size += written
-        if written != len(data):  # the medium is full; what follows would stand behind a torn record
+        if written != len(
+            data
+        ):  # the medium is full; what follows would stand behind a torn record
             self.size = _MAX_FILE_BYTES + 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self._synced:
             os.fdatasync(descriptor)
 
     def _wait_for_turn(self) -> int:
-        """Wait for the thread that opens the first file; it may be this very one, interrupted by a signal."""
+        """Wait for the thread that opens the first file; it may be this very one, interrupted by a
+        signal.
+        """
         deadline = time.monotonic() + _TURN_WAIT_S
-        while self._descriptor < 0 and self._turner != threading.get_ident() and time.monotonic() < deadline:
+        while (
+            self._descriptor < 0
+            and self._turner != threading.get_ident()
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.001)
             self._turn()
         if self._descriptor < 0:
@@ -154,7 +190,10 @@ class JournalWriter:
         return self._descriptor
 
     def _turn(self) -> None:
-        """Start the next file. The last one stays open for a while, because other threads may be writing to it."""
+        """Start the next file.
+
+        The last one stays open for a while, because other threads may be writing to it.
+        """
         if not self._turning.acquire(blocking=False):
             return
         self._turner = threading.get_ident()
@@ -176,7 +215,10 @@ class JournalWriter:
             os.close(former)
 
     def _create(self, name: str) -> int:
-        """Make a file. It gets its name when it is locked: a deliverer would take one without a lock for abandoned."""
+        """Make a file.
+
+        It gets its name when it is locked: a deliverer would take one without a lock for abandoned.
+        """
         descriptor = self._open_nascent(name)
         self._rename(descriptor, name)
         return descriptor
@@ -214,7 +256,8 @@ class JournalWriter:
             return file_id(self._folder / self.name) != (found.st_dev, found.st_ino)
 
     def restore(self) -> None:
-        """Write the current file once more in its place, under its name, and go on there: all that was noted of it stays true.
+        """Write the current file once more in its place, under its name, and go on there: all that
+        was noted of it stays true.
 
         Raises:
             OSError: If it cannot be written.
@@ -231,7 +274,10 @@ class JournalWriter:
                 os.close(former)
 
     def close(self) -> None:
-        """Let go of the files, so that they count as abandoned. In a forked child this does nothing to the parent's."""
+        """Let go of the files, so that they count as abandoned.
+
+        In a forked child this does nothing to the parent's.
+        """
         with files:
             descriptors = self._former, self._descriptor
             self._former = self._descriptor = -1
@@ -242,7 +288,10 @@ class JournalWriter:
 
 
 class JournalReader:
-    """Reads one file of the journal from a place on. For one thread. The file is open only while it reads."""
+    """Reads one file of the journal from a place on.
+
+    For one thread. The file is open only while it reads.
+    """
 
     def __init__(self, path: Path, offset: int = 0, records: int = 0) -> None:
         self.path = path
@@ -269,7 +318,9 @@ class JournalReader:
         return os.stat(self.path).st_size  # noqa: PTH116 - quicker, and polled
 
     def read(self) -> Iterator[Record]:
-        """Yield what is there: nothing, as long as the file cannot be read. The caller says with `advance` how far it has come.
+        """Yield what is there: nothing, as long as the file cannot be read.
+
+        The caller says with `advance` how far it has come.
 
         Raises:
             OSError: If the file is gone, or the system is out of something for the moment.
@@ -291,7 +342,9 @@ class JournalReader:
             size = _READ_BYTES if found else size * 2
 
     def _is_settled(self) -> bool:
-        """Whether nobody is just writing the end of the file: a part of what one call writes can be seen before the rest."""
+        """Whether nobody is just writing the end of the file: a part of what one call writes can be
+        seen before the rest.
+        """
         return is_abandoned(self.path) or time.time() - os.stat(self.path).st_mtime > _SETTLED_S  # noqa: PTH116 - as above
 
     def advance(self, record: Record) -> None:
@@ -331,7 +384,9 @@ class JournalReader:
         """
         try:
             head, file_bytes = self._pread(HEADER_BYTES, offset)
-            length = min(HEADER_BYTES + int.from_bytes(head[4:8], "little"), max(file_bytes - offset, 0))
+            length = min(
+                HEADER_BYTES + int.from_bytes(head[4:8], "little"), max(file_bytes - offset, 0)
+            )
             data, _ = self._pread(length, offset)
         except FileNotFoundError:
             return None

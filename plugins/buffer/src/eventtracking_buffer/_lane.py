@@ -1,8 +1,10 @@
-"""A lane: what waits for one leaf, and when to try it. Each leaf has its own, so that none waits for another.
+"""A lane: what waits for one leaf, and when to try it.
 
-A lane is driven by one thread at a time (`busy` says by which), usually its own. While its leaf fails, it is probed with a few
-events after a growing delay, and the rest waits. An event on its last attempt travels alone, so that one bad event does not take
-others with it.
+Each leaf has its own, so that none waits for another.
+
+A lane is driven by one thread at a time (`busy` says by which), usually its own. While its leaf
+fails, it is probed with a few events after a growing delay, and the rest waits. An event on its
+last attempt travels alone, so that one bad event does not take others with it.
 """
 
 from __future__ import annotations
@@ -91,9 +93,13 @@ class Lane:
         self.wake_at = 1
         """How many waiting events are worth a wake-up; a sender compares."""
         self.arrived = 0
-        """About how many events have come since the lane looked; kept by senders who cannot ask the store each time."""
+        """About how many events have come since the lane looked; kept by senders who cannot ask the
+        store each time.
+        """
         self.hurry = False
-        """Whether to go on without waiting for more events, or for the end of a delay; until the next failure."""
+        """Whether to go on without waiting for more events, or for the end of a delay; until the
+        next failure.
+        """
         self.failures = 0
         """How many deliveries failed in a row."""
         self.last_error = ""
@@ -107,7 +113,9 @@ class Lane:
         self._said_at = -_SAY_AGAIN_S
         self._linger_until: float | None = None
         self._took_nothing = False
-        """Whether something waits that cannot be read just now: half written, or in a file that the system refuses."""
+        """Whether something waits that cannot be read just now: half written, or in a file that the
+        system refuses.
+        """
         self._retries: list[tuple[float, int, Item]] = []
         self._handed_over: deque[Item] = deque()
         self._order = itertools.count()
@@ -135,12 +143,16 @@ class Lane:
     @property
     def has_work(self) -> bool:
         """Whether anything waits for the leaf."""
-        return bool(self._retries or self._handed_over or self.in_flight or self._store.waiting(self.leaf))
+        return bool(
+            self._retries or self._handed_over or self.in_flight or self._store.waiting(self.leaf)
+        )
 
     @property
     def is_overdue(self) -> bool:
         """Whether a retry is due, or something was handed over."""
-        return bool(self._handed_over or (self._retries and self._retries[0][0] <= time.monotonic()))
+        return bool(
+            self._handed_over or (self._retries and self._retries[0][0] <= time.monotonic())
+        )
 
     def retry(self, items: Iterable[Item], delay_s: float = 0.0) -> None:
         """Take up events that wait for another attempt."""
@@ -170,7 +182,10 @@ class Lane:
         return items
 
     def step(self) -> float:
-        """Deliver one batch, if one is due. Return how many seconds to wait before the next step."""
+        """Deliver one batch, if one is due.
+
+        Return how many seconds to wait before the next step.
+        """
         now = time.monotonic()
         while self._handed_over:
             self.retry([self._handed_over.popleft()])
@@ -229,7 +244,9 @@ class Lane:
         return list(self._without_duplicates(items))
 
     def _without_duplicates(self, items: Sequence[Item]) -> Iterator[Item]:
-        """Put off what has the id of an unfinished event: the books below know events by their id."""
+        """Put off what has the id of an unfinished event: the books below know events by
+        their id.
+        """
         ids: set[str] = set()
         for item in items:
             if item.event.id in ids or not self._store.claim(item):
@@ -261,7 +278,9 @@ class Lane:
             failed = failures.get(self.leaf, {})
             report.finished.update(failures.finished)
         except BaseException as error:
-            failed = dict.fromkeys((item.event.id for item in items), DeliveryInterruptedError(describe_error(error)))
+            failed = dict.fromkeys(
+                (item.event.id for item in items), DeliveryInterruptedError(describe_error(error))
+            )
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -274,18 +293,29 @@ class Lane:
         had = items[0].had
         if not self._only_leaf:
             return self._downstream.deliver(events, only=(self.leaf,), first=not had)
-        return self._downstream.deliver(events, only=(self.leaf,)) if had else self._downstream.deliver(events)
+        return (
+            self._downstream.deliver(events, only=(self.leaf,))
+            if had
+            else self._downstream.deliver(events)
+        )
 
     def _sort(self, items: Sequence[Item], failed: dict[str, Exception], report: Report) -> None:
         """Tell apart what is done, what is dead and what is to be tried again."""
         interrupted = [
-            item.event.id for item in items if isinstance(failed.get(item.event.id), DeliveryInterruptedError)
+            item.event.id
+            for item in items
+            if isinstance(failed.get(item.event.id), DeliveryInterruptedError)
         ]
         known = self._downstream.progress(interrupted) if interrupted else {}
         lost = 0
         for item in items:
             error = failed.get(item.event.id)
-            item.had = item.had or error is None or not interrupted or self.leaf in known.get(item.event.id, {})
+            item.had = (
+                item.had
+                or error is None
+                or not interrupted
+                or self.leaf in known.get(item.event.id, {})
+            )
             if error is None:
                 report.done.append(item)
                 continue
@@ -294,7 +324,9 @@ class Lane:
         self._note_health(len(items) - lost, lost, report)
         self._bury(report)
         if lost:
-            self._say(lost, next(error for error in failed.values() if not isinstance(error, Rejected)))
+            self._say(
+                lost, next(error for error in failed.values() if not isinstance(error, Rejected))
+            )
 
     def _judge(self, item: Item, error: Exception, report: Report) -> None:
         if isinstance(error, Rejected):
@@ -302,11 +334,17 @@ class Lane:
             report.dead.append(item)
             return
         item.note_failure(describe_error(error))
-        out = item.dead is not None or item.attempts >= self._pace.max_attempts or self._is_too_old(item)
+        out = (
+            item.dead is not None
+            or item.attempts >= self._pace.max_attempts
+            or self._is_too_old(item)
+        )
         (report.dead if out else report.again).append(item)
 
     def _is_too_old(self, item: Item) -> bool:
-        return self._pace.max_age_s is not None and time.time() - item.stored_at > self._pace.max_age_s
+        return (
+            self._pace.max_age_s is not None and time.time() - item.stored_at > self._pace.max_age_s
+        )
 
     def _note_health(self, well: int, lost: int, report: Report) -> None:
         if not lost:
@@ -322,7 +360,10 @@ class Lane:
             self.retry([item], self._delay_s(item.attempts))
 
     def _say(self, count: int, error: Exception) -> None:
-        """Tell the log that the leaf fails, at a bounded rate. The counts, and `eventtracking buffer status`, tell the rest."""
+        """Tell the log that the leaf fails, at a bounded rate.
+
+        The counts, and `eventtracking buffer status`, tell the rest.
+        """
         now = time.monotonic()
         if now - self._said_at < _SAY_AGAIN_S:
             return
@@ -330,7 +371,8 @@ class Lane:
         place = locate(error)
         where = f" (at {place})" if place else ""
         _log.warning(
-            "route %r did not take %d event%s: %s%s; tried again until it does, or they become dead letters",
+            "route %r did not take %d event%s: %s%s; tried again until it does, or they become dead"
+            " letters",
             self.leaf,
             count,
             "" if count == 1 else "s",
@@ -347,8 +389,12 @@ class Lane:
         for item in report.dead:
             by_reason.setdefault(item.reason, []).append(item.event.id)
         for reason, ids in by_reason.items():
-            report.finished.update(self._downstream.settle(self.leaf, ids, Outcome.DEAD_LETTERED, reason))
+            report.finished.update(
+                self._downstream.settle(self.leaf, ids, Outcome.DEAD_LETTERED, reason)
+            )
 
 
 class DeliveryInterruptedError(Exception):
-    """Something that is not an Exception went through a delivery, or a downstream broke its contract."""
+    """Something that is not an Exception went through a delivery, or a downstream broke its
+    contract.
+    """

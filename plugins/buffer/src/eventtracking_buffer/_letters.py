@@ -13,7 +13,8 @@ from eventtracking_buffer.dead_letters import DeadLetter, Selection
 __all__ = ["letters_in", "request"]
 
 _QUERY: Final = (
-    "SELECT number, leaf, payload, reason, attempts, first_at, last_at, state, event_id, name FROM dead ORDER BY number"
+    "SELECT number, leaf, payload, reason, attempts, first_at, last_at, state, event_id, name FROM"
+    " dead ORDER BY number"
 )
 
 
@@ -47,8 +48,15 @@ def _letter(row: tuple[Any, ...]) -> DeadLetter:
 
 
 def request(state: State, selection: Selection, what: str) -> int:
-    """Ask the process that delivers to "replay" or "purge" dead letters. Return how many there are."""
-    numbers = [(what, letter.number) for letter in letters_in(state, selection) if not letter.replaying]
+    """Ask the process that delivers to "replay" or "purge" dead letters.
+
+    Return how many there are.
+    """
+    numbers = [
+        (what, letter.number) for letter in letters_in(state, selection) if not letter.replaying
+    ]
     with state.transaction() as connection:
-        connection.executemany("UPDATE dead SET state = ? WHERE number = ? AND state = 'dead'", numbers)
+        connection.executemany(
+            "UPDATE dead SET state = ? WHERE number = ? AND state = 'dead'", numbers
+        )
     return len(numbers)

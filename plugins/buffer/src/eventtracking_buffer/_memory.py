@@ -54,8 +54,9 @@ class _Grave:
 class MemoryStore:
     """Holds the events of one buffer in one process, and its dead letters.
 
-    `put` may be interrupted by anything and called from any thread: it takes no lock, and each of its steps is one
-    operation that CPython does not divide. Lanes call the rest, each for its own leaf.
+    `put` may be interrupted by anything and called from any thread: it takes no lock, and each of
+    its steps is one operation that CPython does not divide. Lanes call the rest, each for its own
+    leaf.
 
     Args:
         max_dead_letters: How many are kept; older ones are failed.
@@ -76,9 +77,13 @@ class MemoryStore:
         self._graves: dict[int, _Grave] = {}
         self._fates: dict[int, _Fate] = {}
         self._ended: dict[int, Outcome] = {}
-        """What became of events that may still get a dead letter, from a sibling whose report is to come."""
+        """What became of events that may still get a dead letter, from a sibling whose report is to
+        come.
+        """
         self._wishes: dict[int, str] = {}
-        """The dead letters to be replayed (""), or given up for a reason, when no other event of the id is unfinished."""
+        """The dead letters to be replayed (""), or given up for a reason, when no other event of
+        the id is unfinished.
+        """
         self._serving = threading.RLock()
         self._retry: Callable[[str, Sequence[Item]], Any] | None = None
 
@@ -125,7 +130,9 @@ class MemoryStore:
     def _fail(self, leaf: str, items: Sequence[Item], reason: str) -> None:
         if not items:
             return
-        finished = self.downstream.settle(leaf, [item.event.id for item in items], Outcome.FAILED, reason)
+        finished = self.downstream.settle(
+            leaf, [item.event.id for item in items], Outcome.FAILED, reason
+        )
         self.ledger.note(Outcome.FAILED, reason, len(items))
         self._finish(items, finished)
 
@@ -182,7 +189,9 @@ class MemoryStore:
                 del self._owners[item.event.id]
 
     def _note_end(self, key: int, outcome: Outcome) -> None:
-        """Remember what became of an event, for its dead letters, before and after they are there."""
+        """Remember what became of an event, for its dead letters, before and after they
+        are there.
+        """
         self._ended[key] = outcome
         self._take_end(key)
         while len(self._ended) > _MAX_ENDED:
@@ -192,7 +201,9 @@ class MemoryStore:
         fate = self._fates.get(key)
         if (
             fate is not None
-        ):  # looked for after it was noted, and made before it is looked for: one of two threads sees it
+            # looked for after it was noted, and made before it is looked for: one of two threads
+            # sees it
+        ):
             fate.own = self._ended.pop(key, fate.own)
 
     # Dead letters
@@ -226,11 +237,15 @@ class MemoryStore:
         try:
             graves = (grave for grave in self._graves.values() if not grave.letter.replaying)
             return next((grave for grave in graves if self._is_free(grave)), None)
-        except RuntimeError:  # another thread has changed them meanwhile; the next letter makes room
+        except (
+            RuntimeError
+        ):  # another thread has changed them meanwhile; the next letter makes room
             return None
 
     def _is_free(self, grave: _Grave) -> bool:
-        """Whether no other event of the id is unfinished; it is taken then, for what is to happen with this one."""
+        """Whether no other event of the id is unfinished; it is taken then, for what is to happen
+        with this one.
+        """
         owner = self._owners.get(grave.letter.event.id)
         if grave.fate.own is None:
             return owner == grave.key
@@ -266,10 +281,15 @@ class MemoryStore:
 
     def letters(self, selection: Selection) -> list[DeadLetter]:
         """Return the dead letters that are meant, oldest first."""
-        return [grave.letter for grave in list(self._graves.values()) if selection.matches(grave.letter)]
+        return [
+            grave.letter for grave in list(self._graves.values()) if selection.matches(grave.letter)
+        ]
 
     def replay(self, selection: Selection, retry: Callable[[str, Sequence[Item]], Any]) -> int:
-        """Deliver dead letters once more. Each stays one until it is delivered. Return how many there are."""
+        """Deliver dead letters once more.
+
+        Each stays one until it is delivered. Return how many there are.
+        """
         self._retry = retry
         return self._ask(selection, "")
 
@@ -284,7 +304,9 @@ class MemoryStore:
         return len(meant)
 
     def _serve(self) -> None:
-        """Do what is wished for, where no other event of the same id is unfinished; the rest waits for the next report."""
+        """Do what is wished for, where no other event of the same id is unfinished; the rest waits
+        for the next report.
+        """
         with self._serving:
             for number, wish in list(self._wishes.items()):
                 grave = self._graves.get(number)
@@ -311,7 +333,8 @@ class MemoryStore:
     def give_up(self, leaf: str, items: Sequence[Item], reason: str) -> int:
         """Fail what waits for a leaf, and some items of its lane. Return how many there were.
 
-        What waits for another event of its id goes back into the queue: it is to be given up once that one is finished.
+        What waits for another event of its id goes back into the queue: it is to be given up once
+        that one is finished.
         """
         waiting = [*items, *self.take(leaf, len(self.queues[leaf]), 1 << 62)]
         mine: list[Item] = []

@@ -40,10 +40,19 @@ class MemoryEngine:
         self._options = options
         self._path = downstream.path
         self._downstream = downstream
-        self._store = MemoryStore(downstream, options.max_dead_letters, options.max_bytes is not None)
-        self._lanes = {leaf: Lane(leaf, downstream, self._store, options.pace()) for leaf in downstream.leaves}
-        self._workers = {leaf: Worker(lane, f"eventtracking-buffer:{leaf}") for leaf, lane in self._lanes.items()}
-        self._queues = tuple((self._store.queues[leaf], self._lanes[leaf], self._workers[leaf]) for leaf in self._lanes)
+        self._store = MemoryStore(
+            downstream, options.max_dead_letters, options.max_bytes is not None
+        )
+        self._lanes = {
+            leaf: Lane(leaf, downstream, self._store, options.pace()) for leaf in downstream.leaves
+        }
+        self._workers = {
+            leaf: Worker(lane, f"eventtracking-buffer:{leaf}") for leaf, lane in self._lanes.items()
+        }
+        self._queues = tuple(
+            (self._store.queues[leaf], self._lanes[leaf], self._workers[leaf])
+            for leaf in self._lanes
+        )
         self._alarm = Alarm(self._path)
         self._closed = False
 
@@ -82,7 +91,9 @@ class MemoryEngine:
         )
 
     def _make_room(self, size: int) -> str | None:
-        """Do what `when_full` says; return why the event is refused, or None if there is room now."""
+        """Do what `when_full` says; return why the event is refused, or None if there is
+        room now.
+        """
         limit = self._options.max_bytes
         if limit is not None and size > limit:
             return "larger than the whole buffer"
@@ -111,7 +122,9 @@ class MemoryEngine:
     # The end
 
     def flush(self, timeout_s: float) -> bool:
-        """Deliver what waits, within the time, and without the delay that a failure has brought. Return whether nothing is left.
+        """Deliver what waits, within the time, and without the delay that a failure has brought.
+
+        Return whether nothing is left.
 
         It does not wait for as many events as come meanwhile.
         """
@@ -142,10 +155,15 @@ class MemoryEngine:
             pass  # those that waited for another event of their id come next
         self._alarm.close()
         if left:
-            _log.warning("buffer %r: closed with %d event(s) not delivered, which are lost", self._path, left)
+            _log.warning(
+                "buffer %r: closed with %d event(s) not delivered, which are lost", self._path, left
+            )
 
     def _give_up(self, leaf: str, lane: Lane) -> int:
-        """Fail what waits for a leaf; what is on its way there just now stays pending. Return how many there were."""
+        """Fail what waits for a leaf; what is on its way there just now stays pending.
+
+        Return how many there were.
+        """
         mine = lane.busy.acquire(blocking=False)
         items: list[Item] = lane.give_up() if mine else []
         return self._store.give_up(leaf, items, _UNDELIVERED)
@@ -181,9 +199,14 @@ class MemoryEngine:
 
     def status(self) -> dict[str, Any]:
         """Tell how it stands."""
-        return {"pending": len(self._store), "lanes": [lane.status() for lane in self._lanes.values()]}
+        return {
+            "pending": len(self._store),
+            "lanes": [lane.status() for lane in self._lanes.values()],
+        }
 
 
 def _not_measured(_event: Event) -> int:
-    """Stand in for the size where no limit asks for it, because measuring costs as much as the rest of `send`."""
+    """Stand in for the size where no limit asks for it, because measuring costs as much as the rest
+    of `send`.
+    """
     return 0

@@ -1,7 +1,9 @@
-"""Records in a journal file: how they are written, and how they are found again, whatever happened to the file.
+"""Records in a journal file: how they are written, and how they are found again, whatever happened
+to the file.
 
-A record is a mark, its length, a checksum, the time and kind, and the payload. Where its checksum is wrong, the reader goes on behind it, if another
-one starts there. Where something else stands, it looks for the next mark whose checksum is right. What lies between is reported as damaged.
+A record is a mark, its length, a checksum, the time and kind, and the payload. Where its checksum
+is wrong, the reader goes on behind it, if another one starts there. Where something else stands, it
+looks for the next mark whose checksum is right. What lies between is reported as damaged.
 """
 
 from __future__ import annotations
@@ -41,17 +43,22 @@ def frame(payload: bytes, kind: int, stored_at: float) -> bytes:
 
 
 def read_records(
-    data: bytes, offset: int, file_bytes: int | None = None, is_settled: Callable[[], bool] = lambda: True
+    data: bytes,
+    offset: int,
+    file_bytes: int | None = None,
+    is_settled: Callable[[], bool] = lambda: True,
 ) -> Iterator[Record]:
     """Yield the records in a piece of a journal file. What is left over at the end is incomplete.
 
-    A length that can be true is believed before anything is looked for in between: the payload may hold the bytes of a record.
+    A length that can be true is believed before anything is looked for in between: the payload may
+    hold the bytes of a record.
 
     Args:
         data: The bytes of the file from `offset` on.
         offset: Where the piece starts in the file.
         file_bytes: The length of the file, if there may be more behind the piece.
-        is_settled: Whether the end of the file is not just being written. Asked if a record is longer than the file.
+        is_settled: Whether the end of the file is not just being written. Asked if a record is
+            longer than the file.
     """
     size = len(data)
     beyond = 0 if file_bytes is None else max(file_bytes - offset - size, 0)
@@ -63,14 +70,20 @@ def read_records(
             if _needs_more(size, beyond, end) or (end > size and not is_settled()):
                 return
             bad_from = at if bad_from < 0 else bad_from
-            at = end if at < end <= size and _MARK.startswith(data[end : end + 4]) else data.find(_MARK, at + 1)
+            at = (
+                end
+                if at < end <= size and _MARK.startswith(data[end : end + 4])
+                else data.find(_MARK, at + 1)
+            )
             continue
         if bad_from >= 0:
             yield Record(offset + bad_from, offset + at, 0, 0.0, data[bad_from:at])
             bad_from = -1
         yield record
         at = record.end - offset
-    if bad_from >= 0 and at == size and not beyond and is_settled():  # the last one is whole, and damaged
+    if (
+        bad_from >= 0 and at == size and not beyond and is_settled()
+    ):  # the last one is whole, and damaged
         yield Record(offset + bad_from, offset + size, 0, 0.0, data[bad_from:])
 
 
@@ -81,7 +94,9 @@ def _claimed_end(data: bytes, at: int) -> int:
 
 
 def _needs_more(size: int, beyond: int, end: int) -> bool:
-    """Whether a record, and the mark behind it, can only be judged with more of the file than a piece of that size."""
+    """Whether a record, and the mark behind it, can only be judged with more of the file than a
+    piece of that size.
+    """
     return beyond > 0 and size < end + len(_MARK) and end <= size + beyond
 
 

@@ -26,8 +26,8 @@ Changes = dict[str, dict[str, int]]
 _PUT_RETRY: Final = "INSERT OR REPLACE INTO retries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_PROGRESS: Final = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?)"
 _PUT_DEAD: Final = (
-    "INSERT INTO dead (file, offset, event_id, leaf, name, reason, attempts, first_at, last_at, payload, stored_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO dead (file, offset, event_id, leaf, name, reason, attempts, first_at, last_at,"
+    " payload, stored_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _NOT_KEPT: Final = "its dead letter could not be stored"
 
@@ -70,10 +70,14 @@ class Entry:
         over = [*report.done, *report.dead]
         self.ended = {item.key for item in over}
         self.again = [item for item in report.again if item.dead is None]
-        self.finished = {i.key: report.finished[i.event.id] for i in over if i.event.id in report.finished}
+        self.finished = {
+            i.key: report.finished[i.event.id] for i in over if i.event.id in report.finished
+        }
 
     def strip(self) -> None:
-        """Leave out what cannot be stored: the words about retries, and the dead letters, whose events have failed then."""
+        """Leave out what cannot be stored: the words about retries, and the dead letters, whose
+        events have failed then.
+        """
         lost = [item for item in self.report.dead if item.dead is None]
         self.report.dead = [item for item in self.report.dead if item.dead is not None]
         for item in lost:
@@ -81,14 +85,17 @@ class Entry:
             if item.key in self.finished:
                 self.finished[item.key] = Outcome.FAILED
         count = len(lost)
-        self.counts += Counts(dead_lettered=-count, failed=count, reasons={f"failed: {_NOT_KEPT}": count})
+        self.counts += Counts(
+            dead_lettered=-count, failed=count, reasons={f"failed: {_NOT_KEPT}": count}
+        )
         self.stripped = True
 
 
 class ReportWriter:
     """Writes reports into the state. Everything is for the inside of a transaction.
 
-    The books of a leaf come with its reports. Those of a group follow from how its events stand in the state, before and
+    The books of a leaf come with its reports. Those of a group follow from how its events stand in
+    the state, before and
     after: what its own ledger says is ahead of that, by what is on its way.
 
     Args:
@@ -105,14 +112,19 @@ class ReportWriter:
         """Whether there may be dead letters. Without any, less is to be done."""
 
     def outcomes_of(self, report: Report) -> dict[Key, tuple[str, dict[str, Outcome]]]:
-        """Say what a report has found out about each event, at its leaf and by the chains of the groups over it.
+        """Say what a report has found out about each event, at its leaf and by the chains of the
+        groups over it.
 
-        Where the routes below know an event no more, a sibling has just finished it, whose report is still to come; it counts as
-        delivered here as long as nothing else is known.
+        Where the routes below know an event no more, a sibling has just finished it, whose report
+        is still to come; it counts as delivered here as long as nothing else is known.
         """
         leaf, ended = report.leaf, report.finished
         tried = [item for item in report.again if item.had and item.dead is None]
-        asked = [item.event.id for item in (*report.done, *report.dead, *tried) if item.event.id not in ended]
+        asked = [
+            item.event.id
+            for item in (*report.done, *report.dead, *tried)
+            if item.event.id not in ended
+        ]
         progress = self._downstream.progress(asked) if asked else {}
         found: dict[Key, tuple[str, dict[str, Outcome]]] = {}
         for items, outcome in (
@@ -122,7 +134,9 @@ class ReportWriter:
         ):
             for item in items:
                 now = progress.get(item.event.id, {})
-                known = {path: now[path] for path in self._routes.groups if path in now} if now else {}
+                known = (
+                    {path: now[path] for path in self._routes.groups if path in now} if now else {}
+                )
                 known[leaf] = now.get(leaf, outcome) if items is report.done else outcome
                 found[item.key] = (item.event.id, known)
         return found
@@ -134,7 +148,9 @@ class ReportWriter:
             stored: By leaf, the places that have a row of their own.
         """
         moves: dict[Key, Move] = {}
-        fresh: dict[str, set[Key]] = {}  # the rows that an earlier entry of this transaction has made
+        fresh: dict[
+            str, set[Key]
+        ] = {}  # the rows that an earlier entry of this transaction has made
         for entry in entries:
             leaf = entry.report.leaf
             rows = fresh.setdefault(leaf, set())
@@ -143,7 +159,9 @@ class ReportWriter:
             self._note_moves(entry, stored[leaf], moves)
         return self.settle(moves)
 
-    def write_rows(self, entry: Entry, stored: Collection[Key], fresh: Collection[Key] = ()) -> None:
+    def write_rows(
+        self, entry: Entry, stored: Collection[Key], fresh: Collection[Key] = ()
+    ) -> None:
         """Write down what of a report concerns its leaf alone."""
         report, leaf, execute = entry.report, entry.report.leaf, self._state.connection.executemany
         gone = [(leaf, *key) for key in entry.ended if key in stored or key in fresh]
@@ -163,11 +181,19 @@ class ReportWriter:
             self.has_dead = True
             execute(_PUT_DEAD, new)
         if self.has_dead:
-            execute("DELETE FROM dead WHERE number = ?", [(i.dead,) for i in report.done if i.dead is not None])
-            execute("UPDATE dead SET state = 'dead' WHERE number = ?", [(i.dead,) for i in report.dead if i.dead])
+            execute(
+                "DELETE FROM dead WHERE number = ?",
+                [(i.dead,) for i in report.done if i.dead is not None],
+            )
+            execute(
+                "UPDATE dead SET state = 'dead' WHERE number = ?",
+                [(i.dead,) for i in report.dead if i.dead],
+            )
 
     def _note_moves(self, entry: Entry, stored: Collection[Key], moves: dict[Key, Move]) -> None:
-        replayed = {item.key for item in (*entry.report.done, *entry.report.dead) if item.dead is not None}
+        replayed = {
+            item.key for item in (*entry.report.done, *entry.report.dead) if item.dead is not None
+        }
         for key, (event_id, known) in entry.known.items():
             move = moves.get(key)
             if move is None:
@@ -187,7 +213,8 @@ class ReportWriter:
         return None if row is None else unpack_known(row[0])
 
     def settle(self, moves: Mapping[Key, Move], former: Routes | None = None) -> Changes:
-        """Write down how events stand now, and what that changes in the books of the groups and the buffer.
+        """Write down how events stand now, and what that changes in the books of the groups and the
+        buffer.
 
         Args:
             former: The routes that the state was written for, if they were others.
@@ -202,15 +229,25 @@ class ReportWriter:
         if self.has_dead:
             execute(
                 "UPDATE dead SET own = ?, known = ?, reopened = 0 WHERE file = ? AND offset = ?",
-                [(int(o), pack_known(moves[k].after), *k) for k, o in ended.items() if o >= Outcome.DEAD_LETTERED],
+                [
+                    (int(o), pack_known(moves[k].after), *k)
+                    for k, o in ended.items()
+                    if o >= Outcome.DEAD_LETTERED
+                ],
             )
         return self._book(moves.values(), former or self._routes)
 
     def _own(self, move: Move) -> Outcome:
-        """The outcome of an event as a whole: also that of a route that the config has no longer."""
+        """The outcome of an event as a whole: also that of a route that the config has no
+        longer.
+        """
         assert move.ended is not None  # noqa: S101 - callers have looked
         routes = self._routes
-        gone = [o for path, o in move.after.items() if path not in routes.leaves and path not in routes.groups]
+        gone = [
+            o
+            for path, o in move.after.items()
+            if path not in routes.leaves and path not in routes.groups
+        ]
         return max(move.ended, *gone) if gone else move.ended
 
     def _book(self, moves: Iterable[Move], former: Routes) -> Changes:
@@ -218,11 +255,15 @@ class ReportWriter:
         routes = self._routes
         if not routes.groups:
             return changes
-        same = Counter((_items(m.before), _items(m.after), m.ended is not None) for m in moves)  # few are different
+        same = Counter(
+            (_items(m.before), _items(m.after), m.ended is not None) for m in moves
+        )  # few are different
         for (before, after, final), count in same.items():
             for group in routes.groups:
                 old = None if before is None else former.at_group(group, dict(before))
-                add_change(changes, group, old, routes.at_group(group, dict(after or ()), final), count)
+                add_change(
+                    changes, group, old, routes.at_group(group, dict(after or ()), final), count
+                )
         for path, change in changes.items():
             self._state.add_counts(path, change)
         return changes
@@ -233,7 +274,9 @@ def _items(known: Mapping[str, Outcome] | None) -> tuple[tuple[str, Outcome], ..
 
 
 def _agreeing(known: Mapping[str, Outcome], leaf: str, ended: Outcome) -> dict[str, Outcome]:
-    """Make what is known of a finished event agree with what became of it as a whole; some of it may have been guessed."""
+    """Make what is known of a finished event agree with what became of it as a whole; some of it
+    may have been guessed.
+    """
     agreed = {path: min(outcome, ended) for path, outcome in known.items()}
     if ended is Outcome.FAILED and ended not in agreed.values():
         guessed = [path for path in (leaf, *agreed) if agreed[path] is Outcome.DELIVERED]
@@ -246,7 +289,9 @@ def _row(leaf: str, item: Item, had: bool) -> Sequence[Any]:
 
 
 def _bare_row(leaf: str, item: Item, had: bool) -> Sequence[Any]:
-    """Of an item that nothing was reported of; another thread may be noting its failure just now."""
+    """Of an item that nothing was reported of; another thread may be noting its failure
+    just now.
+    """
     return (leaf, *item.key, 0, had, 0.0, 0.0, "")
 
 

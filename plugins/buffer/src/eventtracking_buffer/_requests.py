@@ -1,8 +1,9 @@
 """Replays and purges of dead letters on disk, done by the process that delivers.
 
-What a request changes is one transaction, and what a purge has taken on never looks like a replay, so that a process that dies leaves
-the letter either as it was or as it was meant to be. The books below the buffer are written with it; where the routes below know
-the event, they count it too, and that is taken off again.
+What a request changes is one transaction, and what a purge has taken on never looks like a replay,
+so that a process that dies leaves the letter either as it was or as it was meant to be. The books
+below the buffer are written with it; where the routes below know the event, they count it too, and
+that is taken off again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ __all__ = ["Letter", "Requests", "load_letters"]
 
 _MAX_AT_ONCE: Final = 500
 _COLUMNS: Final = "number, file, offset, event_id, leaf, own"
-_BODY: Final = "SELECT reason, attempts, first_at, last_at, payload, stored_at FROM dead WHERE number = ?"
+_BODY: Final = (
+    "SELECT reason, attempts, first_at, last_at, payload, stored_at FROM dead WHERE number = ?"
+)
 _AT_PLACE: Final = "WHERE file = ? AND offset = ?"
 _PURGED: Final = "purged"
 _UNREADABLE: Final = "its dead letter cannot be read"
@@ -36,7 +39,9 @@ class Letter:
 
     __slots__ = ("event_id", "key", "leaf", "number", "own")
 
-    def __init__(self, number: int, file: str, offset: int, event_id: str | bytes, leaf: str, own: int | None) -> None:
+    def __init__(
+        self, number: int, file: str, offset: int, event_id: str | bytes, leaf: str, own: int | None
+    ) -> None:
         self.number = number
         self.key: Key = (file, offset)
         self.event_id = to_id(event_id)
@@ -46,14 +51,21 @@ class Letter:
 
 
 def load_letters(store: DiskStore, state: str) -> list[Letter]:
-    """Return the dead letters that somebody has asked something about, or that are being replayed."""
+    """Return the dead letters that somebody has asked something about, or that are being
+    replayed.
+    """
     rows = store.state.rows(f"SELECT {_COLUMNS} FROM dead WHERE state = ? ORDER BY number", state)  # noqa: S608 - constants
     return [Letter(*row) for row in rows]
 
 
 def load_item(store: DiskStore, letter: Letter) -> Item | None:
-    """Return a dead letter with its event, as something to deliver. One that cannot be read is copied aside."""
-    reason, attempts, first_at, last_at, payload, stored_at = store.state.rows(_BODY, letter.number)[0]
+    """Return a dead letter with its event, as something to deliver.
+
+    One that cannot be read is copied aside.
+    """
+    reason, attempts, first_at, last_at, payload, stored_at = store.state.rows(
+        _BODY, letter.number
+    )[0]
     try:
         item = Item(letter.key, codec.decode(payload), len(payload), stored_at)
     except codec.FormatError:
@@ -75,7 +87,10 @@ class Requests:
         """What the routes below are told once it is written, and what they count then."""
 
     def serve(self) -> dict[str, list[Item]]:
-        """Do what is asked for, as far as it can be done now. Return what is to be delivered, by leaf."""
+        """Do what is asked for, as far as it can be done now.
+
+        Return what is to be delivered, by leaf.
+        """
         store = self._store
         if not store.state.rows("SELECT 1 FROM dead WHERE state IN ('replay', 'purge') LIMIT 1"):
             return {}
@@ -95,7 +110,9 @@ class Requests:
         return items
 
     def _chosen(self, state: str) -> list[Letter]:
-        """Those that can be served: the rest waits until no other event of the same id is unfinished."""
+        """Those that can be served: the rest waits until no other event of the same id is
+        unfinished.
+        """
         chosen: list[Letter] = []
         for letter in load_letters(self._store, state):
             if len(chosen) == _MAX_AT_ONCE:
@@ -110,7 +127,9 @@ class Requests:
             return True
         if (
             letter.own is None
-        ):  # unfinished; the routes below know it, unless a report that ends it is still to be written
+            # unfinished; the routes below know it, unless a report that ends it is still to be
+            # written
+        ):
             return store.owners.get(letter.event_id) == letter.key and bool(
                 store.downstream.progress([letter.event_id])
             )
@@ -166,7 +185,9 @@ class Requests:
         items.setdefault(letter.leaf, []).append(item)
 
     def lease(self, letter: Letter) -> None:
-        """Take a dead letter out for a replay: from now on its event is pending again, and everybody else's letter stays."""
+        """Take a dead letter out for a replay: from now on its event is pending again, and
+        everybody else's letter stays.
+        """
         store = self._store
         own, known = self._standing(letter)
         before, after = {**known, letter.leaf: _DEAD}, {**known, letter.leaf: _PENDING}
@@ -179,7 +200,11 @@ class Requests:
             store.state.add_outcomes(store.routes.path, [Outcome(own)], -1)
             execute(f"UPDATE dead SET own = NULL, reopened = 1 {_AT_PLACE}", letter.key)  # noqa: S608 - a constant
         self._note_progress(letter, after)
-        closed = {**dict.fromkeys(store.routes.leaves, Outcome.FILTERED), **before} if own is not None else None
+        closed = (
+            {**dict.fromkeys(store.routes.leaves, Outcome.FILTERED), **before}
+            if own is not None
+            else None
+        )
         self._afterwards.append((lambda: self._reopen_below(letter, closed), changes))
         _merge(self._changes, changes)
 
@@ -202,13 +227,20 @@ class Requests:
 
     def _note_progress(self, letter: Letter, known: Known) -> None:
         row = (*letter.key, from_id(letter.event_id), pack_known(known))
-        self._store.state.connection.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?)", row)
+        self._store.state.connection.execute(
+            "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?)", row
+        )
 
-    def _book_groups(self, changes: Changes, before: Known, after: Known, was_final: bool, is_final: bool) -> None:
+    def _book_groups(
+        self, changes: Changes, before: Known, after: Known, was_final: bool, is_final: bool
+    ) -> None:
         routes = self._store.routes
         for group in routes.groups:
             add_change(
-                changes, group, routes.at_group(group, before, was_final), routes.at_group(group, after, is_final)
+                changes,
+                group,
+                routes.at_group(group, before, was_final),
+                routes.at_group(group, after, is_final),
             )
 
 

@@ -15,7 +15,9 @@ _FRESH_S: Final = 0.02
 
 
 class Room:
-    """The room that one process knows of. It is full where what this process has stored comes to a mark, which measuring moves.
+    """The room that one process knows of.
+
+    It is full where what this process has stored comes to a mark, which measuring moves.
 
     Args:
         limit: How many events may wait.
@@ -43,7 +45,10 @@ class Room:
 
     def fits(self, count: int, size: int) -> bool:
         """Whether so many events of so many bytes together find room, by the last measuring."""
-        return self._stored + count <= self._full_at and self._stored_bytes + size <= self._full_at_bytes
+        return (
+            self._stored + count <= self._full_at
+            and self._stored_bytes + size <= self._full_at_bytes
+        )
 
     def take(self, count: int, size: int) -> None:
         """Note that events were stored."""
@@ -51,9 +56,12 @@ class Room:
         self._stored_bytes += size
 
     def measure(self) -> None:
-        """Look how much room there is. What other processes store in the meantime is seen next time.
+        """Look how much room there is.
 
-        What this one stores meanwhile may be counted twice, never not at all; the room is not fresh then.
+        What other processes store in the meantime is seen next time.
+
+        What this one stores meanwhile may be counted twice, never not at all; the room is not fresh
+        then.
 
         Raises:
             OSError, sqlite3.Error: If the medium refuses.

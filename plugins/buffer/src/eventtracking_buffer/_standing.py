@@ -13,7 +13,9 @@ from eventtracking import Counts, Outcome
 __all__ = ["Known", "Routes", "add_change", "groups_over", "minus", "pack_known", "unpack_known"]
 
 Known = Mapping[str, Outcome]
-"""The outcome of an event so far, by the path of a leaf that has had it, or of a group whose own chain has ended it."""
+"""The outcome of an event so far, by the path of a leaf that has had it, or of a group whose own
+chain has ended it.
+"""
 
 _ORDER: Final = tuple(Outcome)
 _NOTHING: Final[Known] = {}
@@ -29,10 +31,15 @@ class Routes:
         self.leaves = tuple(leaves)
         self._over = {leaf: tuple(groups_over(leaf, path)) for leaf in self.leaves}
         found = dict.fromkeys(group for groups in self._over.values() for group in groups)
-        self.groups = {group: tuple(leaf for leaf in self.leaves if group in self._over[leaf]) for group in found}
+        self.groups = {
+            group: tuple(leaf for leaf in self.leaves if group in self._over[leaf])
+            for group in found
+        }
 
     def worst(self, known: Known, leaves: Iterable[str]) -> Outcome:
-        """The worst outcome at some leaves; one that has not had the event yet counts as pending."""
+        """The worst outcome at some leaves; one that has not had the event yet counts as
+        pending.
+        """
         return max((known.get(leaf, Outcome.PENDING) for leaf in leaves), default=Outcome.FILTERED)
 
     def at_group(self, group: str, known: Known, final: bool = False) -> Outcome | None:
@@ -45,7 +52,11 @@ class Routes:
             return known[group]
         if any(over in known for over in groups_over(group, self.path)):
             return None  # the chain of a group further up has ended it
-        below = [outcome for path, outcome in known.items() if path.startswith(f"{group}/") and path not in self.groups]
+        below = [
+            outcome
+            for path, outcome in known.items()
+            if path.startswith(f"{group}/") and path not in self.groups
+        ]
         if not below:
             return None
         return max(below) if final else max(*below, self.worst(known, self.groups.get(group, ())))
@@ -62,9 +73,15 @@ def groups_over(path: str, root: str) -> Iterable[str]:
 
 
 def add_change(
-    changes: dict[str, dict[str, int]], path: str, before: Outcome | None, after: Outcome | None, count: int = 1
+    changes: dict[str, dict[str, int]],
+    path: str,
+    before: Outcome | None,
+    after: Outcome | None,
+    count: int = 1,
 ) -> None:
-    """Add to the changes of the books what moving events from one outcome to another makes; None: they are not there."""
+    """Add to the changes of the books what moving events from one outcome to another makes; None:
+    they are not there.
+    """
     if before is after:
         return
     change = changes.setdefault(path, {})
@@ -92,7 +109,10 @@ def _pack(known: tuple[tuple[str, Outcome], ...]) -> str:
 
 
 def unpack_known(text: str | None) -> Known:
-    """Turn what `pack_known` has made back. Equal ones are one object, because a leaf that is down leaves many."""
+    """Turn what `pack_known` has made back.
+
+    Equal ones are one object, because a leaf that is down leaves many.
+    """
     return _NOTHING if text is None else _unpack(text)
 
 

@@ -1,7 +1,9 @@
-"""The state of a buffer on disk: who has had what, what failed, the dead letters and the books, in one SQLite file.
+"""The state of a buffer on disk: who has had what, what failed, the dead letters and the books, in
+one SQLite file.
 
-Only the delivering process writes here, but for requests to replay or purge, which any process may leave. Everything that one
-delivery changes is one transaction, so that a process that dies leaves either all of it or nothing.
+Only the delivering process writes here, but for requests to replay or purge, which any process may
+leave. Everything that one delivery changes is one transaction, so that a process that dies leaves
+either all of it or nothing.
 """
 
 from __future__ import annotations
@@ -41,36 +43,49 @@ _BUSY_TIMEOUT_S: Final = 5.0
 _LAYOUT: Final = 2
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS leaves (leaf TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS cursors (leaf TEXT, file TEXT, offset INT, records INT, PRIMARY KEY (leaf, file)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cursors (leaf TEXT, file TEXT, offset INT, records INT,
+    PRIMARY KEY (leaf, file)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS retries (
-    leaf TEXT, file TEXT, offset INT, attempts INT, had INT, first_at REAL, last_at REAL, reason TEXT,
+    leaf TEXT, file TEXT, offset INT, attempts INT, had INT, first_at REAL, last_at REAL,
+        reason TEXT,
     PRIMARY KEY (leaf, file, offset)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS progress (file TEXT, offset INT, event_id, known TEXT, PRIMARY KEY (file, offset)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS progress (file TEXT, offset INT, event_id, known TEXT,
+    PRIMARY KEY (file, offset)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dead (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, file TEXT, offset INT, event_id, leaf TEXT, name TEXT, reason TEXT, attempts INT,
-    first_at REAL, last_at REAL, payload BLOB, stored_at REAL, state TEXT DEFAULT 'dead', own INT, known TEXT,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, file TEXT, offset INT, event_id, leaf TEXT,
+        name TEXT, reason TEXT, attempts INT,
+    first_at REAL, last_at REAL, payload BLOB, stored_at REAL, state TEXT DEFAULT 'dead', own INT,
+        known TEXT,
     reopened INT DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS dead_by_place ON dead (file, offset);
 CREATE INDEX IF NOT EXISTS dead_by_state ON dead (state);
-CREATE TABLE IF NOT EXISTS counts (path TEXT, name TEXT, value INT, PRIMARY KEY (path, name)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS reasons (path TEXT, reason TEXT, value INT, PRIMARY KEY (path, reason)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counts (path TEXT, name TEXT, value INT, PRIMARY KEY (path, name))
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reasons (path TEXT, reason TEXT, value INT, PRIMARY KEY (path, reason))
+    WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS retired (file TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS seen (file TEXT, offset INT, kind TEXT, at REAL, PRIMARY KEY (file, offset)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS lanes (leaf TEXT PRIMARY KEY, failures INT, last_error TEXT, resume_at REAL, at REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (file TEXT, offset INT, kind TEXT, at REAL, PRIMARY KEY (file,
+    offset)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lanes (leaf TEXT PRIMARY KEY, failures INT, last_error TEXT,
+    resume_at REAL, at REAL) WITHOUT ROWID;
 """
 _ADD_COUNT: Final = (
-    "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT (path, name) DO UPDATE SET value = value + excluded.value"
+    "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT (path, name) DO UPDATE SET value = value +"
+    " excluded.value"
 )
 _REOPENED: Final = "SELECT count(*) FROM (SELECT DISTINCT file, offset FROM dead WHERE reopened)"
 _ADD_REASON: Final = (
-    "INSERT INTO reasons VALUES (?, ?, ?) ON CONFLICT (path, reason) DO UPDATE SET value = value + excluded.value"
+    "INSERT INTO reasons VALUES (?, ?, ?) ON CONFLICT (path, reason) DO UPDATE SET value = value +"
+    " excluded.value"
 )
 
 
 class InheritedStateError(OSError):
-    """Raised in a forked child for a state whose connection the parent could not close before it forked."""
+    """Raised in a forked child for a state whose connection the parent could not close before it
+    forked.
+    """
 
 
 def file_id(path: Path) -> FileId | None:
@@ -102,8 +117,9 @@ class Snapshot:
 class State:
     """One connection to the state, shared by the threads of one process.
 
-    `lock` is held for calls of SQLite alone, and may be entered again by a signal handler. It is one for the whole process, and a fork
-    waits for it, closes the connection, and leaves it to the next call to connect again (see the end of this module).
+    `lock` is held for calls of SQLite alone, and may be entered again by a signal handler. It is
+    one for the whole process, and a fork waits for it, closes the connection, and leaves it to the
+    next call to connect again (see the end of this module).
 
     Raises:
         InheritedStateError: In a child of a process that was forked while it used the file.
@@ -137,10 +153,16 @@ class State:
             raise sqlite3.OperationalError("another file is in the place of the state, or none")
         if file_id(self.path) in _inherited:
             raise InheritedStateError(
-                errno.EBUSY, "the parent of this process had it in use when it forked", str(self.path)
+                errno.EBUSY,
+                "the parent of this process had it in use when it forked",
+                str(self.path),
             )
         connection = sqlite3.connect(
-            self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+            self.path,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
         )
         try:
             self._set_up(connection)
@@ -157,7 +179,9 @@ class State:
         if layout not in (0, _LAYOUT):
             raise sqlite3.DatabaseError(f"the layout is {layout}, and this version reads {_LAYOUT}")
         if not layout:
-            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_LAYOUT}; COMMIT;")
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_LAYOUT}; COMMIT;"
+            )
 
     @property
     def is_gone(self) -> bool:
@@ -165,7 +189,8 @@ class State:
         return file_id(self.path) != self._file
 
     def restore(self) -> bool:
-        """Write the state to its place again, after somebody has deleted the file that is still open here; return whether it was.
+        """Write the state to its place again, after somebody has deleted the file that is still
+        open here; return whether it was.
 
         Only the process that delivers may do that.
 
@@ -197,7 +222,9 @@ class State:
             connection.close()
 
     def _disown(self) -> None:
-        """In a forked child: neither close nor collect the parent's connection, ever, nor open one of its own."""
+        """In a forked child: neither close nor collect the parent's connection, ever, nor open one
+        of its own.
+        """
         if self._connection is not None and self._file is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
             _inherited.add(self._file)
@@ -227,7 +254,11 @@ class State:
 
     def add_counts(self, path: str, counts: Counts | Mapping[str, int]) -> None:
         """Add to the books of a path."""
-        values = counts if isinstance(counts, Mapping) else {name: getattr(counts, name) for name in COUNTED}
+        values = (
+            counts
+            if isinstance(counts, Mapping)
+            else {name: getattr(counts, name) for name in COUNTED}
+        )
         changes = [(path, name, value) for name, value in values.items() if value]
         self.connection.executemany(_ADD_COUNT, changes)
         if isinstance(counts, Counts) and counts.reasons:
@@ -248,7 +279,9 @@ class State:
 
     def note_place(self, file: str, offset: int, kind: str, at: float) -> bool:
         """Note that something was found in the journal; False if it was noted before."""
-        cursor = self.connection.execute("INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", (file, offset, kind, at))
+        cursor = self.connection.execute(
+            "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", (file, offset, kind, at)
+        )
         return cursor.rowcount > 0
 
     def retire(self, file: str, path: str, records: int) -> None:
@@ -269,7 +302,9 @@ class State:
         with self.transaction("DEFERRED") as connection:
             values = connection.execute("SELECT path, name, value FROM counts").fetchall()
             reasons = connection.execute("SELECT path, reason, value FROM reasons").fetchall()
-            cursors = connection.execute("SELECT leaf, file, offset, records FROM cursors").fetchall()
+            cursors = connection.execute(
+                "SELECT leaf, file, offset, records FROM cursors"
+            ).fetchall()
             retried = connection.execute("SELECT DISTINCT file, offset FROM retries").fetchall()
             reopened = connection.execute(_REOPENED).fetchone()[0]
             retired = connection.execute("SELECT file FROM retired").fetchall()
@@ -285,12 +320,16 @@ class State:
 
 
 def to_words(text: object) -> str:
-    """Turn what may hold lone surrogates, or be no text at all, into text that SQLite takes, for people to read."""
+    """Turn what may hold lone surrogates, or be no text at all, into text that SQLite takes, for
+    people to read.
+    """
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def from_id(event_id: str) -> str | bytes:
-    """Turn an event's id into what SQLite takes: the text, or the bytes of one with lone surrogates."""
+    """Turn an event's id into what SQLite takes: the text, or the bytes of one with lone
+    surrogates.
+    """
     try:
         event_id.encode()
     except UnicodeEncodeError:
@@ -303,7 +342,9 @@ def to_id(stored: str | bytes) -> str:
     return stored if isinstance(stored, str) else stored.decode("utf-8", "surrogatepass")
 
 
-def _counts(values: Sequence[tuple[Any, ...]], reasons: Sequence[tuple[Any, ...]]) -> dict[str, Counts]:
+def _counts(
+    values: Sequence[tuple[Any, ...]], reasons: Sequence[tuple[Any, ...]]
+) -> dict[str, Counts]:
     found: dict[str, dict[str, Any]] = {}
     for path, name, value in values:
         found.setdefault(path, {})[name] = value
@@ -312,9 +353,11 @@ def _counts(values: Sequence[tuple[Any, ...]], reasons: Sequence[tuple[Any, ...]
     return {path: Counts(**names) for path, names in found.items()}
 
 
-# Forks. SQLite keeps, for each file, a note of the locks that the process holds. A forked child inherits the notes but not the locks: a
-# connection that it opens itself to a file that was open at the fork believes itself protected, and what it commits is thrown away
-# when another process, alone as far as the locks tell, closes and deletes the write-ahead log. Hence nothing is open during a fork.
+# Forks. SQLite keeps, for each file, a note of the locks that the process holds. A forked child
+# inherits the notes but not the locks: a connection that it opens itself to a file that was open at
+# the fork believes itself protected, and what it commits is thrown away when another process, alone
+# as far as the locks tell, closes and deletes the write-ahead log. Hence nothing is open during a
+# fork.
 
 _live: weakref.WeakSet[State] = weakref.WeakSet()
 _inherited: set[FileId] = set()
@@ -333,4 +376,6 @@ def _in_child(_still: bool) -> None:
 
 
 connections: Final = Gate(_before_fork, _in_child)
-"""Held for calls of SQLite, which has locks of its own: a child forked while another thread holds one would never get it."""
+"""Held for calls of SQLite, which has locks of its own: a child forked while another thread holds
+one would never get it.
+"""

@@ -1,4 +1,6 @@
-"""How a process takes over a buffer on disk: what its predecessor left is sorted, and made to fit the routes of its own config."""
+"""How a process takes over a buffer on disk: what its predecessor left is sorted, and made to fit
+the routes of its own config.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Succession:
     # The routes
 
     def change_leaves(self) -> None:
-        """Forget the leaves that the config has no longer, and let new ones have what is unfinished."""
+        """Forget the leaves that the config has no longer, and let new ones have what is
+        unfinished.
+        """
         current = set(self._routes.leaves)
         former = {leaf for (leaf,) in self._state.rows("SELECT leaf FROM leaves")}
         if former == current:
@@ -55,7 +59,9 @@ class Succession:
             execute("DELETE FROM retries WHERE leaf = ?", (leaf,))
             execute("DELETE FROM cursors WHERE leaf = ?", (leaf,))
         execute("DELETE FROM leaves")
-        self._state.connection.executemany("INSERT INTO leaves VALUES (?)", [(leaf,) for leaf in current])
+        self._state.connection.executemany(
+            "INSERT INTO leaves VALUES (?)", [(leaf,) for leaf in current]
+        )
 
     def _introduce(self, former: set[str]) -> None:
         """Give each new leaf what any former one has not had, or has had and waits for."""
@@ -85,14 +91,20 @@ class Succession:
     def _load_retries(self, leaf: str) -> None:
         desk = self._store.desks[leaf]
         query = (
-            "SELECT file, offset, attempts, had, first_at, last_at, reason FROM retries WHERE leaf = ? ORDER BY 1, 2"
+            "SELECT file, offset, attempts, had, first_at, last_at, reason FROM retries WHERE leaf"
+            " = ? ORDER BY 1, 2"
         )
         for file, offset, attempts, had, first_at, last_at, reason in self._state.rows(query, leaf):
             item = self._reload(leaf, (file, offset))
             if item is None:
                 self._lose(leaf, (file, offset), bool(had))
                 continue
-            item.attempts, item.had, item.first_at, item.last_at = attempts, bool(had), first_at, last_at
+            item.attempts, item.had, item.first_at, item.last_at = (
+                attempts,
+                bool(had),
+                first_at,
+                last_at,
+            )
             item.reason = reason
             desk.stored.add(item.key)
             self.items[leaf].append(item)
@@ -100,19 +112,31 @@ class Succession:
     def _reload(self, leaf: str, key: Key) -> Item | None:
         reader = self._store.desks[leaf].readers.get(key[0])
         record = reader.record_at(key[1]) if reader is not None else None
-        return self._store.decode(key[0], record) if record is not None and record.kind == EVENT else None
+        return (
+            self._store.decode(key[0], record)
+            if record is not None and record.kind == EVENT
+            else None
+        )
 
     def _lose(self, leaf: str, key: Key, had: bool) -> None:
-        """Fail an event at a leaf, because it has been damaged since it was read for the first time."""
+        """Fail an event at a leaf, because it has been damaged since it was read for the first
+        time.
+        """
         reader = self._store.desks[leaf].readers.get(key[0])
         data = b"" if reader is None else reader.raw_at(key[1])
         self._store.set_aside(*key, data, _DAMAGED, Counts(reasons={f"failed: {_DAMAGED}": 1}))
-        self._state.connection.execute("DELETE FROM retries WHERE leaf = ? AND file = ? AND offset = ?", (leaf, *key))
-        self._state.add_counts(leaf, {"pending": -1, "failed": 1} if had else {"received": 1, "failed": 1})
+        self._state.connection.execute(
+            "DELETE FROM retries WHERE leaf = ? AND file = ? AND offset = ?", (leaf, *key)
+        )
+        self._state.add_counts(
+            leaf, {"pending": -1, "failed": 1} if had else {"received": 1, "failed": 1}
+        )
         self._put(key, unknown_id(key), leaf, _FAILED)
 
     def _load_replay(self, letter: Letter) -> None:
-        """Go on with a replay; where that is not possible, the letter is as it was, or has failed."""
+        """Go on with a replay; where that is not possible, the letter is as it was, or
+        has failed.
+        """
         item = load_item(self._store, letter) if letter.leaf in self._store.desks else None
         if item is not None:
             self._store.desks[letter.leaf].replaying.add(letter.key)
@@ -122,7 +146,9 @@ class Succession:
             self._state.connection.execute("DELETE FROM dead WHERE number = ?", (letter.number,))
             self._end_replay(letter, _FAILED)
         else:
-            self._state.connection.execute("UPDATE dead SET state = 'dead' WHERE number = ?", (letter.number,))
+            self._state.connection.execute(
+                "UPDATE dead SET state = 'dead' WHERE number = ?", (letter.number,)
+            )
             self._end_replay(letter, _DEAD)
 
     def _end_replay(self, letter: Letter, outcome: Outcome) -> None:
@@ -146,20 +172,30 @@ class Succession:
             filled = self._filled(key, move)
             if self._routes.is_settled(filled):
                 move.ended = max(filled.values())
-            elif len(filled) > len(move.after):  # as `Downstream.adopt` sees it: a group waits for none of these leaves
+            elif len(filled) > len(
+                move.after
+            ):  # as `Downstream.adopt` sees it: a group waits for none of these leaves
                 move.after = {
                     **move.after,
                     **{leaf: filled[leaf] for leaf in filled if self._is_known_above(leaf, move)},
                 }
         other = self._former is not self._routes
-        changed = {k: m for k, m in self._moves.items() if other or m.ended is not None or m.after is not m.before}
+        changed = {
+            k: m
+            for k, m in self._moves.items()
+            if other or m.ended is not None or m.after is not m.before
+        }
         if failed:
-            self._state.add_counts(self._routes.path, Counts(reasons={f"failed: {_NO_ROUTE}": failed}))
+            self._state.add_counts(
+                self._routes.path, Counts(reasons={f"failed: {_NO_ROUTE}": failed})
+            )
         self._store.writer.settle(changed, self._former)
         self._mend()
 
     def _leave_gone(self, move: Move) -> bool:
-        """End an event at the leaves that are gone, unless a new one has it in their place; return whether it has failed there."""
+        """End an event at the leaves that are gone, unless a new one has it in their place; return
+        whether it has failed there.
+        """
         after = dict(move.after)
         missed = [leaf for leaf in self._gone if after.get(leaf, _PENDING) is _PENDING]
         if not missed:
@@ -172,9 +208,16 @@ class Succession:
         return not self._new
 
     def _close_leaves(self, key: Key, move: Move) -> None:
-        """Fail an event where it was tried and nothing is left of it. No transaction leaves that behind."""
+        """Fail an event where it was tried and nothing is left of it.
+
+        No transaction leaves that behind.
+        """
         for leaf, outcome in move.after.items():
-            if outcome is _PENDING and leaf in self._store.desks and not self._store.desks[leaf].is_due(key):
+            if (
+                outcome is _PENDING
+                and leaf in self._store.desks
+                and not self._store.desks[leaf].is_due(key)
+            ):
                 self._state.add_counts(leaf, {"pending": -1, "failed": 1})
                 move.after = {**move.after, leaf: _FAILED}
 
@@ -189,10 +232,17 @@ class Succession:
         return not groups or self._routes.at_group(groups[-1], move.after) is not None
 
     def _mend(self) -> None:
-        """Make the books below agree with what is there. They differ where memory stood in for the disk, or somebody deleted letters."""
+        """Make the books below agree with what is there.
+
+        They differ where memory stood in for the disk, or somebody deleted letters.
+        """
         counts = self._state.snapshot().counts
         pending = self._measure_pending()
-        letters = dict(self._state.rows("SELECT leaf, count(*) FROM dead WHERE state != 'replaying' GROUP BY leaf"))
+        letters = dict(
+            self._state.rows(
+                "SELECT leaf, count(*) FROM dead WHERE state != 'replaying' GROUP BY leaf"
+            )
+        )
         query = "SELECT count(*) FROM (SELECT DISTINCT file, offset FROM dead WHERE own = ?)"
         letters[self._routes.path] = self._state.rows(query, int(_DEAD))[0][0]
         for path, found in counts.items():
@@ -202,7 +252,9 @@ class Succession:
                 self._state.add_counts(path, {"received": -phantom, "pending": -phantom})
             elif not known and path != self._routes.path and found.pending:
                 reasons = {f"failed: {_NO_ROUTE}": found.pending}
-                self._state.add_counts(path, Counts(pending=-found.pending, failed=found.pending, reasons=reasons))
+                self._state.add_counts(
+                    path, Counts(pending=-found.pending, failed=found.pending, reasons=reasons)
+                )
             vanished = found.dead_lettered - letters.get(path, 0)
             if vanished and path not in self._routes.groups and (known or path in letters):
                 self._state.add_counts(path, {"dead_lettered": -vanished, "failed": vanished})

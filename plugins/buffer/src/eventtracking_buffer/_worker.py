@@ -26,7 +26,11 @@ class Worker:
     """
 
     def __init__(
-        self, lane: Lane, name: str, max_wait_s: float = 3600.0, before: Callable[[], bool] = lambda: True
+        self,
+        lane: Lane,
+        name: str,
+        max_wait_s: float = 3600.0,
+        before: Callable[[], bool] = lambda: True,
     ) -> None:
         self.lane = lane
         self.stopping = False
@@ -81,7 +85,9 @@ class Worker:
             self.lane.busy.release()
 
     def drive(self, deadline: float) -> None:
-        """Take one step on the calling thread, if no thread drives the lane and it is before a monotonic deadline."""
+        """Take one step on the calling thread, if no thread drives the lane and it is before a
+        monotonic deadline.
+        """
         if not self.stopping and not self.is_alive and time.monotonic() < deadline:
             self._step()
 

@@ -1,8 +1,9 @@
-"""The stored form of an event: versioned, lossless for what an event may hold, and neither pickle nor code.
+"""The stored form of an event: versioned, lossless for what an event may hold, and neither pickle
+nor code.
 
-Most events hold nothing but what msgpack has words for, and are encoded in one step. In the others, each value that msgpack
-would change (a date, a UUID, a time with an offset, a number of more than 64 bits, text with lone surrogates) travels as
-an extension type. Tuples become lists.
+Most events hold nothing but what msgpack has words for, and are encoded in one step. In the others,
+each value that msgpack would change (a date, a UUID, a time with an offset, a number of more than
+64 bits, text with lone surrogates) travels as an extension type. Tuples become lists.
 """
 
 from __future__ import annotations
@@ -20,13 +21,18 @@ from eventtracking.errors import EventTrackingError
 __all__ = ["VERSION", "FormatError", "decode", "encode"]
 
 VERSION: Final = 1
-"""The first byte of everything that `encode` returns. It grows when older code could not read the rest."""
+"""The first byte of everything that `encode` returns.
+
+It grows when older code could not read the rest.
+"""
 
 _UTC: Final = timezone.utc
 _MARK: Final = bytes([VERSION])
 _SCALARS: Final = frozenset([str, int, float, bool, type(None), bytes])
 _MAX_DEPTH: Final = 400
-"""Twice what core's snapshot lets through; deeper is what a processor has made, and is cut by `Event.to_dict`."""
+"""Twice what core's snapshot lets through; deeper is what a processor has made, and is cut by
+`Event.to_dict`.
+"""
 
 _DATETIME, _DATE, _UUID, _INT, _TEXT, _PAIRS = range(1, 7)
 
@@ -45,16 +51,26 @@ class FormatError(EventTrackingError, ValueError):
     def __str__(self) -> str:
         if self.version is None:
             return "not an event: the bytes are damaged"
-        return f"the event has format {self.version}, and this version of eventtracking-buffer reads {VERSION}"
+        return (
+            f"the event has format {self.version}, and this version of eventtracking-buffer reads"
+            f" {VERSION}"
+        )
 
 
 def encode(event: Event) -> bytes:
-    """Turn an event into bytes that `decode` turns back, types included. Never raises for an event."""
+    """Turn an event into bytes that `decode` turns back, types included.
+
+    Never raises for an event.
+    """
     parts = [event.id, event.name, event.timestamp, event.context, event.data, event.extra]
     try:
         if _is_plain(parts, 0):
             return _MARK + _encode(parts)
-    except (ValueError, OverflowError, RecursionError):  # lone surrogates, big numbers, a processor's cycle
+    except (
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ):  # lone surrogates, big numbers, a processor's cycle
         pass
     try:
         return _MARK + _encode(_tagged(parts, 0))
@@ -73,7 +89,9 @@ def decode(payload: bytes | bytearray | memoryview) -> Event:
         raise FormatError(version)
     try:
         event_id, name, timestamp, context, data, extra = _decode(memoryview(payload)[1:])
-        return Event(id=event_id, name=name, timestamp=timestamp, context=context, data=data, extra=extra)
+        return Event(
+            id=event_id, name=name, timestamp=timestamp, context=context, data=data, extra=extra
+        )
     except Exception as error:
         raise FormatError(None) from error
 
@@ -106,7 +124,9 @@ def _tagged(value: Any, depth: int) -> Any:
     if depth > _MAX_DEPTH:
         raise RecursionError
     if isinstance(value, Mapping):
-        return _tagged_pairs([(_tagged(key, depth), _tagged(item, depth + 1)) for key, item in value.items()])
+        return _tagged_pairs(
+            [(_tagged(key, depth), _tagged(item, depth + 1)) for key, item in value.items()]
+        )
     if isinstance(value, list | tuple):
         return [_tagged(item, depth + 1) for item in value]
     tag = _TAGS.get(value.__class__)
@@ -132,7 +152,9 @@ def _tag_datetime(value: datetime) -> Any:
 def _tag_int(value: int) -> Any:
     if -(1 << 63) <= value < 1 << 64:
         return value
-    return msgspec.msgpack.Ext(_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    return msgspec.msgpack.Ext(
+        _INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
+    )
 
 
 def _tag_text(value: str) -> Any:

@@ -14,7 +14,14 @@ import click
 from eventtracking import Tracker
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 from eventtracking_buffer.inspection import BufferOnDisk, Status, buffers_in
-from eventtracking_buffer.listing import Row, check_route, print_list, print_whole, row_of, selection_of
+from eventtracking_buffer.listing import (
+    Row,
+    check_route,
+    print_list,
+    print_whole,
+    row_of,
+    selection_of,
+)
 from eventtracking_buffer.selecting import selecting
 from eventtracking_cli.config import config_option, load_spec, load_tracker
 from eventtracking_cli.logs import logging_to
@@ -35,7 +42,10 @@ def dead_letters() -> None:
 @json_option
 def list_letters(config_path: str, as_json: bool, **filters: Any) -> None:
     """Print a line for each: buffer and number, when, where, event id, name, attempts, reason."""
-    print_list([one for one, _ in _found(_on_disk(config_path, filters["route"]), Selection(**filters))], as_json)
+    print_list(
+        [one for one, _ in _found(_on_disk(config_path, filters["route"]), Selection(**filters))],
+        as_json,
+    )
 
 
 @dead_letters.command("show")
@@ -48,9 +58,16 @@ def show(config_path: str, which: str) -> None:
 
 @dead_letters.command("replay")
 @selecting
-@click.option("--number", "numbers", type=int, multiple=True, help="Only this one; may be repeated.")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=60.0, show_default=True, help="How long to wait, in seconds."
+    "--number", "numbers", type=int, multiple=True, help="Only this one; may be repeated."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="How long to wait, in seconds.",
 )
 def replay(config_path: str, numbers: tuple[int, ...], timeout_s: float, **filters: Any) -> None:
     """Deliver dead letters once more. Each stays one until it has arrived."""
@@ -87,7 +104,9 @@ def purge(config_path: str, **filters: Any) -> None:
 
 
 def _have_served(config_path: str, buffers: Sequence[BufferOnDisk], timeout_s: float) -> None:
-    """Wait until the process that delivers has done what was asked; where there is none, be that process meanwhile."""
+    """Wait until the process that delivers has done what was asked; where there is none, be that
+    process meanwhile.
+    """
     deadline = time.monotonic() + timeout_s
     tracker = None
     with ExitStack() as opened:
@@ -99,7 +118,9 @@ def _have_served(config_path: str, buffers: Sequence[BufferOnDisk], timeout_s: f
 
 @contextmanager
 def _deliverer(config_path: str, deadline: float) -> Iterator[Tracker]:
-    """Be a process that delivers, until the end of the block; what it logs is shown, as the plugin logger delivers so."""
+    """Be a process that delivers, until the end of the block; what it logs is shown, as the plugin
+    logger delivers so.
+    """
     with logging_to(None):
         tracker = load_tracker(config_path)
         try:
@@ -126,7 +147,9 @@ def buffer() -> None:
     help="Over how many seconds to measure the rate.",
 )
 def status(config_path: str, as_json: bool, interval_s: float) -> None:
-    """Tell for each buffer on disk what waits, since when, how fast it goes, what fails, and who delivers."""
+    """Tell for each buffer on disk what waits, since when, how fast it goes, what fails, and who
+    delivers.
+    """
     on_disk, in_memory = buffers_in(load_spec(config_path))
     before = {one.route: _status(one) for one in on_disk}
     time.sleep(interval_s if any(before.values()) else 0.0)
@@ -135,9 +158,13 @@ def status(config_path: str, as_json: bool, interval_s: float) -> None:
         print_json([_status_row(one, old, new, interval_s) for one, old, new in found])
         return
     for one, old, new in found:
-        click.echo(printable(_in_words(one, _status_row(one, old, new, interval_s)), keep_lines=True))
+        click.echo(
+            printable(_in_words(one, _status_row(one, old, new, interval_s)), keep_lines=True)
+        )
     for route in in_memory:
-        click.echo(printable(f"{route}: in memory; only the process that has it can tell (Tracker.stats)"))
+        click.echo(
+            printable(f"{route}: in memory; only the process that has it can tell (Tracker.stats)")
+        )
     if not on_disk and not in_memory:
         click.echo("the config names no buffer")
 
@@ -147,7 +174,9 @@ def _status(one: BufferOnDisk) -> Status | None:
         return one.status()
 
 
-def _status_row(one: BufferOnDisk, old: Status | None, new: Status | None, interval_s: float) -> dict[str, Any]:
+def _status_row(
+    one: BufferOnDisk, old: Status | None, new: Status | None, interval_s: float
+) -> dict[str, Any]:
     if new is None:
         return {"route": one.route, "folder": str(one.folder), "used": False}
     done = new.counts.settled - (old.counts.settled if old is not None else 0)
@@ -179,8 +208,8 @@ def _in_words(one: BufferOnDisk, row: dict[str, Any]) -> str:
     lines = [
         f"{one.route}: {row['pending']} pending{_how_much(row)}{rate}",
         (
-            f"  received {row['received']}, delivered {row['delivered']}, filtered {row['filtered']},"
-            f" failed {row['failed']}, dead letters {row['letters']}"
+            f"  received {row['received']}, delivered {row['delivered']}, filtered"
+            f" {row['filtered']}, failed {row['failed']}, dead letters {row['letters']}"
         ),
         f"  delivered by {who}",
         *(
@@ -194,26 +223,36 @@ def _in_words(one: BufferOnDisk, row: dict[str, Any]) -> str:
 
 
 def _how_much(row: dict[str, Any]) -> str:
-    """Tell the bytes and the age of what waits; not the bytes where all of it was tried, for only what no leaf has read is measured."""
+    """Tell the bytes and the age of what waits; not the bytes where all of it was tried, for only
+    what no leaf has read is measured.
+    """
     size = [f"{row['pending_bytes']} bytes"] if row["pending_bytes"] or not row["pending"] else []
     age = [] if row["oldest_s"] is None else [f"the oldest for {row['oldest_s']} s"]
     return f" ({', '.join(size + age)})" if size or age else ""
 
 
 def _on_disk(config_path: str, route: str | None = None) -> list[BufferOnDisk]:
-    """Return the buffers on disk; refuse a route that is not below one of them, unless a dead letter remembers it."""
+    """Return the buffers on disk; refuse a route that is not below one of them, unless a dead
+    letter remembers it.
+    """
     found, in_memory = buffers_in(load_spec(config_path))
     if not found:
         where = "; those in memory end with their process" if in_memory else ""
         raise click.ClickException(f'{config_path} names no buffer with storage = "disk"{where}')
     if route is not None:
-        letters = (letter.route for one in found for letter in _letters(one, Selection(route=route)))
+        letters = (
+            letter.route for one in found for letter in _letters(one, Selection(route=route))
+        )
         check_route(route, [*(leaf for one in found for leaf in one.leaves), *letters])
     return found
 
 
 def _found(buffers: Sequence[BufferOnDisk], selection: Selection) -> list[tuple[Row, DeadLetter]]:
-    return [(row_of(letter, buffer=one.route), letter) for one in buffers for letter in _letters(one, selection)]
+    return [
+        (row_of(letter, buffer=one.route), letter)
+        for one in buffers
+        for letter in _letters(one, selection)
+    ]
 
 
 def _letters(one: BufferOnDisk, selection: Selection) -> list[DeadLetter]:
@@ -226,4 +265,6 @@ def _readable(one: BufferOnDisk) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        raise click.ClickException(f"the buffer {one.route!r} in {one.folder} cannot be read: {error}") from error
+        raise click.ClickException(
+            f"the buffer {one.route!r} in {one.folder} cannot be read: {error}"
+        ) from error

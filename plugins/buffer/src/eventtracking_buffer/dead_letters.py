@@ -1,4 +1,6 @@
-"""Dead letters: what a leaf refused for good, or failed to take too often, kept to be looked at and replayed."""
+"""Dead letters: what a leaf refused for good, or failed to take too often, kept to be looked at and
+replayed.
+"""
 
 from __future__ import annotations
 

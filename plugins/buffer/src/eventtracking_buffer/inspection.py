@@ -51,7 +51,10 @@ class Status:
 
 @attrs.frozen(kw_only=True)
 class BufferOnDisk:
-    """Looks into a buffer's files, beside whoever uses them. It delivers nothing and starts no thread."""
+    """Looks into a buffer's files, beside whoever uses them.
+
+    It delivers nothing and starts no thread.
+    """
 
     route: str
     folder: Path
@@ -80,7 +83,9 @@ class BufferOnDisk:
             return [] if state is None else letters_in(state, selection)
 
     def request(self, selection: Selection, what: str) -> int:
-        """Ask the process that delivers to "replay" or "purge" dead letters. Return how many are meant.
+        """Ask the process that delivers to "replay" or "purge" dead letters.
+
+        Return how many are meant.
 
         Raises:
             sqlite3.Error, OSError: If the state cannot be written.
@@ -91,7 +96,11 @@ class BufferOnDisk:
     def unserved(self) -> int:
         """How many dead letters are being replayed or purged, or still wait for it."""
         with self._state() as state:
-            return 0 if state is None else int(state.rows("SELECT count(*) FROM dead WHERE state != 'dead'")[0][0])
+            return (
+                0
+                if state is None
+                else int(state.rows("SELECT count(*) FROM dead WHERE state != 'dead'")[0][0])
+            )
 
     def deliverer(self) -> dict[str, Any] | None:
         """Tell who delivers; None if nobody does."""
@@ -108,7 +117,10 @@ class BufferOnDisk:
                 return None
             balance = Books(self.folder, self.route, self.leaves, state).balance()
             deliverer = self.deliverer()
-            lanes = state.rows("SELECT leaf, failures, last_error, resume_at FROM lanes WHERE failures ORDER BY leaf")
+            lanes = state.rows(
+                "SELECT leaf, failures, last_error, resume_at FROM lanes WHERE failures ORDER BY"
+                " leaf"
+            )
             letters = state.rows("SELECT count(*) FROM dead")[0][0]
         now = time.time()
         return Status(
@@ -125,14 +137,18 @@ class BufferOnDisk:
 
 def _failing(row: tuple[Any, ...], now: float) -> FailingLeaf:
     leaf, failures, error, resume_at = row
-    return FailingLeaf(route=leaf, failures=failures, error=error, next_attempt_in_s=max(resume_at - now, 0.0))
+    return FailingLeaf(
+        route=leaf, failures=failures, error=error, next_attempt_in_s=max(resume_at - now, 0.0)
+    )
 
 
 def buffers_in(spec: Spec) -> tuple[list[BufferOnDisk], list[str]]:
     """Return the buffers on disk that a config names, and the routes of those in memory."""
     found = [route for route in _walk(spec.routes) if isinstance(route.instance, BufferRouter)]
     on_disk = [
-        BufferOnDisk(route=route.route, folder=Path(route.instance.folder), leaves=tuple(_leaves(route)))
+        BufferOnDisk(
+            route=route.route, folder=Path(route.instance.folder), leaves=tuple(_leaves(route))
+        )
         for route in found
         if route.instance.storage == "disk"
     ]

@@ -41,7 +41,10 @@ def row_of(letter: DeadLetter, **place: object) -> Row:
 
 
 def print_list(rows: Sequence[Row], as_json: bool) -> None:
-    """Print a line for each, its values apart by tabs, or all of them as JSON. That there is none is said on the standard error."""
+    """Print a line for each, its values apart by tabs, or all of them as JSON.
+
+    That there is none is said on the standard error.
+    """
     if as_json:
         print_json(rows)
     elif not rows:
@@ -70,7 +73,9 @@ def print_whole(found: Sequence[tuple[Row, DeadLetter]], which: str, command: st
         click.ClickException: If there is none.
     """
     if not found:
-        raise click.ClickException(f"there is no dead letter {which!r}; `eventtracking {command} list` shows them")
+        raise click.ClickException(
+            f"there is no dead letter {which!r}; `eventtracking {command} list` shows them"
+        )
     for one, letter in found:
         print_json({**one, "event": msgspec.json.decode(letter.event.to_json())})
 
@@ -88,7 +93,10 @@ def check_route(route: str | None, leaves: Iterable[str]) -> None:
     known = list(dict.fromkeys(path for leaf in leaves for path in _with_parents(leaf)))
     if route is not None and route not in known:
         hint = did_you_mean(route, known)
-        text = f"there is no route {route!r}; there are {', '.join(known) or 'none'}{f'; {hint}' if hint else ''}"
+        text = (
+            f"there is no route {route!r}; there are"
+            f" {', '.join(known) or 'none'}{f'; {hint}' if hint else ''}"
+        )
         raise click.BadParameter(printable(text), param_hint="--route")
 
 

@@ -1,4 +1,6 @@
-"""The router `buffer`: its options, and the contract of a router over a store and a worker for each leaf."""
+"""The router `buffer`: its options, and the contract of a router over a store and a worker for each
+leaf.
+"""
 
 from __future__ import annotations
 
@@ -43,60 +45,96 @@ class Engine(Protocol):
 
 @attrs.define(eq=False, kw_only=True)
 class BufferRouter:
-    """Store events and return; deliver them off the request, in batches, with retries and dead letters.
+    """Store events and return; deliver them off the request, in batches, with retries and dead
+    letters.
 
-    Each leaf below has a lane and a daemon thread of its own, so that one that hangs or fails delays no other. `send` takes no
-    lock and waits for nothing, unless `when_full` says "block".
+    Each leaf below has a lane and a daemon thread of its own, so that one that hangs or fails
+    delays no other. `send` takes no lock and waits for nothing, unless `when_full` says "block".
     """
 
     storage: Literal["memory", "disk"] = attrs.field(
-        default="memory", metadata={"help": 'Where events wait: "disk" survives the death of the process.'}
+        default="memory",
+        metadata={"help": 'Where events wait: "disk" survives the death of the process.'},
     )
     path: str | None = attrs.field(
-        default=None, metadata={"help": 'A folder, with storage = "disk"; it is made if it is missing.'}
+        default=None,
+        metadata={"help": 'A folder, with storage = "disk"; it is made if it is missing.'},
     )
     sync: Literal["os", "always"] = attrs.field(
         default="os",
-        metadata={"help": 'With storage = "disk": "always" has each event on the medium before emit() returns.'},
+        metadata={
+            "help": (
+                'With storage = "disk": "always" has each event on the medium before emit()'
+                " returns."
+            )
+        },
     )
     max_events: Count | None = attrs.field(
-        default=None, metadata={"help": "How many events may wait. None: 100,000 in memory, 1,000,000 on disk."}
+        default=None,
+        metadata={"help": "How many events may wait. None: 100,000 in memory, 1,000,000 on disk."},
     )
     max_bytes: Count | None = attrs.field(
-        default=None, metadata={"help": "How many bytes of encoded events may wait. None: no limit but max_events."}
+        default=None,
+        metadata={
+            "help": "How many bytes of encoded events may wait. None: no limit but max_events."
+        },
     )
     when_full: Literal["block", "drop_newest", "drop_oldest"] = attrs.field(
         default="drop_newest",
-        metadata={"help": "What to do then: make emit() wait, refuse the new event, or give up the oldest."},
+        metadata={
+            "help": (
+                "What to do then: make emit() wait, refuse the new event, or give up the oldest."
+            )
+        },
     )
     block_timeout_s: Seconds = attrs.field(
-        default=1.0, metadata={"help": 'With when_full = "block": how long emit() waits before it refuses, in seconds.'}
+        default=1.0,
+        metadata={
+            "help": 'With when_full = "block": how long emit() waits before it refuses, in seconds.'
+        },
     )
-    max_batch_events: Count = attrs.field(default=500, metadata={"help": "The most events of one delivery."})
-    max_batch_bytes: Count = attrs.field(default=1_000_000, metadata={"help": "The most bytes of one delivery."})
+    max_batch_events: Count = attrs.field(
+        default=500, metadata={"help": "The most events of one delivery."}
+    )
+    max_batch_bytes: Count = attrs.field(
+        default=1_000_000, metadata={"help": "The most bytes of one delivery."}
+    )
     max_batch_age_s: Seconds = attrs.field(
-        default=0.1, metadata={"help": "How long the first event of a batch waits for others, in seconds."}
+        default=0.1,
+        metadata={"help": "How long the first event of a batch waits for others, in seconds."},
     )
     max_attempts: Count = attrs.field(
         default=100,
         metadata={
-            "help": "After so many failed deliveries an event becomes a dead letter: by default after some 25 minutes."
+            "help": (
+                "After so many failed deliveries an event becomes a dead letter: by default after"
+                " some 25 minutes."
+            )
         },
     )
     max_age_s: Annotated[float, msgspec.Meta(gt=0)] | None = attrs.field(
         default=None,
         metadata={
-            "help": "An event whose delivery fails when it is older than this becomes a dead letter. None: no limit."
+            "help": (
+                "An event whose delivery fails when it is older than this becomes a dead letter."
+                " None: no limit."
+            )
         },
     )
     retry_base_s: Annotated[float, msgspec.Meta(gt=0)] = attrs.field(
-        default=0.5, metadata={"help": "The longest delay after the first failure; it doubles with each further one."}
+        default=0.5,
+        metadata={
+            "help": "The longest delay after the first failure; it doubles with each further one."
+        },
     )
     retry_max_s: Annotated[float, msgspec.Meta(gt=0)] = attrs.field(
         default=30.0, metadata={"help": "The longest delay between two attempts, in seconds."}
     )
     max_dead_letters: Count = attrs.field(
-        default=10_000, metadata={"help": "How many dead letters memory keeps; the oldest beyond that count as failed."}
+        default=10_000,
+        metadata={
+            "help": "How many dead letters memory keeps; the oldest beyond that count as failed."
+        },
     )
     downstream: Downstream = attrs.field(init=False, repr=False)
     folder: str = attrs.field(init=False, default="", repr=False)
@@ -157,11 +195,17 @@ class BufferRouter:
         return {self.downstream.path: Counts()} if self._engine is None else self._engine.counts()
 
     def flush(self, timeout_s: float) -> bool:
-        """Deliver what waits, within the time, and without the delay that a failure has brought. Return whether nothing is left."""
+        """Deliver what waits, within the time, and without the delay that a failure has brought.
+
+        Return whether nothing is left.
+        """
         return self._engine is None or self._engine.flush(timeout_s)
 
     def close(self) -> None:
-        """End the threads, at once. What memory still holds is lost: it is failed, and its number is logged."""
+        """End the threads, at once.
+
+        What memory still holds is lost: it is failed, and its number is logged.
+        """
         if self._engine is not None:
             self._engine.close()
 
@@ -172,7 +216,8 @@ class BufferRouter:
     def replay(self, selection: Selection = _ALL) -> int:
         """Have dead letters delivered once more, in the background.
 
-        Each stays a dead letter until it has arrived: a replay into a destination that is down changes nothing.
+        Each stays a dead letter until it has arrived: a replay into a destination that is down
+        changes nothing.
 
         Returns:
             How many are being replayed.
@@ -188,7 +233,10 @@ class BufferRouter:
         return self._opened().status()
 
     def pace(self) -> Pace:
-        """How its lanes batch and retry. What is on its way cannot be dropped, so a batch takes at most half of the room."""
+        """How its lanes batch and retry.
+
+        What is on its way cannot be dropped, so a batch takes at most half of the room.
+        """
         return Pace(
             max_batch_events=max(1, min(self.max_batch_events, self.limit_events // 2)),
             max_batch_bytes=self.max_batch_bytes,
@@ -200,7 +248,9 @@ class BufferRouter:
         )
 
     def _after_fork(self) -> None:
-        """Forget the parent's engine in a forked child, without ending what belongs to the parent."""
+        """Forget the parent's engine in a forked child, without ending what belongs to
+        the parent.
+        """
         if self._engine is not None:
             self._engine.after_fork()
             self._engine = None

@@ -16,7 +16,9 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
-def _read_age(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+def _read_age(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> float | None:
     """Read a number of seconds, or one with a unit: 90, 15m, 12h, 7d."""
     if value is None:
         return None
@@ -24,7 +26,9 @@ def _read_age(_context: click.Context, _parameter: click.Parameter, value: str |
     try:
         return float(number) * _UNITS[unit]
     except ValueError:
-        text = f"{value!r} is no age; accepted are seconds, or a number with s, m, h or d, such as 12h"
+        text = (
+            f"{value!r} is no age; accepted are seconds, or a number with s, m, h or d, such as 12h"
+        )
         raise click.BadParameter(text) from None
 
 
@@ -33,7 +37,9 @@ def selecting(command: _Command) -> _Command:
     options = [
         config_option,
         click.option("--route", metavar="PATH", help="The route where they died, or one above it."),
-        click.option("--name", metavar="NAME", help="The event's name; `edx.*` for all that start so."),
+        click.option(
+            "--name", metavar="NAME", help="The event's name; `edx.*` for all that start so."
+        ),
         click.option("--reason", metavar="TEXT", help="A part of the reason."),
         click.option(
             "--older-than",
@@ -43,7 +49,11 @@ def selecting(command: _Command) -> _Command:
             help="Failed at least so long ago: 90, 15m, 12h, 7d.",
         ),
         click.option(
-            "--newer-than", "newer_than_s", callback=_read_age, metavar="AGE", help="Failed at most so long ago."
+            "--newer-than",
+            "newer_than_s",
+            callback=_read_age,
+            metavar="AGE",
+            help="Failed at most so long ago.",
         ),
     ]
     for option in reversed(options):

@@ -1,3 +1,5 @@
-"""eventtracking in Django: name `eventtracking_django` in INSTALLED_APPS, and its middleware in MIDDLEWARE."""
+"""eventtracking in Django: name `eventtracking_django` in INSTALLED_APPS, and its middleware in
+MIDDLEWARE.
+"""
 
 __all__: list[str] = []

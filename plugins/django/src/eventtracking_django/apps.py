@@ -17,10 +17,12 @@ _log = logging.getLogger("eventtracking.django")
 
 
 class EventTrackingConfig(AppConfig):
-    """Register the default tracker when the app is made, and give it its config when all apps are loaded.
+    """Register the default tracker when the app is made, and give it its config when all apps are
+    loaded.
 
-    The first comes before any model is imported, so that a module may take `tracker.get_tracker()` when it is imported;
-    the second as late as possible, so that other apps may add to the settings while they load.
+    The first comes before any model is imported, so that a module may take `tracker.get_tracker()`
+    when it is imported; the second as late as possible, so that other apps may add to the settings
+    while they load.
     """
 
     name = "eventtracking_django"
@@ -38,7 +40,9 @@ class EventTrackingConfig(AppConfig):
         register_default()
 
     def ready(self) -> None:
-        """Configure the tracker, add the checks, and connect to Celery where the project uses it."""
+        """Configure the tracker, add the checks, and connect to Celery where the project
+        uses it.
+        """
         from django.core.signals import setting_changed
 
         from eventtracking_django import checks, conf
@@ -50,14 +54,18 @@ class EventTrackingConfig(AppConfig):
             self._connect_celery()
 
     def _connect_celery(self) -> None:
-        """Connect wherever Celery is installed, because a project may import it after all apps are loaded."""
+        """Connect wherever Celery is installed, because a project may import it after all apps are
+        loaded.
+        """
         try:
             if find_spec("celery") is not None:
                 from eventtracking_django import celery
 
                 celery.connect()
         except Exception as error:  # noqa: BLE001 - a Celery that is installed and broken, and perhaps not even used
-            _log.warning("Celery tasks do not have the context of their sender: %s", type(error).__name__)
+            _log.warning(
+                "Celery tasks do not have the context of their sender: %s", type(error).__name__
+            )
 
     def _configure(self) -> None:
         from eventtracking_django.install import configure_default

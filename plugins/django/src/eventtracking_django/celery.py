@@ -16,7 +16,10 @@ _NAME: Final = "eventtracking_django.task"
 
 
 def connect() -> None:
-    """Carry the context along with every task of this process. Connecting twice is connecting once."""
+    """Carry the context along with every task of this process.
+
+    Connecting twice is connecting once.
+    """
     signals.before_task_publish.connect(_add_context, weak=False, dispatch_uid=f"{_HEADER}.publish")
     signals.task_prerun.connect(_enter, weak=False, dispatch_uid=f"{_HEADER}.enter")
     signals.task_postrun.connect(_leave, weak=False, dispatch_uid=f"{_HEADER}.leave")

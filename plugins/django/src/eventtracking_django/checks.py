@@ -1,4 +1,6 @@
-"""The system checks: everything that is wrong with the settings, at once, as `manage.py check` shows it."""
+"""The system checks: everything that is wrong with the settings, at once, as `manage.py check`
+shows it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,13 @@ def register_checks() -> None:
 
 def check_settings(**_: Any) -> list[CheckMessage]:
     """Check every setting of ours. Nothing is opened."""
-    return [*_both_installed(), *_both_written(), *_config(), *_request_settings(), *_middleware_order()]
+    return [
+        *_both_installed(),
+        *_both_written(),
+        *_config(),
+        *_request_settings(),
+        *_middleware_order(),
+    ]
 
 
 def _both_installed() -> Iterator[CheckMessage]:
@@ -37,7 +45,10 @@ def _both_installed() -> Iterator[CheckMessage]:
 
 
 def _both_written() -> Iterator[CheckMessage]:
-    both = getattr(settings, conf.SETTING, None) is not None and getattr(settings, conf.OLD_BACKENDS, None) is not None
+    both = (
+        getattr(settings, conf.SETTING, None) is not None
+        and getattr(settings, conf.OLD_BACKENDS, None) is not None
+    )
     if both:
         yield checks.Warning(
             f"{conf.SETTING} is used, and {conf.OLD_BACKENDS} is not read",
@@ -53,10 +64,14 @@ def _config() -> Iterator[CheckMessage]:
         spec = install.read_spec()
     except ConfigError as error:
         yield from (
-            checks.Error(_text(problem), hint=problem.hint, id="eventtracking.E001") for problem in error.problems
+            checks.Error(_text(problem), hint=problem.hint, id="eventtracking.E001")
+            for problem in error.problems
         )
         return
-    yield from (checks.Warning(_text(problem), hint=problem.hint, id="eventtracking.W001") for problem in advice(spec))
+    yield from (
+        checks.Warning(_text(problem), hint=problem.hint, id="eventtracking.W001")
+        for problem in advice(spec)
+    )
 
 
 def _text(problem: Problem) -> str:
@@ -71,7 +86,9 @@ def _request_settings() -> Iterator[CheckMessage]:
         yield checks.Error(f"{conf.CONTEXT}: {error}", id="eventtracking.E003")
     else:
         if function is not None and not callable(function):
-            yield checks.Error(f"{conf.CONTEXT}: expected a callable, or its dotted path", id="eventtracking.E003")
+            yield checks.Error(
+                f"{conf.CONTEXT}: expected a callable, or its dotted path", id="eventtracking.E003"
+            )
     try:
         conf.trusted_proxies()
     except ValueError as error:
@@ -81,7 +98,11 @@ def _request_settings() -> Iterator[CheckMessage]:
 def _middleware_order() -> Iterator[CheckMessage]:
     order = list(getattr(settings, "MIDDLEWARE", None) or ())
     for other, unknown in ((_SESSIONS, "session"), (_AUTH, "user")):
-        if _MIDDLEWARE in order and other in order and order.index(_MIDDLEWARE) < order.index(other):
+        if (
+            _MIDDLEWARE in order
+            and other in order
+            and order.index(_MIDDLEWARE) < order.index(other)
+        ):
             yield checks.Warning(
                 f"{_MIDDLEWARE} stands before {other}, so that no event knows the {unknown}",
                 hint="move it behind",

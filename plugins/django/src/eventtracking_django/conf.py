@@ -59,23 +59,31 @@ def is_enabled() -> bool:
 
 
 def on_commit() -> bool:
-    """Whether events wait for the surrounding transaction: `EVENT_TRACKING_ON_COMMIT`, False by default."""
+    """Whether events wait for the surrounding transaction: `EVENT_TRACKING_ON_COMMIT`, False by
+    default.
+    """
     return settings.configured and bool(_get(ON_COMMIT, False))
 
 
 def celery_context() -> bool:
-    """Whether Celery tasks run in the context of the code that sent them: `EVENT_TRACKING_CELERY_CONTEXT`, True by default."""
+    """Whether Celery tasks run in the context of the code that sent them:
+    `EVENT_TRACKING_CELERY_CONTEXT`, True by default.
+    """
     return bool(_get("EVENT_TRACKING_CELERY_CONTEXT", True))
 
 
 def request_id_header() -> str:
-    """The header that carries the request's id: `EVENT_TRACKING_REQUEST_ID_HEADER`, `X-Request-ID` by default."""
+    """The header that carries the request's id: `EVENT_TRACKING_REQUEST_ID_HEADER`, `X-Request-ID`
+    by default.
+    """
     return str(_get("EVENT_TRACKING_REQUEST_ID_HEADER", "X-Request-ID"))
 
 
 def uses_old_settings() -> bool:
     """Whether the config stands in the predecessor's settings."""
-    return _get(SETTING) is None and (_get(OLD_BACKENDS) is not None or _get(OLD_PROCESSORS) is not None)
+    return _get(SETTING) is None and (
+        _get(OLD_BACKENDS) is not None or _get(OLD_PROCESSORS) is not None
+    )
 
 
 def config_path() -> str | None:
@@ -100,7 +108,9 @@ def read_config() -> Mapping[str, Any]:
     try:
         return load_file(value)
     except ConfigError as error:
-        problems = [attrs.evolve(problem, path=f"{SETTING}: {problem.path}") for problem in error.problems]
+        problems = [
+            attrs.evolve(problem, path=f"{SETTING}: {problem.path}") for problem in error.problems
+        ]
         raise ConfigError(problems) from error
 
 
@@ -129,13 +139,16 @@ def _no_config(value: object) -> Problem:
 
 
 def context_callable() -> Callable[[Any], Mapping[str, Any]] | None:
-    """Return the project's own callable, from a request to further keys of its context: `EVENT_TRACKING_CONTEXT`.
+    """Return the project's own callable, from a request to further keys of its context:
+    `EVENT_TRACKING_CONTEXT`.
 
     Raises:
         ImportError: If the dotted path leads nowhere.
     """
     value = _get(CONTEXT)
-    found: Callable[[Any], Mapping[str, Any]] | None = import_string(value) if isinstance(value, str) else value
+    found: Callable[[Any], Mapping[str, Any]] | None = (
+        import_string(value) if isinstance(value, str) else value
+    )
     return found
 
 
@@ -148,7 +161,8 @@ class Proxies:
 
 
 def trusted_proxies() -> Proxies:
-    """Read `EVENT_TRACKING_TRUSTED_PROXIES`: how many there are, or a list of their addresses and networks. None by default.
+    """Read `EVENT_TRACKING_TRUSTED_PROXIES`: how many there are, or a list of their addresses and
+    networks. None by default.
 
     Raises:
         ValueError: If it is neither, or the number is negative.

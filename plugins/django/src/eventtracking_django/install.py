@@ -14,13 +14,17 @@ from eventtracking_django.tracker import DjangoTracker, StandIn
 __all__ = ["config_as_data", "configure_default", "read_spec", "register_default"]
 
 _DISABLED = (Outcome.FILTERED, "tracking is disabled")
-_NOT_YET = (Outcome.FAILED, "the config has problems, see `manage.py check`, or the apps are still loading")
+_NOT_YET = (
+    Outcome.FAILED,
+    "the config has problems, see `manage.py check`, or the apps are still loading",
+)
 
 
 def register_default() -> None:
     """Put a tracker without a config in the place of the default one; the former is closed.
 
-    Where a test captures events, the capturing tracker stays, and the new one has its turn afterwards.
+    Where a test captures events, the capturing tracker stays, and the new one has its turn
+    afterwards.
     """
     refusal = _NOT_YET if conf.is_enabled() else _DISABLED
     new = _tracker_class()(refusal=refusal)
@@ -71,7 +75,8 @@ def read_spec() -> Spec:
 
 
 def config_as_data() -> Mapping[str, Any] | str:
-    """Return the config of the settings in a form that can be written to a file, or the path of the file that it is.
+    """Return the config of the settings in a form that can be written to a file, or the path of the
+    file that it is.
 
     Raises:
         ConfigError: If there is none, or the old settings cannot be read.

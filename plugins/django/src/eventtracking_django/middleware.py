@@ -12,7 +12,12 @@ from django.http import FileResponse, HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 from eventtracking.tracker import get_tracker
-from eventtracking_django.request import describe_client, describe_own, describe_request, describe_user
+from eventtracking_django.request import (
+    describe_client,
+    describe_own,
+    describe_request,
+    describe_user,
+)
 
 __all__ = ["EventTrackingMiddleware"]
 
@@ -25,9 +30,9 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseB
 class EventTrackingMiddleware:
     """Enter the request's context before the view and leave it after, synchronous or asynchronous.
 
-    It belongs behind the session and authentication middleware. What it cannot find out is left out; a request never
-    fails for its sake. A streaming response has the context whenever a part of it is made, and never between parts, so that
-    a client that goes away leaves nothing behind.
+    It belongs behind the session and authentication middleware. What it cannot find out is left
+    out; a request never fails for its sake. A streaming response has the context whenever a part of
+    it is made, and never between parts, so that a client that goes away leaves nothing behind.
     """
 
     sync_capable = True
@@ -79,7 +84,9 @@ async def _user_async(request: Any) -> Any:
 
 def _loaded_user(request: Any) -> Any:
     user = request.user
-    return user if user.is_authenticated else None  # the attribute loads a lazy user here, off the event loop
+    return (
+        user if user.is_authenticated else None
+    )  # the attribute loads a lazy user here, off the event loop
 
 
 def _gather(request: HttpRequest, user: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -120,7 +127,9 @@ def _keep_in_stream(response: HttpResponseBase, context: dict[str, Any]) -> Http
 
 
 def _close_in_context(response: Any, context: dict[str, Any]) -> None:
-    """Let what makes the parts end in the context, too: the response closes it itself when a client has gone away."""
+    """Let what makes the parts end in the context, too: the response closes it itself when a client
+    has gone away.
+    """
     close = response.close
 
     def close_in_context() -> None:
@@ -141,7 +150,9 @@ def _parts(parts: Iterator[bytes], context: dict[str, Any]) -> Iterator[bytes]:
         yield part
 
 
-async def _parts_async(parts: AsyncIterator[bytes], context: dict[str, Any]) -> AsyncIterator[bytes]:
+async def _parts_async(
+    parts: AsyncIterator[bytes], context: dict[str, Any]
+) -> AsyncIterator[bytes]:
     iterator = aiter(parts)
     while True:
         with _entered(context):

@@ -1,6 +1,7 @@
 """Find event-tracking, the predecessor, which installs into the same folder as eventtracking.
 
-This module imports nothing of eventtracking, because where both are installed, what it would import may be the other one's.
+This module imports nothing of eventtracking, because where both are installed, what it would import
+may be the other one's.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ def advice() -> str | None:
     except importlib_metadata.PackageNotFoundError:
         return None
     return (
-        f"event-tracking {found.version} is installed, too, and both write into the folder `eventtracking`, so that which of the two "
-        "runs depends on which was installed last. Uninstall it (`pip uninstall event-tracking`), then put back what went "
-        "with it (`pip install --force-reinstall --no-deps eventtracking eventtracking-legacy`). If another package requires it, "
-        "install that one with --no-deps, or override the requirement (uv: `override-dependencies`)"
+        f"event-tracking {found.version} is installed, too, and both write into the folder"
+        " `eventtracking`, so that which of the two runs depends on which was installed last."
+        " Uninstall it (`pip uninstall event-tracking`), then put back what went with it (`pip"
+        " install --force-reinstall --no-deps eventtracking eventtracking-legacy`). If another"
+        " package requires it, install that one with --no-deps, or override the requirement (uv:"
+        " `override-dependencies`)"
     )
 
 
@@ -37,7 +40,9 @@ def require_own_modules() -> None:
 
 
 def _is_ours() -> bool:
-    """Whether the two modules that both distributions have are ours; the other one's may stand among the rest of ours."""
+    """Whether the two modules that both distributions have are ours; the other one's may stand
+    among the rest of ours.
+    """
     try:
         import eventtracking
         from eventtracking import tracker

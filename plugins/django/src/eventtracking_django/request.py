@@ -12,7 +12,14 @@ from django.utils.crypto import salted_hmac
 from eventtracking_django import conf
 from eventtracking_django.conf import Proxies
 
-__all__ = ["client_ip", "describe_client", "describe_own", "describe_request", "describe_user", "hash_session"]
+__all__ = [
+    "client_ip",
+    "describe_client",
+    "describe_own",
+    "describe_request",
+    "describe_user",
+    "hash_session",
+]
 
 
 def describe_client(request: HttpRequest) -> dict[str, Any]:
@@ -26,7 +33,10 @@ def describe_client(request: HttpRequest) -> dict[str, Any]:
 
 
 def describe_request(request: HttpRequest) -> dict[str, Any]:
-    """Return the context of a request, but for its client and its user. Reads headers only: no session is loaded."""
+    """Return the context of a request, but for its client and its user.
+
+    Reads headers only: no session is loaded.
+    """
     meta = request.META
     session = getattr(request, "session", None)
     key = getattr(session, "session_key", None)
@@ -69,20 +79,28 @@ def _host(request: HttpRequest) -> str | None:
 
 
 def client_ip(request: HttpRequest, proxies: Proxies | None = None) -> str | None:
-    """Return the client's address: the peer's, or, if that is a trusted proxy, what the proxies say.
+    """Return the client's address: the peer's, or, if that is a trusted proxy, what the proxies
+    say.
 
-    `X-Forwarded-For` is read from its end, because only what trusted proxies appended can be believed. A server on a
-    socket file names no peer; that place stays in the chain all the same, as the one that wrote the last entry.
+    `X-Forwarded-For` is read from its end, because only what trusted proxies appended can be
+    believed. A server on a socket file names no peer; that place stays in the chain all the same,
+    as the one that wrote the last entry.
     """
     proxies = conf.trusted_proxies() if proxies is None else proxies
     peer = request.META.get("REMOTE_ADDR") or ""
-    hops = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+    hops = [
+        part.strip()
+        for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        if part.strip()
+    ]
     chain = [*hops, peer]
     if proxies.count:
         return _valid(chain[max(-1 - proxies.count, -len(chain))])
     if not proxies.networks:
         return _valid(peer) or peer or None
-    client = next((address for address in reversed(chain) if not _is_trusted(address, proxies)), chain[0])
+    client = next(
+        (address for address in reversed(chain) if not _is_trusted(address, proxies)), chain[0]
+    )
     return _valid(client) or peer or None
 
 
@@ -94,7 +112,10 @@ def _valid(address: str) -> str | None:
 
 
 def _is_trusted(address: str, proxies: Proxies) -> bool:
-    """Whether an address is a proxy's. None at all is that of a socket file, which only the server's own machine reaches."""
+    """Whether an address is a proxy's.
+
+    None at all is that of a socket file, which only the server's own machine reaches.
+    """
     if not address:
         return True
     try:

@@ -39,11 +39,13 @@ class _CapturingTracker(StandIn):
 
 @contextmanager
 def capture_events() -> Iterator[Sequence[Event]]:
-    """Capture the events that are emitted through the default tracker in a `with` block; nothing is delivered.
+    """Capture the events that are emitted through the default tracker in a `with` block; nothing is
+    delivered.
 
-    With `on_commit`, an event appears when its transaction commits. Django's `TestCase` never commits: use its
-    `captureOnCommitCallbacks(execute=True)`, or `TransactionTestCase`. With `override_settings` inside the block, it goes
-    on capturing, and captures nothing while `EVENT_TRACKING_ENABLED` is overridden with False.
+    With `on_commit`, an event appears when its transaction commits. Django's `TestCase` never
+    commits: use its `captureOnCommitCallbacks(execute=True)`, or `TransactionTestCase`. With
+    `override_settings` inside the block, it goes on capturing, and captures nothing while
+    `EVENT_TRACKING_ENABLED` is overridden with False.
     """
     capturing = _CapturingTracker(get_tracker())
     register_tracker(capturing)
@@ -55,7 +57,9 @@ def capture_events() -> Iterator[Sequence[Event]]:
 
 
 class CaptureEventsMixin:
-    """For a Django test case: `self.events` holds what each test has emitted, and nothing of the tests before."""
+    """For a Django test case: `self.events` holds what each test has emitted, and nothing of the
+    tests before.
+    """
 
     events: Sequence[Event]
 

@@ -18,25 +18,36 @@ __all__ = ["DjangoTracker", "StandIn", "emit"]
 class DjangoTracker(Tracker):
     """A tracker whose events may wait for the surrounding transaction.
 
-    An event that waits is captured at once: its time, its context and a copy of its data are those of the call. It is
-    sent when the transaction commits; if that is rolled back, it is counted as filtered.
+    An event that waits is captured at once: its time, its context and a copy of its data are those
+    of the call. It is sent when the transaction commits; if that is rolled back, it is counted as
+    filtered.
 
     Args:
         refusal: What becomes of events without a config, and why.
     """
 
-    def __init__(self, refusal: tuple[Outcome, str] = (Outcome.FAILED, "the tracker is not configured")) -> None:
+    def __init__(
+        self, refusal: tuple[Outcome, str] = (Outcome.FAILED, "the tracker is not configured")
+    ) -> None:
         super().__init__(refusal)
         self.waits_for_commit = conf.on_commit()
         """Whether an event waits unless its call says otherwise."""
 
-    def emit(self, name: str, data: Any = None, *, on_commit: bool | None = None, using: str | None = None) -> None:
+    def emit(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        on_commit: bool | None = None,
+        using: str | None = None,
+    ) -> None:
         """Capture an event and send it, at once or on commit.
 
         Args:
             name: What happened.
             data: The facts.
-            on_commit: Whether to wait for the transaction. None: as `EVENT_TRACKING_ON_COMMIT` says.
+            on_commit: Whether to wait for the transaction. None: as `EVENT_TRACKING_ON_COMMIT`
+                says.
             using: The alias of the database whose transaction it is. None: the default one.
 
         Raises:
@@ -54,13 +65,20 @@ class DjangoTracker(Tracker):
         try:
             connection: BaseDatabaseWrapper = transaction.get_connection(using)
         except Exception as error:  # noqa: BLE001 - emit() does not raise: an unknown alias must not cost the request
-            self._report([f"the event does not wait: no database {using!r} ({type(error).__name__})"])
+            self._report(
+                [f"the event does not wait: no database {using!r} ({type(error).__name__})"]
+            )
             return None
         if connection.in_atomic_block:
             return connection
         if connection.connection is not None and not connection.autocommit:
             self._report(
-                ["the event does not wait: autocommit is off, and outside of `atomic` Django tells of no commit"]
+                [
+                    (
+                        "the event does not wait: autocommit is off, and outside of `atomic` Django"
+                        " tells of no commit"
+                    )
+                ]
             )
         return None
 
@@ -85,10 +103,12 @@ class DjangoTracker(Tracker):
 
 
 class StandIn(DjangoTracker):
-    """A tracker in the place of the default one for a while, such as one that captures events in a test.
+    """A tracker in the place of the default one for a while, such as one that captures events in a
+    test.
 
     Args:
-        stands_for: The tracker whose place it takes. Settings that change meanwhile change that one.
+        stands_for: The tracker whose place it takes. Settings that change meanwhile change that
+            one.
     """
 
     def __init__(self, stands_for: Tracker) -> None:
@@ -126,9 +146,11 @@ class _Waiting:
 
 
 class _CommitHooks:
-    """In the place of a connection's `run_and_clear_commit_hooks`: what is committed is sent, whatever the other hooks do.
+    """In the place of a connection's `run_and_clear_commit_hooks`: what is committed is sent,
+    whatever the other hooks do.
 
-    Django lets go of the hooks behind one that raises, as if they belonged to a transaction that was rolled back.
+    Django lets go of the hooks behind one that raises, as if they belonged to a transaction that
+    was rolled back.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -148,12 +170,16 @@ class _CommitHooks:
 
 
 def _send_all_that_is_committed(connection: BaseDatabaseWrapper) -> None:
-    """Make sure, once for each connection, that a hook that raises costs no event of a committed transaction."""
+    """Make sure, once for each connection, that a hook that raises costs no event of a committed
+    transaction.
+    """
     if not isinstance(connection.run_and_clear_commit_hooks, _CommitHooks):
         connection.run_and_clear_commit_hooks = _CommitHooks(connection)  # type: ignore[method-assign]  # on this one alone
 
 
-def emit(name: str, data: Any = None, *, on_commit: bool | None = None, using: str | None = None) -> None:
+def emit(
+    name: str, data: Any = None, *, on_commit: bool | None = None, using: str | None = None
+) -> None:
     """Emit through the default tracker; see `DjangoTracker.emit`."""
     tracker = get_tracker()
     if isinstance(tracker, DjangoTracker):

@@ -1,4 +1,6 @@
-"""The plugins `legacy` and `legacy_processor`: a site's own backends and processors, written for event-tracking."""
+"""The plugins `legacy` and `legacy_processor`: a site's own backends and processors, written for
+event-tracking.
+"""
 
 from typing import Any
 

@@ -9,7 +9,12 @@ from typing import Any, Final
 import attrs
 
 from eventtracking import Event, OptionsError, Rejected
-from eventtracking_legacy.engine import find_class, instantiate, options_for, require_fitting_options
+from eventtracking_legacy.engine import (
+    find_class,
+    instantiate,
+    options_for,
+    require_fitting_options,
+)
 from eventtracking_legacy.exceptions import EventEmissionExit
 from eventtracking_legacy.objects import collect_rejections
 from eventtracking_legacy.shape import to_legacy
@@ -25,14 +30,17 @@ _MAX_LONE_FAILURES: Final = 3
 class LegacyBackend:
     """Hand each event to a site's own backend or router, written for event-tracking.
 
-    It gets a dict of its own. What stands below it in its options (`ENGINE` and `OPTIONS`, at any depth) is made into
-    instances first, as event-tracking did. The instance is made on first use, so that one that connects does not keep
-    the application from starting. It has no way to say which events of a batch it took, so they are handed over one
-    by one, and those that it took are not given to it again while a router retries the others.
+    It gets a dict of its own. What stands below it in its options (`ENGINE` and `OPTIONS`, at any
+    depth) is made into instances first, as event-tracking did. The instance is made on first use,
+    so that one that connects does not keep the application from starting. It has no way to say
+    which events of a batch it took, so they are handed over one by one, and those that it took are
+    not given to it again while a router retries the others.
     """
 
     engine: str = attrs.field(metadata={"help": "The dotted path of the backend's class."})
-    options: Any = attrs.field(factory=dict, repr=False, metadata={"help": "The keyword arguments of the class."})
+    options: Any = attrs.field(
+        factory=dict, repr=False, metadata={"help": "The keyword arguments of the class."}
+    )
     _options: dict[str, Any] = attrs.field(init=False, repr=False)
     _class: Any = attrs.field(init=False, repr=False)
     _site: Any = attrs.field(init=False, repr=False, default=None)
@@ -45,7 +53,9 @@ class LegacyBackend:
         self._class = find_class(self.engine)
         require_fitting_options(self._class, self._options)
         if isinstance(self._class, type) and not callable(getattr(self._class, "send", None)):
-            raise OptionsError({"engine": f"{self.engine} has no method `send`, so it is no backend"})
+            raise OptionsError(
+                {"engine": f"{self.engine} has no method `send`, so it is no backend"}
+            )
 
     @property
     def site(self) -> Any:
@@ -98,7 +108,9 @@ class LegacyBackend:
         return self._rejection(event)
 
     def _rejection(self, event: Event) -> Rejected | None:
-        """Tell why a part of what the site's backend took was refused for good, by a backend of ours inside it."""
+        """Tell why a part of what the site's backend took was refused for good, by a backend of
+        ours inside it.
+        """
         reason = self._delivered[event.id]
         return Rejected({event.id: reason}) if reason else None
 

@@ -25,14 +25,17 @@ __all__ = ["migrate"]
 def migrate(settings: str) -> None:
     """Print the config that settings of event-tracking amount to, as TOML.
 
-    SETTINGS_MODULE_OR_FILE is a module of Django settings (site.settings), or a file: .py, .json, .yml. The config goes to
-    the standard output; a warning for each difference that matters goes to the standard error. Nothing is changed.
+    SETTINGS_MODULE_OR_FILE is a module of Django settings (site.settings), or a file: .py, .json,
+    .yml. The config goes to the standard output; a warning for each difference that matters goes to
+    the standard error. Nothing is changed.
     """
     values, notes = _read(settings)
     if values.get(BACKENDS) is None and values.get(PROCESSORS) is None:
         raise click.ClickException(f"{settings} has neither {BACKENDS} nor {PROCESSORS}")
     try:
-        translation = translate(values.get(BACKENDS), values.get(PROCESSORS), plain=True, queue=lambda: _queue(values))
+        translation = translate(
+            values.get(BACKENDS), values.get(PROCESSORS), plain=True, queue=lambda: _queue(values)
+        )
         text = write_config(translation.config)
     except (ConfigError, UnwritableError) as error:
         raise click.ClickException(str(error)) from error
@@ -60,7 +63,9 @@ def _read(settings: str) -> tuple[Mapping[str, Any], list[Note]]:
             f"{settings} cannot be read: {type(error).__name__}: {error}{_hint(path, error)}"
         ) from error
     except Exception as error:
-        raise click.ClickException(f"{settings} cannot be read: {type(error).__name__}: {error}") from error
+        raise click.ClickException(
+            f"{settings} cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _hint(path: Path, error: ImportError) -> str:
@@ -70,7 +75,10 @@ def _hint(path: Path, error: ImportError) -> str:
     folder, parts = path.resolve().parent, [path.stem]
     while (folder / "__init__.py").exists():
         folder, parts = folder.parent, [folder.name, *parts]
-    return f"; name the module in its place, from the folder {folder}: eventtracking migrate {'.'.join(parts)}"
+    return (
+        f"; name the module in its place, from the folder {folder}: eventtracking migrate"
+        f" {'.'.join(parts)}"
+    )
 
 
 def _queue(values: Mapping[str, Any]) -> str:

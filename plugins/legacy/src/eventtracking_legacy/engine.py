@@ -1,4 +1,6 @@
-"""A site's class by its dotted path, and instances of it, made as event-tracking made them from its settings."""
+"""A site's class by its dotted path, and instances of it, made as event-tracking made them from its
+settings.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ __all__ = ["Verbatim", "find_class", "instantiate", "options_for", "require_fitt
 
 @attrs.frozen(eq=False)
 class Verbatim:
-    """Options that come from settings, not from a config file: `$` stands for itself, and tuples stay tuples."""
+    """Options that come from settings, not from a config file: `$` stands for itself, and tuples
+    stay tuples.
+    """
 
     value: Any = attrs.field(repr=False)
 
@@ -45,7 +49,9 @@ def find_class(engine: str) -> Any:
     try:
         module = import_module(module_name)
     except Exception as error:
-        raise OptionsError({"engine": f"importing {module_name} raised {type(error).__name__}: {error}"}) from error
+        raise OptionsError(
+            {"engine": f"importing {module_name} raised {type(error).__name__}: {error}"}
+        ) from error
     if not hasattr(module, name):
         raise OptionsError({"engine": f"{module_name} has no {name}"})
     return getattr(module, name)
@@ -60,13 +66,16 @@ def require_fitting_options(site_class: Any, options: Mapping[str, Any]) -> None
     try:
         inspect.signature(site_class).bind(**options)
     except TypeError as error:
-        raise OptionsError({"options": f"{site_class.__name__} does not take them: {error}"}) from error
+        raise OptionsError(
+            {"options": f"{site_class.__name__} does not take them: {error}"}
+        ) from error
     except ValueError:  # a class in C says nothing of its arguments
         return
 
 
 def instantiate(node: Any) -> Any:
-    """Make every `{"ENGINE": ..., "OPTIONS": ...}` in a value of the settings into an instance, however deep it lies.
+    """Make every `{"ENGINE": ..., "OPTIONS": ...}` in a value of the settings into an instance,
+    however deep it lies.
 
     Raises:
         OptionsError: If a class cannot be imported.

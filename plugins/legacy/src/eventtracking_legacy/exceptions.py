@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["EventEmissionExit", "ImproperlyConfigured", "NoBackendEnabled", "NoTransformerImplemented"]
+__all__ = [
+    "EventEmissionExit",
+    "ImproperlyConfigured",
+    "NoBackendEnabled",
+    "NoTransformerImplemented",
+]
 
 
 class EventEmissionExit(Exception):  # noqa: N818 - sites import it by this name

@@ -1,7 +1,8 @@
-"""The predecessor's own classes, for site code that subclasses them, or names them below a router of its own.
+"""The predecessor's own classes, for site code that subclasses them, or names them below a router
+of its own.
 
-They work on dicts. What they do is done by the plugins of the same purpose; named in settings, the classes are never
-used, because the settings become a config that names the plugins.
+They work on dicts. What they do is done by the plugins of the same purpose; named in settings, the
+classes are never used, because the settings become a config that names the plugins.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class RoutingBackend:
     """
 
     def __init__(
-        self, backends: Mapping[str, Any] | None = None, processors: Sequence[Callable[[Any], Any]] | None = None
+        self,
+        backends: Mapping[str, Any] | None = None,
+        processors: Sequence[Callable[[Any], Any]] | None = None,
     ) -> None:
         self.backends: dict[str, Any] = {}
         self.processors: list[Callable[[Any], Any]] = []
@@ -72,7 +75,8 @@ class RoutingBackend:
         """Process a copy of the event and send it on, unless a processor filters it out.
 
         Raises:
-            Exception: What a processor raised, or the first backend that failed; the others have the event.
+            Exception: What a processor raised, or the first backend that failed; the others have
+                the event.
         """
         try:
             processed = self.process_event(copy.deepcopy(event))
@@ -108,7 +112,8 @@ class RoutingBackend:
 
 
 class AsyncRoutingBackend(RoutingBackend):
-    """The predecessor's asynchronous router, where site code has it as an object: it delivers at once.
+    """The predecessor's asynchronous router, where site code has it as an object: it delivers at
+    once.
 
     Named in settings, it becomes the plugin `async_celery`.
     """
@@ -124,12 +129,16 @@ class AsyncRoutingBackend(RoutingBackend):
 
 
 _log = logging.getLogger("eventtracking.legacy")
-_rejections: ContextVar[list[str] | None] = ContextVar("eventtracking_legacy.rejections", default=None)
+_rejections: ContextVar[list[str] | None] = ContextVar(
+    "eventtracking_legacy.rejections", default=None
+)
 
 
 @contextmanager
 def collect_rejections() -> Iterator[list[str]]:
-    """Collect why backends of this module could not take the event that is sent in a `with` block."""
+    """Collect why backends of this module could not take the event that is sent in a
+    `with` block.
+    """
     found: list[str] = []
     token = _rejections.set(found)
     try:
@@ -173,10 +182,13 @@ class _PluginBackend:
         self._backend.send((event,))
 
     def send(self, event: Mapping[str, Any]) -> None:
-        """Deliver one event. One that can never be delivered is noted, without what it holds, and nothing is raised.
+        """Deliver one event.
 
-        Raised to a router of the site's, it would have the event tried again at the siblings. So it is counted by the
-        route in which the site's object stands, when that is done with all it has; outside of any, it is logged.
+        One that can never be delivered is noted, without what it holds, and nothing is raised.
+
+        Raised to a router of the site's, it would have the event tried again at the siblings. So it
+        is counted by the route in which the site's object stands, when that is done with all it
+        has; outside of any, it is logged.
 
         Raises:
             Exception: What the plugin's backend raised, if the event may be tried again.
@@ -263,7 +275,9 @@ class RegexFilter(_PluginFilter):
     regular_expressions: frozenset[str]
     compiled_expressions: list[re.Pattern[str]]
 
-    def __init__(self, filter_type: str = "allowlist", regular_expressions: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, filter_type: str = "allowlist", regular_expressions: Sequence[str] | None = None
+    ) -> None:
         self._filter = _build_filter(
             "eventtracking.processors.regex_filter.RegexFilter",
             {"filter_type": filter_type, "regular_expressions": regular_expressions},
@@ -273,7 +287,9 @@ class RegexFilter(_PluginFilter):
     def _show(self) -> None:
         self.filter_type = self._filter.filter_type
         self.regular_expressions = frozenset(self._filter.regular_expressions)
-        self.compiled_expressions = [re.compile(expression) for expression in self.regular_expressions]
+        self.compiled_expressions = [
+            re.compile(expression) for expression in self.regular_expressions
+        ]
 
 
 class NameWhitelistProcessor(_PluginFilter):

@@ -8,7 +8,12 @@ from typing import Any
 import attrs
 
 from eventtracking import DropEvent, Event, OptionsError
-from eventtracking_legacy.engine import find_class, instantiate, options_for, require_fitting_options
+from eventtracking_legacy.engine import (
+    find_class,
+    instantiate,
+    options_for,
+    require_fitting_options,
+)
 from eventtracking_legacy.exceptions import EventEmissionExit
 from eventtracking_legacy.shape import from_legacy, restore, to_legacy
 
@@ -19,16 +24,22 @@ __all__ = ["LegacyProcessor"]
 class LegacyProcessor:
     """Call a site's own processor, written for event-tracking.
 
-    It gets a dict of its own, may change it in place, and may return None (the dict counts), another dict, or a list of
-    dicts. `EventEmissionExit` filters the event out. Without an engine, an event that passed a site's processor before a
-    router gets its shape back after it.
+    It gets a dict of its own, may change it in place, and may return None (the dict counts),
+    another dict, or a list of dicts. `EventEmissionExit` filters the event out. Without an engine,
+    an event that passed a site's processor before a router gets its shape back after it.
     """
 
     engine: str | None = attrs.field(
         default=None,
-        metadata={"help": "The dotted path of the processor's class. None: only restore the event's shape."},
+        metadata={
+            "help": (
+                "The dotted path of the processor's class. None: only restore the event's shape."
+            )
+        },
     )
-    options: Any = attrs.field(factory=dict, repr=False, metadata={"help": "The keyword arguments of the class."})
+    options: Any = attrs.field(
+        factory=dict, repr=False, metadata={"help": "The keyword arguments of the class."}
+    )
     site: Callable[[Any], Any] | None = attrs.field(init=False, repr=False, default=None)
     """The site's own object."""
 
@@ -40,7 +51,8 @@ class LegacyProcessor:
         """Return what the site's processor made of the event.
 
         Raises:
-            DropEvent: If the site's processor raised `EventEmissionExit`, or returned an empty list.
+            DropEvent: If the site's processor raised `EventEmissionExit`, or returned an empty
+                list.
             Exception: Whatever else it raised.
         """
         if self.site is None:
@@ -63,7 +75,11 @@ def _build(engine: str, options: dict[str, Any]) -> Callable[[Any], Any]:
     except OptionsError:
         raise
     except Exception as error:  # the text may hold an option's value
-        raise OptionsError({"options": f"{engine} refused them with {type(error).__name__}"}) from error
+        raise OptionsError(
+            {"options": f"{engine} refused them with {type(error).__name__}"}
+        ) from error
     if not callable(site):
-        raise OptionsError({"engine": f"an instance of {engine} cannot be called, so it is no processor"})
+        raise OptionsError(
+            {"engine": f"an instance of {engine} cannot be called, so it is no processor"}
+        )
     return site  # type: ignore[no-any-return]  # callable, as was just seen

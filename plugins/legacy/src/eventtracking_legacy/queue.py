@@ -1,4 +1,6 @@
-"""The queue that a site's Celery workers read already, so that they need no other one when the site moves over."""
+"""The queue that a site's Celery workers read already, so that they need no other one when the site
+moves over.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ _FORMER_TASK: Final = "eventtracking.tasks.send_event"
 
 
 def celery_queue() -> str | None:
-    """Return the queue that event-tracking's task went to, as the application's Celery app routes it.
+    """Return the queue that event-tracking's task went to, as the application's Celery app routes
+    it.
 
     What is still in that queue can be delivered from now on.
     """

@@ -1,4 +1,6 @@
-"""The settings of event-tracking, `EVENT_TRACKING_BACKENDS` and `EVENT_TRACKING_PROCESSORS`, as a config."""
+"""The settings of event-tracking, `EVENT_TRACKING_BACKENDS` and `EVENT_TRACKING_PROCESSORS`, as a
+config.
+"""
 
 from __future__ import annotations
 
@@ -55,11 +57,19 @@ class Translation:
     """The place in the settings of each node of the config."""
 
     def in_settings(self, error: ConfigError) -> ConfigError:
-        """Return the same problems with their places in the settings in place of those in the config."""
-        return ConfigError([attrs.evolve(problem, path=self._place(problem.path)) for problem in error.problems])
+        """Return the same problems with their places in the settings in place of those in the
+        config.
+        """
+        return ConfigError(
+            [attrs.evolve(problem, path=self._place(problem.path)) for problem in error.problems]
+        )
 
     def _place(self, path: str) -> str:
-        found = max((known for known in self.places if f"{path}.".startswith(f"{known}.")), key=len, default=None)
+        found = max(
+            (known for known in self.places if f"{path}.".startswith(f"{known}.")),
+            key=len,
+            default=None,
+        )
         if found is None:
             return path
         option, _, deeper = path[len(found) :].lstrip(".").partition("[")
@@ -68,16 +78,22 @@ class Translation:
 
 
 def translate(
-    backends: Any, processors: Any = (), plain: bool = False, queue: Callable[[], str | None] = lambda: None
+    backends: Any,
+    processors: Any = (),
+    plain: bool = False,
+    queue: Callable[[], str | None] = lambda: None,
 ) -> Translation:
-    """Translate the settings, which are not changed. Nothing is imported but what they name, and that later.
+    """Translate the settings, which are not changed.
+
+    Nothing is imported but what they name, and that later.
 
     Args:
         backends: `EVENT_TRACKING_BACKENDS`.
         processors: `EVENT_TRACKING_PROCESSORS`.
-        plain: Whether to give the options of a site's own classes as a plain table, to be written to a file.
-        queue: Tells which queue the site's Celery workers read; asked only if there is an asynchronous router. None: that of
-            the plugin `async_celery`.
+        plain: Whether to give the options of a site's own classes as a plain table, to be written
+            to a file.
+        queue: Tells which queue the site's Celery workers read; asked only if there is an
+            asynchronous router. None: that of the plugin `async_celery`.
 
     Raises:
         ConfigError: With every problem of their form, at its place in the settings.
@@ -110,12 +126,16 @@ class _Translator:
     def _note(self, text: str, place: str) -> None:
         self.notes.append(Note(place, text))
 
-    def _problem(self, place: str, message: str, found: Any = None, hint: str | None = None) -> None:
+    def _problem(
+        self, place: str, message: str, found: Any = None, hint: str | None = None
+    ) -> None:
         self.problems.append(Problem(path=place, message=message, found=_kind(found), hint=hint))
 
     def sees(self, chain: Sequence[Mapping[str, Any]]) -> None:
         """Remember that events below passed this chain."""
-        self._reshaped = self._reshaped or any(step["plugin"] == "legacy_processor" for step in chain)
+        self._reshaped = self._reshaped or any(
+            step["plugin"] == "legacy_processor" for step in chain
+        )
 
     # Nodes
 
@@ -156,7 +176,9 @@ class _Translator:
 
     def _read(self, node: Any, place: str) -> tuple[str, dict[str, Any]] | None:
         if not isinstance(node, Mapping) or not isinstance(node.get("ENGINE"), str):
-            self._problem(place, "expected a dict with ENGINE, the dotted path of a class, and OPTIONS", node)
+            self._problem(
+                place, "expected a dict with ENGINE, the dotted path of a class, and OPTIONS", node
+            )
             return None
         options = node.get("OPTIONS", {})
         if not isinstance(options, Mapping):
@@ -174,7 +196,9 @@ class _Translator:
             return self._router(engine, options, place, path)
         if engine == _BUS_ROUTER:
             self._problem(
-                f"{place}.ENGINE", f"{engine}, the event bus router, has no successor", hint="leave this backend out"
+                f"{place}.ENGINE",
+                f"{engine}, the event bus router, has no successor",
+                hint="leave this backend out",
             )
             return None
         if engine == _LOGGER:
@@ -197,7 +221,9 @@ class _Translator:
 
     # Routers
 
-    def _router(self, engine: str, options: dict[str, Any], place: str, path: str) -> dict[str, Any] | None:
+    def _router(
+        self, engine: str, options: dict[str, Any], place: str, path: str
+    ) -> dict[str, Any] | None:
         is_async = engine == _ASYNC_ROUTER
         chain = self.chain(options.pop("processors", None), f"{place}.OPTIONS.processors", path)
         before = self._reshaped, self._behind_celery
@@ -219,7 +245,9 @@ class _Translator:
         return {**node, **({"processors": chain} if chain else {}), "backends": children}
 
     def _off_the_request(self, node: dict[str, Any], place: str, path: str) -> dict[str, Any]:
-        """Put a buffer in memory before what talks to a network, unless Celery stands there: it acknowledges now, and takes its time."""
+        """Put a buffer in memory before what talks to a network, unless Celery stands there: it
+        acknowledges now, and takes its time.
+        """
         if self._behind_celery:
             return node
         if self._reshaped:
@@ -229,7 +257,9 @@ class _Translator:
         return {"plugin": "buffer", "storage": "memory", "backends": {node["plugin"]: node}}
 
     def _restore_shapes(self, children: dict[str, Any], path: str) -> None:
-        """Below Celery, give events the shape back that site code above gave them; other site code does so itself."""
+        """Below Celery, give events the shape back that site code above gave them; other site code
+        does so itself.
+        """
         for name, node in children.items():
             if node.get("plugin") != "legacy":
                 chain = node.get("processors", [])
@@ -240,12 +270,19 @@ class _Translator:
 
     def _celery_node(self) -> dict[str, Any]:
         queue = self._queue()
-        return {"plugin": "async_celery"} if queue is None else {"plugin": "async_celery", "queue": _escape(queue)}
+        return (
+            {"plugin": "async_celery"}
+            if queue is None
+            else {"plugin": "async_celery", "queue": _escape(queue)}
+        )
 
     # The predecessor's own classes
 
     def _logger(self, options: dict[str, Any], place: str) -> dict[str, Any]:
-        node: dict[str, Any] = {"plugin": "logger", "name": _escape(options.pop("name", None) or "")}
+        node: dict[str, Any] = {
+            "plugin": "logger",
+            "name": _escape(options.pop("name", None) or ""),
+        }
         if options.get("level") is not None:
             node["level"] = _escape(options["level"])
         options.pop("level", None)
@@ -259,13 +296,19 @@ class _Translator:
 
     def _mongo(self, options: dict[str, Any], place: str) -> dict[str, Any]:
         keys = ("host", "port", "user", "password", "database", "collection")
-        node = {"plugin": "mongo", **{key: options.pop(key) for key in keys if options.get(key) is not None}}
+        node = {
+            "plugin": "mongo",
+            **{key: options.pop(key) for key in keys if options.get(key) is not None},
+        }
         extra = self._extra(options.pop("extra", None), place)
         if extra.pop("w", 0) in (0, None):
             self._note(notes.MONGO_WRITES, place)
         extra.pop("tz_aware", None)
         self._note(notes.MONGO_SHAPE, place)
-        for old, new in (("username", "user"), ("password", "password")):  # these are the ones that authenticated
+        for old, new in (
+            ("username", "user"),
+            ("password", "password"),
+        ):  # these are the ones that authenticated
             if extra.get(old) is not None:
                 node[new] = extra[old]
             extra.pop(old, None)
@@ -277,7 +320,9 @@ class _Translator:
     def _extra(self, extra: Any, place: str) -> dict[str, Any]:
         if extra is None or isinstance(extra, Mapping):
             return dict(extra or {})
-        self._problem(f"{place}.OPTIONS.extra", "expected a dict with options of pymongo's MongoClient", extra)
+        self._problem(
+            f"{place}.OPTIONS.extra", "expected a dict with options of pymongo's MongoClient", extra
+        )
         return {}
 
     def _segment(self, options: dict[str, Any], place: str) -> dict[str, Any]:
@@ -304,7 +349,9 @@ class _Translator:
         self._leave_out(options, place)
         return {"plugin": "name_filter", "names": _escape(names)}
 
-    def _site(self, plugin: str, engine: str, options: dict[str, Any], place: str) -> dict[str, Any]:
+    def _site(
+        self, plugin: str, engine: str, options: dict[str, Any], place: str
+    ) -> dict[str, Any]:
         node: dict[str, Any] = {"plugin": plugin, "engine": engine}
         if options:
             node["options"] = _escape(options) if self._plain else Verbatim(options)
@@ -320,13 +367,16 @@ class _Translator:
 def _has_tuple(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(_has_tuple(item) for item in value.values())
-    return isinstance(value, tuple | set | frozenset) or (isinstance(value, list) and any(map(_has_tuple, value)))
+    return isinstance(value, tuple | set | frozenset) or (
+        isinstance(value, list) and any(map(_has_tuple, value))
+    )
 
 
 def _listed(value: Any) -> Any:
     """Any collection but text and mappings as a list; a set's order is nobody's, so it is sorted.
 
-    An iterator is none: the settings are read more than once, and the first reading would use it up.
+    An iterator is none: the settings are read more than once, and the first reading would use it
+    up.
     """
     if isinstance(value, set | frozenset):
         return sorted(value, key=str)
@@ -340,12 +390,17 @@ def _kind(value: Any) -> str | None:
         return None
     if not isinstance(value, Mapping):
         return f"a value of type {type(value).__name__}"
-    keys = [repr(key) if isinstance(key, str) else f"a key of type {type(key).__name__}" for key in value]
+    keys = [
+        repr(key) if isinstance(key, str) else f"a key of type {type(key).__name__}"
+        for key in value
+    ]
     return f"a dict with {', '.join(keys)}" if keys else "an empty dict"
 
 
 def _route_names(keys: Sequence[Any]) -> Iterator[tuple[Any, str]]:
-    """Give each backend the name of its route: its own, if that can be one, else the nearest that no sibling has."""
+    """Give each backend the name of its route: its own, if that can be one, else the nearest that
+    no sibling has.
+    """
     taken = {key for key in keys if isinstance(key, str) and key and "/" not in key}
     for key in keys:
         name = str(key)
@@ -358,7 +413,9 @@ def _route_names(keys: Sequence[Any]) -> Iterator[tuple[Any, str]]:
 
 
 def _with_uri(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a host that is a URI, which pymongo takes in its place, where the plugin `mongo` takes one."""
+    """Put a host that is a URI, which pymongo takes in its place, where the plugin `mongo` takes
+    one.
+    """
     host = _listed(node.get("host"))
     only = host[0] if isinstance(host, list) and len(host) == 1 else host
     if not isinstance(only, str) or "://" not in only:

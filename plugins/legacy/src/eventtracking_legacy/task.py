@@ -1,4 +1,5 @@
-"""The predecessor's Celery task, for the events that were on their way to a worker when a site moved over.
+"""The predecessor's Celery task, for the events that were on their way to a worker when a site
+moved over.
 
 Nothing here sends such tasks. A worker that did not know the name would throw them away.
 """
@@ -34,7 +35,8 @@ def send_event(task: Any, backend_name: str, processed_event: Any) -> None:
     The event's id is that of the task, so that a retry stores nothing twice.
 
     Raises:
-        Retry: If a destination failed, so that Celery tries the event again there and everywhere, ten times.
+        Retry: If a destination failed, so that Celery tries the event again there and everywhere,
+            ten times.
         KeyError: After the last attempt, if there is no such router.
     """
     try:

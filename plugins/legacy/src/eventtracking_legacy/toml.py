@@ -30,8 +30,8 @@ class UnwritableError(Exception):
 
     def __str__(self) -> str:
         return (
-            f"{self.path} is a {self.kind}, which a file cannot hold; keep the config in the settings, as a dict EVENT_TRACKING, "
-            "or let the class make that object itself"
+            f"{self.path} is a {self.kind}, which a file cannot hold; keep the config in the"
+            " settings, as a dict EVENT_TRACKING, or let the class make that object itself"
         )
 
 
@@ -59,14 +59,17 @@ def _tables(node: Mapping[str, Any], path: str) -> Iterator[str]:
 
 def _lines(table: Mapping[str, Any], path: str) -> str:
     return "".join(
-        f"{_key(key)} = {_several(value, path) if key == 'processors' else _value(value, f'{path}.{key}')}\n"
+        f"{_key(key)} ="
+        f" {_several(value, path) if key == 'processors' else _value(value, f'{path}.{key}')}\n"
         for key, value in table.items()
         if value is not None
     )
 
 
 def _several(processors: list[Any], path: str) -> str:
-    lines = [f"  {_value(one, f'{path}.processors[{index}]')},\n" for index, one in enumerate(processors)]
+    lines = [
+        f"  {_value(one, f'{path}.processors[{index}]')},\n" for index, one in enumerate(processors)
+    ]
     return f"[\n{''.join(lines)}]"
 
 
@@ -75,7 +78,9 @@ def _key(key: str) -> str:
 
 
 def _text(text: str) -> str:
-    return _SPECIAL.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
+    return _SPECIAL.sub(
+        lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False)
+    )
 
 
 def _value(value: Any, path: str) -> str:
@@ -86,14 +91,28 @@ def _value(value: Any, path: str) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+        return (
+            repr(value)
+            if math.isfinite(value)
+            else "nan"
+            if math.isnan(value)
+            else "inf"
+            if value > 0
+            else "-inf"
+        )
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        fields = [f"{_key(key)} = {_value(item, f'{path}.{key}')}" for key, item in value.items() if item is not None]
+        fields = [
+            f"{_key(key)} = {_value(item, f'{path}.{key}')}"
+            for key, item in value.items()
+            if item is not None
+        ]
         return f"{{ {', '.join(fields)} }}" if fields else "{}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_value(item, f'{path}[{index}]') for index, item in enumerate(value))}]"
+        return (
+            f"[{', '.join(_value(item, f'{path}[{index}]') for index, item in enumerate(value))}]"
+        )
     if isinstance(value, set | frozenset):
         return _value(sorted(value, key=str), path)
     raise UnwritableError(path, type(value).__name__)

@@ -35,7 +35,9 @@ class SettingsTracker(_DjangoTracker):
 
     @property
     def backends(self) -> Mapping[str, Any]:
-        """The backends at the root, by name: a site's own objects, or views of what stands there."""
+        """The backends at the root, by name: a site's own objects, or views of what
+        stands there.
+        """
         return self.routing_backend.backends
 
     def get_backend(self, name: str) -> Any:
@@ -48,7 +50,9 @@ class SettingsTracker(_DjangoTracker):
 
     @property
     def processors(self) -> tuple[Any, ...]:
-        """The processors at the root: a site's own objects, or ours as the predecessor's classes."""
+        """The processors at the root: a site's own objects, or ours as the predecessor's
+        classes.
+        """
         return self.routing_backend.processors
 
 
@@ -63,12 +67,16 @@ class DjangoTracker(SettingsTracker):
         ConfigError: With every problem, at its place in the settings.
     """
 
-    def __init__(self, backends_settings_name: str = BACKENDS, processors_settings_name: str = PROCESSORS) -> None:
+    def __init__(
+        self, backends_settings_name: str = BACKENDS, processors_settings_name: str = PROCESSORS
+    ) -> None:
         super().__init__()
         configure_from_settings(self, backends_settings_name, processors_settings_name)
 
 
-def configure_from_settings(tracker: Tracker, backends_name: str = BACKENDS, processors_name: str = PROCESSORS) -> None:
+def configure_from_settings(
+    tracker: Tracker, backends_name: str = BACKENDS, processors_name: str = PROCESSORS
+) -> None:
     """Give a tracker the config that the old settings describe.
 
     Raises:
@@ -112,5 +120,7 @@ def override_default_tracker() -> None:
 
 def _translation(backends_name: str, processors_name: str) -> Translation:
     return translate(
-        getattr(settings, backends_name, None), getattr(settings, processors_name, None), queue=celery_queue
+        getattr(settings, backends_name, None),
+        getattr(settings, processors_name, None),
+        queue=celery_queue,
     )

@@ -1,7 +1,9 @@
-"""The tree of a tracker, as users of event-tracking look at it: routers with `backends` and `processors`.
+"""The tree of a tracker, as users of event-tracking look at it: routers with `backends` and
+`processors`.
 
-A site's own objects are shown as they are. What our plugins do is shown as objects of the predecessor's classes; what is
-sent to one of those goes down the tracker's own route, and is counted there. Nothing can be added or removed.
+A site's own objects are shown as they are. What our plugins do is shown as objects of the
+predecessor's classes; what is sent to one of those goes down the tracker's own route, and is
+counted there. Nothing can be added or removed.
 """
 
 from __future__ import annotations
@@ -39,13 +41,17 @@ _FILTERS: Final[dict[str, type[NameWhitelistProcessor | RegexFilter]]] = {
 
 def _refuse() -> NoReturn:
     raise TypeError(
-        "the routes of a tracker come from the settings, and stay as they are: change the settings, then make the tracker anew "
-        "(`override_default_tracker()`, or `register_tracker(DjangoTracker())`)"
+        "the routes of a tracker come from the settings, and stay as they are: change the settings,"
+        " then make the tracker anew (`override_default_tracker()`, or"
+        " `register_tracker(DjangoTracker())`)"
     )
 
 
 class _Routes(Mapping[str, Any]):
-    """Backends by name. To set one, which event-tracking allowed, is an error that says what to do."""
+    """Backends by name.
+
+    To set one, which event-tracking allowed, is an error that says what to do.
+    """
 
     def __init__(self, found: Mapping[str, Any]) -> None:
         self._found = found
@@ -81,7 +87,9 @@ class RouterView(RoutingBackend):
     backends: Mapping[str, Any]  # type: ignore[assignment]  # nothing is added here
     processors: tuple[Any, ...]  # type: ignore[assignment]  # as above
 
-    def __init__(self, backends: Mapping[str, Any], processors: tuple[Any, ...], deliver: Deliver) -> None:
+    def __init__(
+        self, backends: Mapping[str, Any], processors: tuple[Any, ...], deliver: Deliver
+    ) -> None:
         self.backends = _Routes(backends)
         self.processors = processors
         self._deliver = deliver
@@ -103,14 +111,19 @@ class RouterView(RoutingBackend):
         _refuse()
 
     def send(self, event: Any) -> None:
-        """Send an event down the tracker's route, which processes, delivers and counts it. What fails there is not raised."""
+        """Send an event down the tracker's route, which processes, delivers and counts it.
+
+        What fails there is not raised.
+        """
         self._deliver(from_legacy(Event(name="unknown"), event))
 
 
 class AsyncRouterView(RouterView, AsyncRoutingBackend):
     """An asynchronous router of the settings."""
 
-    def __init__(self, name: str, backends: Mapping[str, Any], processors: tuple[Any, ...], deliver: Deliver) -> None:
+    def __init__(
+        self, name: str, backends: Mapping[str, Any], processors: tuple[Any, ...], deliver: Deliver
+    ) -> None:
         super().__init__(backends, processors, deliver)
         self.backend_name = name
 
@@ -145,14 +158,22 @@ class _Viewer:
             if route.plugin == "async_celery":
                 name = route.path.rpartition("/")[2]
                 return AsyncRouterView(name, self._children(below), _processors(route), deliver)
-            return self._stored(below, deliver) or RouterView(self._children(below), _processors(route), deliver)
+            return self._stored(below, deliver) or RouterView(
+                self._children(below), _processors(route), deliver
+            )
         known = _BACKENDS.get(route.plugin)
-        return _site_object(route.backend) if known is None else known.at_route(route.backend, deliver)
+        return (
+            _site_object(route.backend) if known is None else known.at_route(route.backend, deliver)
+        )
 
     def _stored(self, below: Group, deliver: Deliver) -> Any:
         """Show the backend that the settings have where we put a buffer before it."""
         only = below.children[0]
-        known = _BACKENDS.get(only.plugin) if isinstance(only, Leaf) and len(below.children) == 1 else None
+        known = (
+            _BACKENDS.get(only.plugin)
+            if isinstance(only, Leaf) and len(below.children) == 1
+            else None
+        )
         return None if known is None else known.at_route(only.backend, deliver)  # type: ignore[union-attr]  # it is a leaf
 
     def _deliver_to(self, route: Leaf | Group) -> Deliver:

@@ -1,9 +1,11 @@
 # mypy: ignore-errors
 # Written as a site writes it, without types; it runs in the environment of the predecessor, too.
-"""Emit the recorded events through one layout, in whichever environment this runs, and print what each destination got.
+"""Emit the recorded events through one layout, in whichever environment this runs, and print what
+each destination got.
 
-`python drive.py LAYOUT` uses the predecessor or its successor, whichever is installed; it writes one JSON object, from the
-name of each destination to its events. The services are given by environment variables.
+`python drive.py LAYOUT` uses the predecessor or its successor, whichever is installed; it writes
+one JSON object, from the name of each destination to its events. The services are given by
+environment variables.
 """
 
 import contextlib
@@ -19,8 +21,16 @@ from layouts import LAYOUTS
 
 APP = "eventtracking.django.apps.EventTrackingConfig"
 RECORDED_EMITS = [
-    ("course.enrolled", {"course_id": "demo", "mode": "audit"}, {"username": "ada", "user_id": 7, "ip": "10.0.0.1"}),
-    ("problem.answered", {"answers": ["a", "b"], "grade": 0.5}, {"username": "ada", "session": "s1", "ip": "10.0.0.1"}),
+    (
+        "course.enrolled",
+        {"course_id": "demo", "mode": "audit"},
+        {"username": "ada", "user_id": 7, "ip": "10.0.0.1"},
+    ),
+    (
+        "problem.answered",
+        {"answers": ["a", "b"], "grade": 0.5},
+        {"username": "ada", "session": "s1", "ip": "10.0.0.1"},
+    ),
     ("plain.page_viewed", {"page": "über", "n": 3, "none": None, "nested": {"list": [1, [2]]}}, {}),
     ("courseXviewed", {"internal": False}, {"course_id": "demo"}),
     ("course.secret", {"internal": True}, {"ip": "10.0.0.2"}),
@@ -38,7 +48,9 @@ class Lines(logging.Handler):
 
 def configure(layout):
     """Set Django up, as a site does."""
-    arguments = {"port": int(os.environ["MONGO_PORT"]), "host": "127.0.0.1"} if layout == "mongo" else {}
+    arguments = (
+        {"port": int(os.environ["MONGO_PORT"]), "host": "127.0.0.1"} if layout == "mongo" else {}
+    )
     backends, processors = LAYOUTS[layout](**arguments)
     settings.configure(
         USE_TZ=True,

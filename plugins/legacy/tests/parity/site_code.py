@@ -1,6 +1,8 @@
 # mypy: ignore-errors
 # Written as a site writes it, without types; it runs in the environment of the predecessor, too.
-"""A site's own processors and backends, written for event-tracking; both libraries run them as they are."""
+"""A site's own processors and backends, written for event-tracking; both libraries run them as they
+are.
+"""
 
 import json
 
@@ -29,7 +31,9 @@ class InMemoryBackend:
 
 
 class OlderShape:
-    """Move an event into an older form, in place: `time` for `timestamp`, facts as text, some keys at the top."""
+    """Move an event into an older form, in place: `time` for `timestamp`, facts as text, some keys
+    at the top.
+    """
 
     def __call__(self, event):
         if event["name"].startswith("plain."):
@@ -105,4 +109,6 @@ class RowBackend:
         self.save(**event)
 
     def save(self, name, timestamp, data, context, **extra):
-        RECORDED.setdefault("rows", []).append({"name": name, "data": data, "context": context, "extra": extra})
+        RECORDED.setdefault("rows", []).append(
+            {"name": name, "data": data, "context": context, "extra": extra}
+        )

@@ -1,6 +1,8 @@
 # mypy: ignore-errors
 # Written as a site writes it, without types; it runs in the environment of the predecessor, too.
-"""A site's classes that build on the predecessor's, and read their attributes; both libraries run them as they are."""
+"""A site's classes that build on the predecessor's, and read their attributes; both libraries run
+them as they are.
+"""
 
 import json
 
@@ -21,7 +23,11 @@ class Patterns(RegexFilter):
     """Tell each event what kind of filter it passed."""
 
     def __call__(self, event):
-        return {**super().__call__(event), "kind": self.filter_type, "patterns": len(self.compiled_expressions)}
+        return {
+            **super().__call__(event),
+            "kind": self.filter_type,
+            "patterns": len(self.compiled_expressions),
+        }
 
 
 class ShortLog(LoggerBackend):
@@ -45,9 +51,18 @@ def look_at(tracker):
     """Return what a site reads in the tree of its tracker."""
     router = tracker.backends["named"]
     return {
-        "names": [p.whitelist for p in router.processors if hasattr(p, "whitelist") and "no.data" in p.whitelist] != [],
-        "routers": sorted(name for name, found in tracker.backends.items() if isinstance(found, RoutingBackend)),
-        "loggers": [name for name, found in router.backends.items() if isinstance(found, LoggerBackend)],
+        "names": [
+            p.whitelist
+            for p in router.processors
+            if hasattr(p, "whitelist") and "no.data" in p.whitelist
+        ]
+        != [],
+        "routers": sorted(
+            name for name, found in tracker.backends.items() if isinstance(found, RoutingBackend)
+        ),
+        "loggers": [
+            name for name, found in router.backends.items() if isinstance(found, LoggerBackend)
+        ],
         "size": router.backends["log"].max_event_size,
         "filters": [found.filter_type for found in tracker.backends["own"].processors],
         "processed": router.process_event({"name": "no.data"}),

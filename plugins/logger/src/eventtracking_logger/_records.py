@@ -17,8 +17,14 @@ _new = object.__new__
 
 
 def _genuine(function: Callable[..., object]) -> Callable[..., object] | None:
-    """Return a method of the standard library; None if somebody has put something else in its place already."""
-    return function if type(function) is FunctionType and function.__globals__ is vars(logging) else None
+    """Return a method of the standard library; None if somebody has put something else in its place
+    already.
+    """
+    return (
+        function
+        if type(function) is FunctionType and function.__globals__ is vars(logging)
+        else None
+    )
 
 
 _MAKE: Final = _genuine(logging.Logger.makeRecord)
@@ -28,9 +34,10 @@ _INIT: Final = _genuine(logging.LogRecord.__init__)
 class RecordMaker:
     """Makes the records of one logger at one level.
 
-    Most fields of a record are the same each time, among them those that cost most: the standard library takes the path of
-    the caller apart for each one. The names of the process, the level and the logger are those of the last `renew`. Where the application
-    has a record factory or a class of loggers of its own, has replaced what makes the records, or has switched off some of the
+    Most fields of a record are the same each time, among them those that cost most: the standard
+    library takes the path of the caller apart for each one. The names of the process, the level and
+    the logger are those of the last `renew`. Where the application has a record factory or a class
+    of loggers of its own, has replaced what makes the records, or has switched off some of the
     fields, the standard library is asked.
 
     Args:
@@ -60,9 +67,16 @@ class RecordMaker:
             logger.makeRecord != self._genuine
             or logging.getLogRecordFactory() is not _PLAIN
             or _PLAIN.__init__ is not _INIT
-            or not (self._common and logging.logThreads and logging.logProcesses and logging.logMultiprocessing)
+            or not (
+                self._common
+                and logging.logThreads
+                and logging.logProcesses
+                and logging.logMultiprocessing
+            )
         ):
-            return logger.makeRecord(logger.name, self._level, __file__, 0, "%s", (line,), None, "send")
+            return logger.makeRecord(
+                logger.name, self._level, __file__, 0, "%s", (line,), None, "send"
+            )
         record: logging.LogRecord = _new(_PLAIN)
         record.__dict__ = fields = self._common.copy()
         fields["args"] = (line,)

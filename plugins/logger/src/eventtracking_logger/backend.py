@@ -23,15 +23,19 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 class LoggerBackend:
     """Write each event as one line of JSON to a standard-library logger.
 
-    The line is the whole message and starts with `{`. What happens to it is up to the logger's handlers; with a level that is off, nothing
-    is encoded, and the event counts as delivered.
+    The line is the whole message and starts with `{`. What happens to it is up to the logger's
+    handlers; with a level that is off, nothing is encoded, and the event counts as delivered.
     """
 
     name: str = attrs.field(default="eventtracking.events", metadata={"help": "The logger's name."})
     level: Level = attrs.field(default="info", metadata={"help": "The level to log at."})
     max_event_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = attrs.field(
         default=None,
-        metadata={"help": "The longest line in bytes of UTF-8; a longer event is rejected. None: no limit."},
+        metadata={
+            "help": (
+                "The longest line in bytes of UTF-8; a longer event is rejected. None: no limit."
+            )
+        },
     )
     _logger: logging.Logger = attrs.field(init=False, repr=False)
     _records: RecordMaker = attrs.field(init=False, repr=False)
@@ -43,11 +47,14 @@ class LoggerBackend:
         self._records = RecordMaker(self._logger, self._level)
 
     def open(self) -> None:
-        """Say once, in the log of diagnostics, if the level is off: that is right in a test, and a surprise elsewhere."""
+        """Say once, in the log of diagnostics, if the level is off: that is right in a test, and a
+        surprise elsewhere.
+        """
         self._records.renew()
         if not self._logger.isEnabledFor(self._level):
             _log.warning(
-                "the logger %r is off for %s, so that no event is written; for example: logging.basicConfig(level=logging.%s)",
+                "the logger %r is off for %s, so that no event is written; for example:"
+                " logging.basicConfig(level=logging.%s)",
                 self.name,
                 self.level.upper(),
                 self.level.upper(),

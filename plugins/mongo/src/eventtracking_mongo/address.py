@@ -35,8 +35,8 @@ _OURS: Final = {
 _WITHOUT_PASSWORD: Final = frozenset({"GSSAPI", "MONGODB-AWS", "MONGODB-OIDC", "MONGODB-X509"})
 """Ways to authenticate by something else than a password."""
 _URI_SHAPE: Final = (
-    "no valid MongoDB URI: expected mongodb://user:password@host:27017/?option=value, "
-    "with the characters : / ? # [ ] @ % of user and password, and @ of option values, percent-encoded"
+    "no valid MongoDB URI: expected mongodb://user:password@host:27017/?option=value, with the"
+    " characters : / ? # [ ] @ % of user and password, and @ of option values, percent-encoded"
 )
 
 
@@ -76,7 +76,8 @@ class Address:
         """Check the options together, without asking the network.
 
         Raises:
-            OptionsError: If they contradict each other, or pymongo would refuse them. It holds no part of a URI or password.
+            OptionsError: If they contradict each other, or pymongo would refuse them. It holds no
+                part of a URI or password.
         """
         hosts = _split(host)
         user, password = user or None, password or None  # an empty one is that of an unset variable
@@ -89,9 +90,18 @@ class Address:
         }
         if problems:
             raise OptionsError(problems)
-        arguments = {"host": uri or hosts, "port": port, "username": user, "password": password, **extra}
+        arguments = {
+            "host": uri or hosts,
+            "port": port,
+            "username": user,
+            "password": password,
+            **extra,
+        }
         given = {name: value for name, value in arguments.items() if value is not None}
-        return cls(arguments=given, hosts=_hosts_of(uri) if uri else ",".join(_with_port(name, port) for name in hosts))
+        return cls(
+            arguments=given,
+            hosts=_hosts_of(uri) if uri else ",".join(_with_port(name, port) for name in hosts),
+        )
 
 
 def _split(host: str | Sequence[str] | None) -> list[str]:
@@ -135,10 +145,20 @@ def _host_problems(hosts: Sequence[str]) -> Iterator[tuple[str, str]]:
     if not hosts or not all(hosts):
         yield "host", "expected a name or an address; it is empty"
     elif any(not _is_host(name) for name in hosts if "://" not in name and "@" not in name):
-        yield "host", "expected a name or an address, with or without a port: name, name:port or [IPv6]:port"
+        yield (
+            "host",
+            "expected a name or an address, with or without a port: name, name:port or [IPv6]:port",
+        )
     if any("://" in name or "@" in name for name in hosts):
-        # told of `uri`, which is secret, so that the text of `host` is not shown: it may hold a password
-        yield "uri", "`host` holds a URI or a user: give a URI as `uri`, or name, user and password each by itself"
+        # told of `uri`, which is secret, so that the text of `host` is not shown: it may hold a
+        # password
+        yield (
+            "uri",
+            (
+                "`host` holds a URI or a user: give a URI as `uri`, or name, user and password each"
+                " by itself"
+            ),
+        )
 
 
 def _is_host(name: str) -> bool:
@@ -152,11 +172,17 @@ def _uri_problems(uri: str) -> dict[str, str]:
     """Say what is wrong with a URI. The driver's own words would quote parts of the password."""
     if not uri.startswith(("mongodb://", _SRV)) or not _authority(uri):
         return {"uri": _URI_SHAPE}
-    if "@" in uri.partition("://")[2][len(_authority(uri)) :]:  # the end of a password that is not percent-encoded
+    if (
+        "@" in uri.partition("://")[2][len(_authority(uri)) :]
+    ):  # the end of a password that is not percent-encoded
         return {"uri": _URI_SHAPE}
     wrong = [name for name, value in _uri_options(uri) if not _is_accepted(name, value)]
     if wrong:
-        return {"uri": f"pymongo does not know, or refuses the value of: {', '.join(sorted(set(wrong)))}"}
+        return {
+            "uri": (
+                f"pymongo does not know, or refuses the value of: {', '.join(sorted(set(wrong)))}"
+            )
+        }
     if uri.startswith(_SRV):  # parsing it would ask the DNS
         return {} if urlsplit(uri).netloc.rpartition("@")[2] else {"uri": _URI_SHAPE}
     try:

@@ -36,51 +36,80 @@ CollectionName = Annotated[str, msgspec.Meta(pattern=r"^(?!system\.)[^.$\x00]+(\
 class MongoBackend:
     """Store each event as one document of MongoDB.
 
-    `send` returns when the server has confirmed the batch at the `write_concern`. The event's id is the document's `_id`,
-    so that an event delivered twice is stored once. Threads share one client, which `open` makes; a forked child makes
-    its own, and neither uses nor closes its parent's.
+    `send` returns when the server has confirmed the batch at the `write_concern`. The event's id is
+    the document's `_id`, so that an event delivered twice is stored once. Threads share one client,
+    which `open` makes; a forked child makes its own, and neither uses nor closes its parent's.
     """
 
     uri: str | None = attrs.field(
-        default=None, repr=False, metadata={"help": "The address as a MongoDB URI; or give `host` and the like."}
+        default=None,
+        repr=False,
+        metadata={"help": "The address as a MongoDB URI; or give `host` and the like."},
     )
     host: str | list[str] | None = attrs.field(
         default=None,
-        metadata={"help": "A server, or a list of them, each `name` or `name:port`. Without uri and host: localhost."},
+        metadata={
+            "help": (
+                "A server, or a list of them, each `name` or `name:port`. Without uri and host:"
+                " localhost."
+            )
+        },
     )
     port: Port | None = attrs.field(
-        default=None, metadata={"help": "The port of each `host` that names none; 27017 if it is left out."}
+        default=None,
+        metadata={"help": "The port of each `host` that names none; 27017 if it is left out."},
     )
     user: str | None = attrs.field(default=None, metadata={"help": "The user to authenticate as."})
     password: str | None = attrs.field(
-        default=None, repr=False, metadata={"help": "The user's password, as it is (only in `uri` is it encoded)."}
+        default=None,
+        repr=False,
+        metadata={"help": "The user's password, as it is (only in `uri` is it encoded)."},
     )
     extra: dict[str, Any] = attrs.field(
         factory=dict,
         repr=False,
-        metadata={"help": "Further options of pymongo's MongoClient: tls, replicaSet, authSource, maxPoolSize..."},
+        metadata={
+            "help": (
+                "Further options of pymongo's MongoClient: tls, replicaSet, authSource,"
+                " maxPoolSize..."
+            )
+        },
     )
-    database: DatabaseName = attrs.field(default="eventtracking", metadata={"help": "The database to store in."})
-    collection: CollectionName = attrs.field(default="events", metadata={"help": "The collection to store in."})
+    database: DatabaseName = attrs.field(
+        default="eventtracking", metadata={"help": "The database to store in."}
+    )
+    collection: CollectionName = attrs.field(
+        default="events", metadata={"help": "The collection to store in."}
+    )
     write_concern: Literal["majority", 1, 0] = attrs.field(
         default="majority",
         metadata={
-            "help": "majority: survives the loss of a server. 1: one server has it in memory. 0: unconfirmed, may be lost unseen."
+            "help": (
+                "majority: survives the loss of a server. 1: one server has it in memory. 0:"
+                " unconfirmed, may be lost unseen."
+            )
         },
     )
     expire_after_s: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = attrs.field(
         default=None,
         metadata={
-            "help": "MongoDB deletes events so many seconds after their timestamp (a TTL index). None: it keeps them."
+            "help": (
+                "MongoDB deletes events so many seconds after their timestamp (a TTL index). None:"
+                " it keeps them."
+            )
         },
     )
     create_indexes: bool = attrs.field(
-        default=True, metadata={"help": "Whether to make the indexes on `timestamp` and `name` on first use."}
+        default=True,
+        metadata={"help": "Whether to make the indexes on `timestamp` and `name` on first use."},
     )
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = attrs.field(
         default=5.0,
         metadata={
-            "help": "The longest that one batch, or opening, may take in seconds: finding a server, sending, confirming."
+            "help": (
+                "The longest that one batch, or opening, may take in seconds: finding a server,"
+                " sending, confirming."
+            )
         },
     )
     _address: Address = attrs.field(init=False, repr=False)
@@ -92,13 +121,19 @@ class MongoBackend:
     """It talks to a network."""
 
     def __attrs_post_init__(self) -> None:
-        self._address = Address.checked(self.uri, self.host, self.port, self.user, self.password, self.extra)
+        self._address = Address.checked(
+            self.uri, self.host, self.port, self.user, self.password, self.extra
+        )
         if self.write_concern == 0 and self._address.wants_journal:
-            text = "0 asks for no confirmation, and `journal` for one: leave out `journal`, or take 1"
+            text = (
+                "0 asks for no confirmation, and `journal` for one: leave out `journal`, or take 1"
+            )
             raise OptionsError({"write_concern": text})
 
     def open(self) -> None:
-        """Connect, authenticate, and make the indexes. Indexes that cannot be made are logged, and tried again later.
+        """Connect, authenticate, and make the indexes.
+
+        Indexes that cannot be made are logged, and tried again later.
 
         Raises:
             DeliveryError: If no server that takes writes can be reached, or it refuses the user.
@@ -107,19 +142,23 @@ class MongoBackend:
             return
         try:
             with pymongo.timeout(self.timeout_s):
-                connection = Connection.made(self._address, self._place(), self.write_concern, self.timeout_s)
+                connection = Connection.made(
+                    self._address, self._place(), self.write_concern, self.timeout_s
+                )
                 self._connection = connection
                 self._try_indexes(connection)
         except PyMongoError as error:
             raise self._failed(error) from None
 
     def send(self, events: Sequence[Event]) -> None:
-        """Insert the events with one unordered, acknowledged command (more, if the batch exceeds the server's limits).
+        """Insert the events with one unordered, acknowledged command (more, if the batch exceeds
+        the server's limits).
 
         Raises:
-            Rejected: For the events that can never be stored: too large, too deep, not encodable as BSON, or refused by
-                a rule of the collection. The others are stored.
-            DeliveryError: If it is not certain that the others are stored. Trying again stores none twice.
+            Rejected: For the events that can never be stored: too large, too deep, not encodable as
+                BSON, or refused by a rule of the collection. The others are stored.
+            DeliveryError: If it is not certain that the others are stored. Trying again stores none
+                twice.
         """
         connection = self._live()
         if connection is None:
@@ -161,12 +200,17 @@ class MongoBackend:
         """Make the indexes; what cannot be made delays no event, and is logged once."""
         if not self.create_indexes and self.expire_after_s is None:
             return
-        self._indexes_due_at = time.monotonic() + _TRY_INDEXES_AFTER_S  # no other thread tries meanwhile
+        self._indexes_due_at = (
+            time.monotonic() + _TRY_INDEXES_AFTER_S
+        )  # no other thread tries meanwhile
         problem = make_indexes(connection.collection, self.create_indexes, self.expire_after_s)
         if not problem:
             self._indexes_due_at = math.inf
         elif problem != self._index_problem:
-            _log.warning("eventtracking-mongo: %s: events are stored without it, and it is tried again", problem)
+            _log.warning(
+                "eventtracking-mongo: %s: events are stored without it, and it is tried again",
+                problem,
+            )
         self._index_problem = problem
 
     def _place(self) -> tuple[str, str]:

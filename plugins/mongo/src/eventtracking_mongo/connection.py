@@ -1,4 +1,6 @@
-"""One process's connection to MongoDB, which many threads use while any one of them may close it."""
+"""One process's connection to MongoDB, which many threads use while any one of them may
+close it.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,20 @@ _CLOSE_TIMEOUT_S = 1.0
 _UNAUTHORIZED = 13
 _DRIVER_OPTIONS: dict[str, Any] = {"uuidRepresentation": "standard", "tz_aware": True}
 _alive: set[Connection] = set()
-"""What is not closed. A forked child keeps its parent's in it for good, because collecting one would harm the parent's."""
+"""What is not closed.
+
+A forked child keeps its parent's in it for good, because collecting one would harm the parent's.
+"""
 
 Client = MongoClient[dict[str, Any]]
 
 
 @attrs.define(eq=False)
 class Connection:
-    """A client, and how many use it. No lock: a signal handler may close it in the middle of a `send` on its own thread."""
+    """A client, and how many use it.
+
+    No lock: a signal handler may close it in the middle of a `send` on its own thread.
+    """
 
     collection: Collection[dict[str, Any]]
     max_document_bytes: int
@@ -41,7 +49,11 @@ class Connection:
 
     @classmethod
     def made(
-        cls, address: Address, place: tuple[str, str], w: Literal["majority", 0, 1], timeout_s: float
+        cls,
+        address: Address,
+        place: tuple[str, str],
+        w: Literal["majority", 0, 1],
+        timeout_s: float,
     ) -> Connection:
         """Connect to a server that takes writes, and authenticate.
 
@@ -51,9 +63,13 @@ class Connection:
         """
         client = _client(address, timeout_s)
         try:
-            hello = client.admin.command("hello")  # a connection is authenticated before its first command
+            hello = client.admin.command(
+                "hello"
+            )  # a connection is authenticated before its first command
             _check_user(client, place[0])
-            collection = client[place[0]].get_collection(place[1], write_concern=_write_concern(client, w))
+            collection = client[place[0]].get_collection(
+                place[1], write_concern=_write_concern(client, w)
+            )
         except BaseException:
             _close(client)
             raise
@@ -89,24 +105,36 @@ class Connection:
 
 
 def _client(address: Address, timeout_s: float) -> Client:
-    """Make a client. What it does in the background, such as asking the DNS, is limited too, unless the address says how."""
+    """Make a client.
+
+    What it does in the background, such as asking the DNS, is limited too, unless the address says
+    how.
+    """
     limit = {} if address.limits_connecting else {"connectTimeoutMS": max(1, int(timeout_s * 1000))}
     try:
         return MongoClient(**{**address.arguments, **_DRIVER_OPTIONS, **limit})
     except PyMongoError:
         raise
     except Exception as error:  # noqa: BLE001 - a missing file of certificates, a wrong value: told without the driver's text
-        text = f"pymongo cannot make a client for {address} ({type(error).__name__}): check `uri` and `extra`"
+        text = (
+            f"pymongo cannot make a client for {address} ({type(error).__name__}): check `uri` and"
+            " `extra`"
+        )
     raise DeliveryError(text)
 
 
 def _check_user(client: Client, database: str) -> None:
-    """Find out whether the server wants a user and has been given none, with a command that any user may send.
+    """Find out whether the server wants a user and has been given none, with a command that any
+    user may send.
 
     Raises:
         OperationFailure: If so.
     """
-    mine: dict[str, Any] = {"nameOnly": True, "authorizedDatabases": True, "filter": {"name": database}}
+    mine: dict[str, Any] = {
+        "nameOnly": True,
+        "authorizedDatabases": True,
+        "filter": {"name": database},
+    }
     try:
         client.admin.command("listDatabases", **mine)
     except OperationFailure as error:
@@ -117,8 +145,8 @@ def _check_user(client: Client, database: str) -> None:
 def _write_concern(client: Client, w: Literal["majority", 0, 1]) -> WriteConcern:
     """Take what the address says of a journal, and the `w` of the option.
 
-    A majority is told to wait for the journal, so that the promise does not rest on how the replica set was configured.
-    (`fsync` waits for more, and excludes it.)
+    A majority is told to wait for the journal, so that the promise does not rest on how the replica
+    set was configured. (`fsync` waits for more, and excludes it.)
     """
     given = {name: value for name, value in client.write_concern.document.items() if name != "w"}
     journal = {"j": True} if w == "majority" and not given.get("fsync") else {}

@@ -37,7 +37,9 @@ _OPTIONS: Final = CodecOptions[dict[str, Any]](
 )
 
 
-def encode_batch(events: Sequence[Event], max_bytes: int) -> tuple[dict[str, RawBSONDocument], dict[str, str]]:
+def encode_batch(
+    events: Sequence[Event], max_bytes: int
+) -> tuple[dict[str, RawBSONDocument], dict[str, str]]:
     """Encode the events.
 
     Args:
@@ -76,7 +78,8 @@ def _excess(raw: bytes, max_bytes: int) -> str | None:
 def _encode(event: Event) -> bytes:
     """Encode one event as its `to_dict` says.
 
-    The usual event needs no such copy: the encoder changes nothing, and refuses whatever `to_dict` would have to mend.
+    The usual event needs no such copy: the encoder changes nothing, and refuses whatever `to_dict`
+    would have to mend.
     """
     if not event.extra:
         fields = {
@@ -94,7 +97,9 @@ def _encode(event: Event) -> bytes:
 
 
 def _mended(event: Event) -> dict[str, Any]:
-    """The event's dict with `_id` in the place of `id`; an extra key of that name is kept as `_id#2`, or the next that is free."""
+    """The event's dict with `_id` in the place of `id`; an extra key of that name is kept as
+    `_id#2`, or the next that is free.
+    """
     fields = event.to_dict()
     if "_id" in fields:
         free = next(name for name in map("_id#{}".format, count(2)) if name not in fields)
@@ -104,7 +109,10 @@ def _mended(event: Event) -> dict[str, Any]:
 
 
 def _id_of(event_id: str) -> Binary | str:
-    """The id as a UUID if it is one in its usual form, else as it is. (A `Binary` is encoded quicker than a `UUID`.)"""
+    """The id as a UUID if it is one in its usual form, else as it is.
+
+    (A `Binary` is encoded quicker than a `UUID`.)
+    """
     if _UUID(event_id):
         binary: Binary = Binary(bytes.fromhex(event_id.replace("-", "")), UUID_SUBTYPE)
         return binary
@@ -123,7 +131,12 @@ def _reason(error: Exception) -> str:
 def _is_deeper(fields: dict[str, Any]) -> bool:
     level: list[Any] = [fields]
     for _ in range(MAX_DEPTH):
-        level = [member for value in level for member in _members(value) if isinstance(member, dict | list)]
+        level = [
+            member
+            for value in level
+            for member in _members(value)
+            if isinstance(member, dict | list)
+        ]
     return bool(level)
 
 

@@ -1,4 +1,5 @@
-"""What a failure of MongoDB means: which events it refuses for good, and words that are safe to show.
+"""What a failure of MongoDB means: which events it refuses for good, and words that are safe to
+show.
 
 The driver's own texts quote documents, and URIs with their passwords; none of them is passed on.
 """
@@ -37,17 +38,70 @@ _OF_THE_DOCUMENT: Final = {
     17280: "an index of the collection cannot hold so long a value (KeyTooLong)",
 }
 """The server's codes for what is wrong with one document and stays so."""
-# fmt: off
-_PASSING: Final = frozenset({
-    1, 6, 7, 8, 13, 18, 20, 24, 46, 50, 63, 64, 75, 79, 82, 89, 91, 96, 100, 112, 133, 134, 146, 150,
-    189, 202, 234, 262, 279, 290, 317, 355, 358, 365, 371, 384, 391, 8000, 9001, 10058, 10107, 11600,
-    11601, 11602, 13388, 13435, 13436, 14031,
-})
-# fmt: on
-"""The server's codes for its own state: no primary, no room, no rights, interrupted, timed out, busy."""
+_PASSING: Final = frozenset(
+    {
+        1,
+        6,
+        7,
+        8,
+        13,
+        18,
+        20,
+        24,
+        46,
+        50,
+        63,
+        64,
+        75,
+        79,
+        82,
+        89,
+        91,
+        96,
+        100,
+        112,
+        133,
+        134,
+        146,
+        150,
+        189,
+        202,
+        234,
+        262,
+        279,
+        290,
+        317,
+        355,
+        358,
+        365,
+        371,
+        384,
+        391,
+        8000,
+        9001,
+        10058,
+        10107,
+        11600,
+        11601,
+        11602,
+        13388,
+        13435,
+        13436,
+        14031,
+    }
+)
+"""The server's codes for its own state: no primary, no room, no rights, interrupted, timed out,
+busy.
+"""
 _ACCESS: Final = {
-    13: "it does not allow this user to write (Unauthorized): the user needs the role readWrite; a server that wants a user refuses writes without one",
-    18: "it refuses the user or the password (AuthenticationFailed): check them, and `authSource`, the database that knows the user",
+    13: (
+        "it does not allow this user to write (Unauthorized): the user needs the role readWrite; a"
+        " server that wants a user refuses writes without one"
+    ),
+    18: (
+        "it refuses the user or the password (AuthenticationFailed): check them, and `authSource`,"
+        " the database that knows the user"
+    ),
     8000: "it refuses access (AtlasError): check the user, the password and the rights",
 }
 _TELLING: Final = {
@@ -63,7 +117,8 @@ _TELLING: Final = {
 
 
 def reasons_of(error: BulkWriteError, event_ids: Sequence[str]) -> dict[str, str] | None:
-    """Say why documents were refused for good, by event id; an `_id` that is there already is no failure.
+    """Say why documents were refused for good, by event id; an `_id` that is there already is no
+    failure.
 
     Args:
         event_ids: Of the documents, in the order in which they were sent.
@@ -76,8 +131,14 @@ def reasons_of(error: BulkWriteError, event_ids: Sequence[str]) -> dict[str, str
         return None
     failures = [failure for failure in details.get("writeErrors", ()) if not _is_stored(failure)]
     some_are_stored = len(failures) < len(event_ids)
-    reasons = {event_ids[failure["index"]]: _reason(failure, some_are_stored) for failure in failures}
-    return None if None in reasons.values() else {key: reason for key, reason in reasons.items() if reason}
+    reasons = {
+        event_ids[failure["index"]]: _reason(failure, some_are_stored) for failure in failures
+    }
+    return (
+        None
+        if None in reasons.values()
+        else {key: reason for key, reason in reasons.items() if reason}
+    )
 
 
 def _is_stored(failure: Mapping[str, Any]) -> bool:
@@ -95,7 +156,8 @@ def _reason(failure: Mapping[str, Any], others_are_stored: bool) -> str | None:
         keys = ", ".join(failure.get("keyPattern", {})) or "other keys"
         return f"a unique index of the collection on {keys} has its value already (DuplicateKey)"
     if code not in _OF_THE_DOCUMENT and code not in _PASSING and others_are_stored:
-        return f"MongoDB refuses it, and took others of its batch (code {code})"  # so it is not the server's state
+        # so it is not the server's state
+        return f"MongoDB refuses it, and took others of its batch (code {code})"
     return _OF_THE_DOCUMENT.get(code)
 
 
@@ -107,7 +169,10 @@ def explain(error: PyMongoError, where: str, timeout_s: float) -> str:
 def _what(error: PyMongoError, timeout_s: float) -> str:
     kind = type(error).__name__
     if isinstance(error, ServerSelectionTimeoutError):
-        why = next((words for text, words in _TELLING.items() if text in str(error)), "none takes writes at the moment")
+        why = next(
+            (words for text, words in _TELLING.items() if text in str(error)),
+            "none takes writes at the moment",
+        )
         return f"no server to write to within timeout_s={timeout_s:g}; {why} ({kind})"
     if isinstance(error, BulkWriteError):
         return _what_of_batch(error)
@@ -116,7 +181,10 @@ def _what(error: PyMongoError, timeout_s: float) -> str:
     if isinstance(error, OperationFailure):
         return _ACCESS.get(error.code or 0) or f"it refuses the command ({_name(error)})"
     if isinstance(error, ConfigurationError):
-        return f"pymongo cannot use the address or the options ({kind}): check `uri`, `extra` and the DNS"
+        return (
+            f"pymongo cannot use the address or the options ({kind}): check `uri`, `extra` and"
+            " the DNS"
+        )
     return f"the connection failed ({kind})"
 
 
@@ -129,7 +197,11 @@ def _what_of_batch(error: BulkWriteError) -> str:
     codes = {failure.get("code") for failure in details.get("writeErrors", ())} - _DUPLICATE
     codes -= _OF_THE_DOCUMENT.keys()
     known = [_ACCESS[code] for code in sorted(codes & _ACCESS.keys())]
-    return known[0] if known else f"it could not write (codes {', '.join(map(str, sorted(codes, key=str)))})"
+    return (
+        known[0]
+        if known
+        else f"it could not write (codes {', '.join(map(str, sorted(codes, key=str)))})"
+    )
 
 
 def _name(error: OperationFailure) -> str:

@@ -1,4 +1,6 @@
-"""The indexes of the collection: by time, by name, and the one by which MongoDB deletes what is old."""
+"""The indexes of the collection: by time, by name, and the one by which MongoDB deletes what is
+old.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,16 @@ _CAUSES: Final = {
 }
 
 
-def make_indexes(collection: Collection[dict[str, Any]], wanted: bool, expire_after_s: int | None) -> str:
+def make_indexes(
+    collection: Collection[dict[str, Any]], wanted: bool, expire_after_s: int | None
+) -> str:
     """Make the indexes that are not there; nothing happens to those that are.
 
     Args:
-        wanted: Whether those to search by are wanted; the one to delete by is if there is a time for it.
-        expire_after_s: How long after their timestamp MongoDB keeps events, in seconds. None: for good.
+        wanted: Whether those to search by are wanted; the one to delete by is if there is a time
+            for it.
+        expire_after_s: How long after their timestamp MongoDB keeps events, in seconds. None: for
+            good.
 
     Returns:
         What went wrong, in words that are safe to show; empty if nothing did.
@@ -35,12 +41,17 @@ def make_indexes(collection: Collection[dict[str, Any]], wanted: bool, expire_af
         try:
             _make(acknowledged, key, expire_after_s if key == "timestamp" else None)
         except PyMongoError as error:
-            problem = problem or f"cannot make the index on `{key}` in {collection.full_name}: {_why(error)}"
+            problem = (
+                problem
+                or f"cannot make the index on `{key}` in {collection.full_name}: {_why(error)}"
+            )
     return problem
 
 
 def _make(collection: Collection[dict[str, Any]], key: str, expire_after_s: int | None) -> None:
-    options: dict[str, Any] = {} if expire_after_s is None else {"expireAfterSeconds": expire_after_s}
+    options: dict[str, Any] = (
+        {} if expire_after_s is None else {"expireAfterSeconds": expire_after_s}
+    )
     try:
         collection.create_index([(key, 1)], **options)
     except OperationFailure as error:

@@ -19,11 +19,15 @@ class NameFilter:
     """
 
     names: list[str] = attrs.field(
-        metadata={"help": "The names. None of them: an allowlist drops everything, a blocklist nothing."}
+        metadata={
+            "help": "The names. None of them: an allowlist drops everything, a blocklist nothing."
+        }
     )
     filter_type: Literal["allowlist", "blocklist"] = attrs.field(
         default="allowlist",
-        metadata={"help": "allowlist: only events with these names pass. blocklist: they are dropped."},
+        metadata={
+            "help": "allowlist: only events with these names pass. blocklist: they are dropped."
+        },
     )
     _names: frozenset[str] = attrs.field(init=False, repr=False)
     _keeps: bool = attrs.field(init=False, repr=False)

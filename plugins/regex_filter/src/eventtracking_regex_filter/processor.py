@@ -19,32 +19,44 @@ _METHODS = {"prefix": "match", "full": "fullmatch", "search": "search"}
 class RegexFilter:
     r"""Keep (allowlist) or drop (blocklist) the events whose name matches one of the patterns.
 
-    With `match = "prefix"` a pattern must match at the start of the name and may end anywhere: `edx.course` also matches `edxXcourse.more`. Write
-    `edx\.course\.` for the dots, or use `full`.
+    With `match = "prefix"` a pattern must match at the start of the name and may end anywhere:
+    `edx.course` also matches `edxXcourse.more`. Write `edx\.course\.` for the dots, or use `full`.
     """
 
     filter_type: Literal["allowlist", "blocklist"] = attrs.field(
-        metadata={"help": "allowlist: only matching events pass. blocklist: matching events are dropped."}
+        metadata={
+            "help": "allowlist: only matching events pass. blocklist: matching events are dropped."
+        }
     )
     regular_expressions: list[str] = attrs.field(
         metadata={
-            "help": "Patterns of Python's re; one that matches is enough. None: an allowlist drops all, a blocklist nothing."
+            "help": (
+                "Patterns of Python's re; one that matches is enough. None: an allowlist drops all,"
+                " a blocklist nothing."
+            )
         }
     )
     match: Literal["prefix", "full", "search"] = attrs.field(
         default="prefix",
         metadata={
-            "help": "Where a pattern must match: prefix (from the start of the name), full (all of it), search (anywhere)."
+            "help": (
+                "Where a pattern must match: prefix (from the start of the name), full (all of it),"
+                " search (anywhere)."
+            )
         },
     )
-    _matchers: tuple[Callable[[str], re.Match[str] | None], ...] = attrs.field(init=False, repr=False)
+    _matchers: tuple[Callable[[str], re.Match[str] | None], ...] = attrs.field(
+        init=False, repr=False
+    )
 
     name_only: ClassVar[bool] = True
     """The name decides, so that core need not call this for each event."""
 
     def __attrs_post_init__(self) -> None:
         method = _METHODS[self.match]
-        self._matchers = tuple(getattr(pattern, method) for pattern in _compile(self.regular_expressions))
+        self._matchers = tuple(
+            getattr(pattern, method) for pattern in _compile(self.regular_expressions)
+        )
 
     def accepts(self, name: str) -> bool:
         """Tell whether events of this name pass."""
@@ -71,7 +83,9 @@ def _compile(expressions: Sequence[str]) -> list[re.Pattern[str]]:
         except re.error as error:
             problems[f"regular_expressions[{index}]"] = f"no valid regular expression: {error}"
         except (RecursionError, OverflowError) as error:
-            problems[f"regular_expressions[{index}]"] = f"too large a regular expression ({type(error).__name__})"
+            problems[f"regular_expressions[{index}]"] = (
+                f"too large a regular expression ({type(error).__name__})"
+            )
     if problems:
         raise OptionsError(problems)
     return patterns

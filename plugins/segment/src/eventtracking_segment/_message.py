@@ -25,10 +25,17 @@ __all__ = [
 ]
 
 MAX_MESSAGE_BYTES: Final = 32 * 1024
-"""Segment takes messages up to 32 KB. This limit and the next two: "Errors" in the reference of its HTTP API,
-segment.com/docs/connections/sources/catalog/libraries/server/http-api, which says that it answers 400 to a larger one."""
+"""Segment takes messages up to 32 KB.
+
+This limit and the next two: "Errors" in the reference of its HTTP API,
+segment.com/docs/connections/sources/catalog/libraries/server/http-api, which says that it answers
+400 to a larger one.
+"""
 MAX_BATCH_BYTES: Final = 475_000
-"""Segment takes batches up to 500 KB. The official client leaves the same room for what surrounds the messages."""
+"""Segment takes batches up to 500 KB.
+
+The official client leaves the same room for what surrounds the messages.
+"""
 MAX_BATCH_EVENTS: Final = 2_500
 """Segment takes 2,500 messages a batch. It answers 200 to more, and drops them."""
 _MAX_ID_CHARACTERS: Final = 99
@@ -42,7 +49,10 @@ _OF_THE_PAGE: Final = (("path", "path"), ("referer", "referrer"))
 
 
 class Unsendable(Exception):  # noqa: N818 - a verdict on one event, which becomes part of a `Rejected`
-    """Raised for an event that Segment can never take. Its text is the reason, without any of the event's values."""
+    """Raised for an event that Segment can never take.
+
+    Its text is the reason, without any of the event's values.
+    """
 
 
 @attrs.frozen
@@ -56,11 +66,14 @@ class Message:
 
 
 def message_for(event: Event, anonymous_id_keys: Iterable[str], whole_event: bool) -> Message:
-    """Turn an event into a `track` message. Every value is plain JSON, so that the client can encode what it gets.
+    """Turn an event into a `track` message.
+
+    Every value is plain JSON, so that the client can encode what it gets.
 
     Args:
         event: The event, which is not changed.
-        anonymous_id_keys: Where in the context to look for an anonymous id, if there is no user; the first one wins.
+        anonymous_id_keys: Where in the context to look for an anonymous id, if there is no user;
+            the first one wins.
         whole_event: Whether the whole event goes out as the properties, or its data.
 
     Raises:
@@ -85,7 +98,11 @@ def message_for(event: Event, anonymous_id_keys: Iterable[str], whole_event: boo
 
 def _message_id(event_id: str) -> str:
     """Return the event's id; for one that Segment would find too long, always the same stand-in."""
-    return event_id if len(event_id) <= _MAX_ID_CHARACTERS else hashlib.sha256(event_id.encode()).hexdigest()
+    return (
+        event_id
+        if len(event_id) <= _MAX_ID_CHARACTERS
+        else hashlib.sha256(event_id.encode()).hexdigest()
+    )
 
 
 def _identity(context: Mapping[str, Any], anonymous_id_keys: Iterable[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The request: one acknowledged batch through the official client, tried again within a time limit.
 
-The client's own queue is not used: it holds events in memory, and loses them at exit and after a fork.
+The client's own queue is not used: it holds events in memory, and loses them at exit and after a
+fork.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class _Passing(Exception):  # noqa: N818 - never leaves this module
 
 
 class _Discretion(logging.Filter):
-    """Keep what the client logs about our requests out of the logs: it holds the events and the write key."""
+    """Keep what the client logs about our requests out of the logs: it holds the events and the
+    write key.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,14 +88,17 @@ _session_of: int | None = None
 def prepare() -> None:
     """Make the client safe to use in this process.
 
-    The client keeps one session for the whole process. Its open connections are copied by a fork, and two processes
-    that write to one connection read each other's answers; so the first `open()` in each process gives it a new one.
+    The client keeps one session for the whole process. Its open connections are copied by a fork,
+    and two processes that write to one connection read each other's answers; so the first `open()`
+    in each process gives it a new one.
     """
     global _session_of  # noqa: PLW0603 - there is one client per process
     if _session_of != os.getpid():
         sdk._session = new_session()
         _session_of = os.getpid()
-    logging.getLogger("segment").addFilter(_discretion)  # a filter that is there already is not added again
+    logging.getLogger("segment").addFilter(
+        _discretion
+    )  # a filter that is there already is not added again
 
 
 @attrs.define(eq=False)
@@ -122,7 +128,9 @@ class Sender:
             except _Passing as failure:
                 pause_s = self._pause_s(failure, self.max_retries - retries_left)
                 if not retries_left or pause_s >= self._left_s():
-                    raise DeliveryError(f"Segment at {self.place} {failure.what}; it may be tried again") from None
+                    raise DeliveryError(
+                        f"Segment at {self.place} {failure.what}; it may be tried again"
+                    ) from None
                 time.sleep(pause_s)
             else:
                 return
@@ -137,7 +145,9 @@ class Sender:
 
     @staticmethod
     def _pause_s(failure: _Passing, attempt: int) -> float:
-        """How long to wait: what Segment asked for, else twice as long each time, and never all at the same moment."""
+        """How long to wait: what Segment asked for, else twice as long each time, and never all at
+        the same moment.
+        """
         if failure.pause_s is not None:
             return failure.pause_s
         return min(_FIRST_PAUSE_S * 2.0**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1)  # noqa: S311 - no secret
@@ -172,19 +182,28 @@ class Sender:
         if status in _UNREADABLE:
             raise Refused(status) from None
         if status in _PASSING or status >= 500:
-            raise _Passing(f"answered HTTP {status}", _asked_pause_s(getattr(error, "response", None))) from None
+            raise _Passing(
+                f"answered HTTP {status}", _asked_pause_s(getattr(error, "response", None))
+            ) from None
         raise self._astray(status) from None
 
     def _require_acceptance(self, response: Any) -> None:
-        """See that it was accepted: Segment says so with 200; other good news is somebody else's."""
-        status = 200 if response is None else int(response.status_code)  # a client without answers raises for bad ones
+        """See that it was accepted: Segment says so with 200; other good news is somebody
+        else's.
+        """
+        status = (
+            200 if response is None else int(response.status_code)
+        )  # a client without answers raises for bad ones
         if status != 200:
             raise self._astray(status)
 
     def _astray(self, status: int) -> DeliveryError:
         """The error of an answer that is not Segment's, or not for this key."""
         if 300 <= status < 400:
-            return DeliveryError(f"Segment at {self.place} answered with a redirect, so nothing was sent; check `host`")
+            return DeliveryError(
+                f"Segment at {self.place} answered with a redirect, so nothing was sent; check"
+                " `host`"
+            )
         advice = "check `write_key`" if status in (401, 403) else "check `host`"
         return DeliveryError(f"Segment at {self.place} answered HTTP {status}; {advice}")
 

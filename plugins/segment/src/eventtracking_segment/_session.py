@@ -1,6 +1,8 @@
-"""The client's HTTP session, on our terms while a request of ours is under way: one deadline, no redirects, no foreign credentials.
+"""The client's HTTP session, on our terms while a request of ours is under way: one deadline, no
+redirects, no foreign credentials.
 
-The client shares one session with whatever else of the application uses it; what other threads send through it is left as it is.
+The client shares one session with whatever else of the application uses it; what other threads send
+through it is left as it is.
 """
 
 from __future__ import annotations
@@ -68,11 +70,15 @@ def new_session() -> requests.Session:
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Follow no redirect with a request of ours: the events and the write key would go to somebody else."""
+        """Follow no redirect with a request of ours: the events and the write key would go to
+        somebody else.
+        """
         return super().get_redirect_target(resp) if _terms.deadline is None else None
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """Leave the credentials as the client has set them: requests would put those of a .netrc file in their place."""
+        """Leave the credentials as the client has set them: requests would put those of a .netrc
+        file in their place.
+        """
         if _terms.deadline is not None and request.auth is None:
             request.auth = _unchanged
         return super().prepare_request(request)
@@ -82,8 +88,8 @@ def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-# A read of a socket has a time limit of its own, so that a server that sends a byte now and then is never late. Here
-# each read has what is left until the deadline.
+# A read of a socket has a time limit of its own, so that a server that sends a byte now and then is
+# never late. Here each read has what is left until the deadline.
 
 
 class _Reader(io.RawIOBase):
@@ -115,7 +121,9 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Timed(HTTPConnection):
-    """A connection whose addresses share the time for connecting; by default each of them has all of it."""
+    """A connection whose addresses share the time for connecting; by default each of them has all
+    of it.
+    """
 
     response_class = _Response
 

@@ -26,14 +26,19 @@ _SCHEMA: Final = (
     "CREATE INDEX IF NOT EXISTS events_name_timestamp ON events (name, timestamp)",
     "CREATE INDEX IF NOT EXISTS events_timestamp ON events (timestamp)",
 )
-_INSERT: Final = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"  # noqa: S608 - only our own names
+_INSERT: Final = (
+    f"INSERT INTO events ({', '.join(COLUMNS)}) "  # noqa: S608 - only our own names
+    "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+)
 _ADVICE: Final = {
     "locked": "another process holds the lock for longer than busy_timeout_s",
     "disk is full": "make room",
     "readonly": "make the file and its folder writable",
     "unable to open": "check that the folder exists and is writable",
     "not a database": "move the file away, and a new one is made",
-    "malformed": "move the file away, and a new one is made; `sqlite3 FILE .recover` saves what can be saved",
+    "malformed": (
+        "move the file away, and a new one is made; `sqlite3 FILE .recover` saves what can be saved"
+    ),
     "has no column": "the file has a table `events` of something else; use another path",
     "no such column": "the file has a table `events` of something else; use another path",
 }
@@ -55,7 +60,9 @@ class EventFile:
     def __init__(self, path: Path, busy_timeout_s: float, synchronous: str) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
         try:
             self._prepare(busy_timeout_s, synchronous)
             self._inode = self._inode_at_path()
@@ -70,7 +77,10 @@ class EventFile:
             self._connection.execute(statement)
 
     def _use_wal(self, deadline: float) -> None:
-        """Switch to WAL. SQLite does not wait for locks here, so that processes starting at once would fail."""
+        """Switch to WAL.
+
+        SQLite does not wait for locks here, so that processes starting at once would fail.
+        """
         while True:
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")

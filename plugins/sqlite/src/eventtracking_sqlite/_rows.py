@@ -39,7 +39,9 @@ def row_of(event: Event) -> Row:
 def _row_by_json(event: Event, moment: str) -> Row:
     extra = json.loads(event.to_json())
     own = {key: extra.pop(key) for key in COLUMNS[:-1]}
-    context, data, rest = (json.dumps(part, ensure_ascii=False) for part in (own["context"], own["data"], extra))
+    context, data, rest = (
+        json.dumps(part, ensure_ascii=False) for part in (own["context"], own["data"], extra)
+    )
     return own["id"], own["name"], moment, context, data, rest
 
 

@@ -26,22 +26,29 @@ _SLACK_S: Final = 1.0
 
 @attrs.define(eq=False)
 class SqliteBackend:
-    """Store each event as a row of the table `events`, in a file that any number of processes may share.
+    """Store each event as a row of the table `events`, in a file that any number of processes may
+    share.
 
-    An id is stored once, however often the event is delivered. A batch is one transaction. One connection per process, shared by
-    its threads, one at a time.
+    An id is stored once, however often the event is delivered. A batch is one transaction. One
+    connection per process, shared by its threads, one at a time.
     """
 
     path: Annotated[str, msgspec.Meta(min_length=1)] = attrs.field(
-        metadata={"help": "The file; it and its folder are made if need be. Not on a network file system."}
+        metadata={
+            "help": "The file; it and its folder are made if need be. Not on a network file system."
+        }
     )
     busy_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = attrs.field(
-        default=5.0, metadata={"help": "How long to wait while another process or thread writes, in seconds."}
+        default=5.0,
+        metadata={"help": "How long to wait while another process or thread writes, in seconds."},
     )
     synchronous: Literal["normal", "full"] = attrs.field(
         default="normal",
         metadata={
-            "help": "normal: a stored event survives kill -9, and a power failure may take the last ones. full: that too, for a sync per batch."
+            "help": (
+                "normal: a stored event survives kill -9, and a power failure may take the last"
+                " ones. full: that too, for a sync per batch."
+            )
         },
     )
     _file_path: Path = attrs.field(init=False, repr=False)
@@ -50,16 +57,22 @@ class SqliteBackend:
     _depth: int = attrs.field(init=False, repr=False, default=0)
     """How often the thread that holds the lock has taken it."""
     _to_disconnect: bool = attrs.field(init=False, repr=False, default=False)
-    """Whether to do so when the innermost holder has ended: SQLite crashes when a connection is closed under a running statement."""
+    """Whether to do so when the innermost holder has ended: SQLite crashes when a connection is
+    closed under a running statement.
+    """
     _file: EventFile | None = attrs.field(init=False, repr=False, default=None)
     _is_open: bool = attrs.field(init=False, repr=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         if self.path.startswith((":memory:", "file:")):
-            raise OptionsError({"path": "must name a file; a database in memory is lost with the process"})
+            raise OptionsError(
+                {"path": "must name a file; a database in memory is lost with the process"}
+            )
         if "\0" in self.path:
             raise OptionsError({"path": "must name a file; no name holds the character NUL"})
-        self._file_path = Path(self.path).expanduser().absolute()  # the process may change its folder later
+        self._file_path = (
+            Path(self.path).expanduser().absolute()
+        )  # the process may change its folder later
 
     def open(self) -> None:
         """Open the file, and make the table if need be.
@@ -73,7 +86,10 @@ class SqliteBackend:
             self._connected()
 
     def _connected(self) -> EventFile:
-        """Return the open file. It is opened anew after a fork, after an error, and when another file has taken its place."""
+        """Return the open file.
+
+        It is opened anew after a fork, after an error, and when another file has taken its place.
+        """
         if self._file is not None and self._file.is_gone:
             self._disconnect()
         if self._file is None:
@@ -120,7 +136,9 @@ class SqliteBackend:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=self.busy_timeout_s + _SLACK_S):
-            raise DeliveryError(f"cannot store in {str(self._file_path)!r}: other threads are writing for too long")
+            raise DeliveryError(
+                f"cannot store in {str(self._file_path)!r}: other threads are writing for too long"
+            )
         self._depth += 1
         try:
             yield
@@ -153,15 +171,19 @@ def _rows(events: Sequence[Event]) -> tuple[list[Row], dict[str, str]]:
     return rows, bad
 
 
-# Forks. SQLite keeps, for each file, a note of the locks that the process holds. A forked child inherits the notes but not
-# the locks: a connection that it opens itself to a file that was open at the fork believes itself protected, and what it commits is
-# thrown away when the parent, alone as far as the locks tell, closes and deletes the write-ahead log. Hence nothing is open during a fork.
+# Forks. SQLite keeps, for each file, a note of the locks that the process holds. A forked child
+# inherits the notes but not the locks: a connection that it opens itself to a file that was open at
+# the fork believes itself protected, and what it commits is thrown away when the parent, alone as
+# far as the locks tell, closes and deletes the write-ahead log. Hence nothing is open during a
+# fork.
 
 _opened: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
 _at_rest: dict[int, list[SqliteBackend]] = {}
 """Those that a thread, by its identity, has locked for the length of its fork."""
 _inherited: list[EventFile | None] = []
-"""What could not be closed in time, or was forked without Python's knowledge: kept, so that the child never closes it."""
+"""What could not be closed in time, or was forked without Python's knowledge: kept, so that the
+child never closes it.
+"""
 
 
 def _before_fork() -> None:
@@ -169,7 +191,9 @@ def _before_fork() -> None:
     for backend in list(_opened):
         if backend._lock.acquire(timeout=backend.busy_timeout_s + _SLACK_S):
             mine.append(backend)
-            if not backend._depth:  # else a signal handler forks in the middle of a statement of this very thread
+            if (
+                not backend._depth
+            ):  # else a signal handler forks in the middle of a statement of this very thread
                 backend._disconnect()
 
 
@@ -190,4 +214,8 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,4 +1,6 @@
-"""Contract suites: what every backend, router and processor must keep. A plugin's tests subclass one, and inherit the tests.
+"""Contract suites: what every backend, router and processor must keep.
+
+A plugin's tests subclass one, and inherit the tests.
 
 The least::
 

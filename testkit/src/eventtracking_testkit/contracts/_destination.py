@@ -35,7 +35,10 @@ class Destination(PluginContract):
 
     @pytest.fixture
     def broken(self) -> Broken:
-        """Return a function whose context manager breaks the destination for the length of a block. Override it."""
+        """Return a function whose context manager breaks the destination for the length of a block.
+
+        Override it.
+        """
         raise NotImplementedError
 
     @pytest.fixture
@@ -71,10 +74,13 @@ class Destination(PluginContract):
         return self.build(options)
 
     def settle(self, backend: Any) -> None:
-        """Bring what was sent to the destination: a backend must have done so when `send` returned."""
+        """Bring what was sent to the destination: a backend must have done so when `send`
+        returned.
+        """
 
     def check_stored(self, stored: Stored | None, events: Sequence[Event]) -> None:
-        """Show that the destination holds exactly these events, once each where it can tell, as they were sent.
+        """Show that the destination holds exactly these events, once each where it can tell, as
+        they were sent.
 
         Raises:
             AssertionError: If it does not.
@@ -83,13 +89,18 @@ class Destination(PluginContract):
             return
         found = [plain(document) for document in stored()]
         ids = Counter(document["id"] for document in found)
-        assert set(ids) == {event.id for event in events}, "the destination holds other events than were sent"
+        assert set(ids) == {event.id for event in events}, (
+            "the destination holds other events than were sent"
+        )
         if self.stores_once:
             assert max(ids.values(), default=1) == 1, "an event is stored twice"
         by_id = {document["id"]: document for document in found}
         for event in events:
             sent = plain(event)
-            for key in (*set(self.kept) - {"extra"}, *(event.extra if "extra" in self.kept else ())):
+            for key in (
+                *set(self.kept) - {"extra"},
+                *(event.extra if "extra" in self.kept else ()),
+            ):
                 assert by_id[event.id].get(key) == sent[key], f"`{key}` changed on the way"
 
     def open_and_send(self, backend: Any, events: Sequence[Event]) -> None:
@@ -108,8 +119,8 @@ def plain(document: Event | Document) -> dict[str, Any]:
     text = event.to_json() if event is not None else msgspec.json.encode(document)
     plain: dict[str, Any] = json.loads(text)
     if "timestamp" in plain:
-        plain["timestamp"] = Event.from_dict({"name": "x", "timestamp": plain["timestamp"]}).timestamp.isoformat(
-            timespec="milliseconds"
-        )
+        plain["timestamp"] = Event.from_dict(
+            {"name": "x", "timestamp": plain["timestamp"]}
+        ).timestamp.isoformat(timespec="milliseconds")
     plain["id"] = str(plain["id"])
     return plain

@@ -49,7 +49,8 @@ class LifeContract(Destination):
         self.check_stored(stored, events)
 
     def test_flush_with_nothing_to_do(self, options: Mapping[str, Any]) -> None:
-        """A flush when all is delivered says that nothing is left; with no time given it takes none, also after a `send`.
+        """A flush when all is delivered says that nothing is left; with no time given it takes
+        none, also after a `send`.
 
         In a child, so that one which hangs stops nobody.
         """
@@ -67,9 +68,11 @@ class LifeContract(Destination):
         run_in_fork(child)
 
     def test_a_forked_child(self, backend: Any, stored: Stored | None) -> None:
-        """A forked child opens and sends on its own; the parent's connection is as good afterwards as before.
+        """A forked child opens and sends on its own; the parent's connection is as good afterwards
+        as before.
 
-        The parent then sends what the child has sent already: a destination stores each id once, whichever process sent it.
+        The parent then sends what the child has sent already: a destination stores each id once,
+        whichever process sent it.
         """
         before, within, after = sample_events(2), sample_events(2), sample_events(2)
         backend.send(before)
@@ -88,7 +91,9 @@ class LifeContract(Destination):
         self.check_stored(stored, [*before, *within, *after])
 
     def test_a_forked_child_that_does_nothing(self, backend: Any, stored: Stored | None) -> None:
-        """A child that inherits an open backend and ends, collecting garbage, does the parent no harm."""
+        """A child that inherits an open backend and ends, collecting garbage, does the parent no
+        harm.
+        """
         before, after = sample_events(2), sample_events(2)
         backend.send(before)
         run_in_fork(gc.collect)
@@ -96,11 +101,14 @@ class LifeContract(Destination):
         self.settle(backend)
         self.check_stored(stored, [*before, *after])
 
-    def test_a_forked_child_outlives_its_parents_connection(self, backend: Any, stored: Stored | None) -> None:
-        """When the parent closes, a child that opened on its own goes on, and what it sends then is kept.
+    def test_a_forked_child_outlives_its_parents_connection(
+        self, backend: Any, stored: Stored | None
+    ) -> None:
+        """When the parent closes, a child that opened on its own goes on, and what it sends then is
+        kept.
 
-        SQLite loses it, if the parent's connection was open during the fork: it notes locks per process, and a child inherits
-        the notes without the locks.
+        SQLite loses it, if the parent's connection was open during the fork: it notes locks per
+        process, and a child inherits the notes without the locks.
         """
         before, within, alone = sample_events(2), sample_events(2), sample_events(2)
         backend.send(before)
@@ -127,7 +135,9 @@ class LifeContract(Destination):
         self.check_stored(stored, [*before, *within, *alone])
 
     def test_signals_in_the_middle(self, options: Mapping[str, Any], stored: Stored | None) -> None:
-        """A signal handler that flushes and at last closes, in the middle of `send`, never hangs and loses nothing acknowledged."""
+        """A signal handler that flushes and at last closes, in the middle of `send`, never hangs
+        and loses nothing acknowledged.
+        """
         batches = [sample_events(3) for _ in range(150)]
         marker = sample_event(name="testkit.end")
 
@@ -169,7 +179,9 @@ def _wait_for_byte(descriptor: int) -> None:
 
 @contextmanager
 def _interrupted_by(handler: Callable[[], object]) -> Iterator[None]:
-    """Interrupt this thread every half millisecond of the processor's time, for the length of a block."""
+    """Interrupt this thread every half millisecond of the processor's time, for the length of a
+    block.
+    """
     before = signal.signal(signal.SIGVTALRM, lambda *_: handler())
     signal.setitimer(signal.ITIMER_VIRTUAL, 0.0005, 0.0005)
     try:

@@ -27,9 +27,21 @@ __all__ = ["PluginContract", "check_pickles", "needs"]
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
-_NONSENSE: Final[tuple[Any, ...]] = ({"nonsense": [None]}, [[[]]], 7.25, "nonsense \N{SNOWMAN}", None)
-_LOOKS_SECRET: Final = re.compile(r"passw|secret|token|credential|api_?key|write_?key", re.IGNORECASE)
-_LAZY: Final = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+_NONSENSE: Final[tuple[Any, ...]] = (
+    {"nonsense": [None]},
+    [[[]]],
+    7.25,
+    "nonsense \N{SNOWMAN}",
+    None,
+)
+_LOOKS_SECRET: Final = re.compile(
+    r"passw|secret|token|credential|api_?key|write_?key", re.IGNORECASE
+)
+_LAZY: Final = (
+    inspect.iscoroutinefunction,
+    inspect.isgeneratorfunction,
+    inspect.isasyncgenfunction,
+)
 _METHODS: Final = (
     "send", "__call__", "accepts", "bind", "open", "probe", "exclusive", "flush", "close", "counts",
 )  # fmt: skip
@@ -55,13 +67,17 @@ class PluginContract:
     """What the plugin may be registered as."""
 
     def __init_subclass__(cls) -> None:
-        """Take away the tests that need what this subclass does not say, instead of skipping them at each run."""
+        """Take away the tests that need what this subclass does not say, instead of skipping them
+        at each run.
+        """
         super().__init_subclass__()
         for base in cls.__mro__:
             for name, test in vars(base).items():
                 hooks = getattr(test, "needs", ())
                 if hooks and hasattr(cls, "plugin"):
-                    setattr(cls, name, test if any(_overrides(cls, hook) for hook in hooks) else None)
+                    setattr(
+                        cls, name, test if any(_overrides(cls, hook) for hook in hooks) else None
+                    )
 
     @pytest.fixture
     def options(self) -> Mapping[str, Any]:
@@ -89,7 +105,9 @@ class PluginContract:
         return instance
 
     def config(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a whole config that names the plugin; its path is `backends.it` or `processors[0]`."""
+        """Return a whole config that names the plugin; its path is `backends.it` or
+        `processors[0]`.
+        """
         raise NotImplementedError
 
     def path(self) -> str:
@@ -99,30 +117,43 @@ class PluginContract:
     # The name
 
     def test_an_entry_point_declares_the_name(self) -> None:
-        """The name is declared by one installed distribution, and registers an attrs class of the right kind."""
+        """The name is declared by one installed distribution, and registers an attrs class of the
+        right kind.
+        """
         declared = [d for d in installed_plugins().declarations if d.name == self.plugin]
-        assert [d.name for d in declared] == [self.plugin], f"declared by {[d.distribution for d in declared]}"
+        assert [d.name for d in declared] == [self.plugin], (
+            f"declared by {[d.distribution for d in declared]}"
+        )
         loaded = self._loaded()
         assert loaded.kind in self.kinds
         assert attrs.has(loaded.plugin_class)
 
     def test_importing_the_entry_point_imports_no_class(self) -> None:
-        """Where the class has a module of its own, only naming it in a config imports that: listing plugins stays cheap."""
+        """Where the class has a module of its own, only naming it in a config imports that: listing
+        plugins stays cheap.
+        """
         (declared,) = [d for d in installed_plugins().declarations if d.name == self.plugin]
         home = self.plugin_class.__module__
         if home == declared.module:
-            assert attrs.has(self.plugin_class)  # the short form: one module, which must not be split to be a plugin
+            assert attrs.has(
+                self.plugin_class
+            )  # the short form: one module, which must not be split to be a plugin
             return
         code = f"import sys, {declared.module}; sys.exit({home!r} in sys.modules)"
         done = _run_afresh("-c", code)
-        assert done.returncode == 0, f"importing {declared.module} imports {home}\n{done.stderr.decode()}"
+        assert done.returncode == 0, (
+            f"importing {declared.module} imports {home}\n{done.stderr.decode()}"
+        )
 
     def test_its_methods_are_plain_functions(self) -> None:
-        """None is `async` or has a `yield`: calling such a one does nothing, and core waits for no result."""
+        """None is `async` or has a `yield`: calling such a one does nothing, and core waits for no
+        result.
+        """
         for method in _METHODS:
             function = getattr(self.plugin_class, method, None)
             assert not any(is_lazy(function) for is_lazy in _LAZY), (
-                f"{method} must be a plain function; an async one, or one with `yield`, would never run"
+                f"{method} must be a plain function; an async one, or one with `yield`, would"
+                " never run"
             )
 
     # The options
@@ -140,11 +171,16 @@ class PluginContract:
         assert f"{self.path()}.no_such_option" in self._problems({**options, "no_such_option": 1})
 
     def test_options_refuse_nonsense(self, options: Mapping[str, Any]) -> None:
-        """For each option there is a value of a wrong type, which is a problem with its place in the config."""
+        """For each option there is a value of a wrong type, which is a problem with its place in
+        the config.
+        """
         for option in options_of(self.plugin_class).values():
             if option.type in (Any, object):
                 continue
-            found = [self._problems({**options, option.name: nonsense}) for nonsense in _nonsense_for(option)]
+            found = [
+                self._problems({**options, option.name: nonsense})
+                for nonsense in _nonsense_for(option)
+            ]
             place = f"{self.path()}.{option.name}"
             assert any(any(path.startswith(place) for path in paths) for paths in found), (
                 f"{option.name} takes anything"
@@ -169,7 +205,11 @@ class PluginContract:
     def test_secrets_do_not_show(self, options: Mapping[str, Any]) -> None:
         """What looks like a secret is marked `repr=False`, and no secret value stands in `repr`."""
         known = options_of(self.plugin_class)
-        unmarked = [option.name for option in known.values() if _LOOKS_SECRET.search(option.name) and not option.secret]
+        unmarked = [
+            option.name
+            for option in known.values()
+            if _LOOKS_SECRET.search(option.name) and not option.secret
+        ]
         assert not unmarked, f"mark with repr=False: {unmarked}"
         shown = repr(self.build(options))
         for name, value in options.items():
@@ -179,7 +219,9 @@ class PluginContract:
     # The constructor
 
     def test_the_constructor_does_nothing_outside(self, options: Mapping[str, Any]) -> None:
-        """Building it opens no file for writing, no socket, no database, no process and no thread."""
+        """Building it opens no file for writing, no socket, no database, no process and
+        no thread.
+        """
         self.build(options)  # what it imports on first use, and creates doing so, is not meant
 
         def watched() -> None:
@@ -194,8 +236,9 @@ class PluginContract:
     def test_the_first_instance_does_nothing_outside(self, options: Mapping[str, Any]) -> None:
         """Nor does the first one of a process, which may set up what all share.
 
-        A class that no import leads to, such as one inside a function, cannot be built in another process, and options that
-        do not pickle cannot be told to one: for these the test above must do.
+        A class that no import leads to, such as one inside a function, cannot be built in another
+        process, and options that do not pickle cannot be told to one: for these the test above must
+        do.
         """
         cls = self.plugin_class
         with suppress(pickle.PicklingError, AttributeError, TypeError):
@@ -215,9 +258,17 @@ def _nonsense_for(option: Option) -> Iterable[Any]:
 
 
 def _run_afresh(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run Python anew, with what can be imported here; it writes no bytecode, so that it writes nothing of its own."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([sys.executable, *arguments], check=False, env=env, input=given, capture_output=True)
+    """Run Python anew, with what can be imported here; it writes no bytecode, so that it writes
+    nothing of its own.
+    """
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return subprocess.run(
+        [sys.executable, *arguments], check=False, env=env, input=given, capture_output=True
+    )
 
 
 def check_pickles(error: BaseException) -> None:

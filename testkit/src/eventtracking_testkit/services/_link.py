@@ -54,7 +54,9 @@ class Link:
     def _carry(self, server: socket.socket) -> None:
         for side in (self.client, server):
             side.settimeout(_LOOK_AGAIN_S)
-        answers = threading.Thread(target=self._pump, args=(server, self.client, False), daemon=True)
+        answers = threading.Thread(
+            target=self._pump, args=(server, self.client, False), daemon=True
+        )
         answers.start()
         self._pump(self.client, server, True)
         answers.join()

@@ -23,7 +23,9 @@ _LOWEST_PORT = 15_000
 
 @attrs.frozen(kw_only=True)
 class Owner:
-    """The process whose end is the server's end; a start time tells it from a later one with the same id."""
+    """The process whose end is the server's end; a start time tells it from a later one with the
+    same id.
+    """
 
     pid: int
     start: str
@@ -49,7 +51,13 @@ class ServerProcess:
 
     @classmethod
     def start(
-        cls, command: Sequence[str], *, folder: Path, env: Mapping[str, str], owner: Owner, grace_s: float
+        cls,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        env: Mapping[str, str],
+        owner: Owner,
+        grace_s: float,
     ) -> ServerProcess:
         """Start a server under a guardian.
 
@@ -60,7 +68,14 @@ class ServerProcess:
             owner: The process that the server must not outlive.
             grace_s: Seconds that an orderly end may take.
         """
-        options = ["--owner", str(owner.pid), "--owner-start", owner.start, "--grace-s", str(grace_s)]
+        options = [
+            "--owner",
+            str(owner.pid),
+            "--owner-start",
+            owner.start,
+            "--grace-s",
+            str(grace_s),
+        ]
         options += ["--log", str(folder / "output.log"), "--folder", str(folder)]
         guardian = subprocess.Popen(
             [sys.executable, "-I", _guardian.__file__, *options, "--", *command],
@@ -103,21 +118,26 @@ class ServerProcess:
 def free_port() -> int:
     """Find a free loopback port below those that the kernel gives to clients.
 
-    A server that is down for a moment would otherwise lose its port to some client; and a client that knocks on a
-    closed port of that range may reach itself.
+    A server that is down for a moment would otherwise lose its port to some client; and a client
+    that knocks on a closed port of that range may reach itself.
     """
     highest = _lowest_client_port() - 1
     for _ in range(1000):
         port = random.randint(_LOWEST_PORT, highest)  # noqa: S311 - no secret, only spread
         if _is_free(port):
             return port
-    message = f"no free port found between {_LOWEST_PORT} and {highest} on 127.0.0.1: stop some servers and try again"
+    message = (
+        f"no free port found between {_LOWEST_PORT} and {highest} on 127.0.0.1: stop some servers"
+        " and try again"
+    )
     raise OSError(message)
 
 
 def _lowest_client_port() -> int:
     try:
-        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+        return int(
+            Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0]
+        )
     except (OSError, ValueError):
         return 32_768
 
@@ -132,7 +152,9 @@ def _is_free(port: int) -> bool:
 
 
 def port_answers(port: int, question: bytes, answer: bytes, timeout_s: float = 2.0) -> bool:
-    """Ask a server on loopback something in its own protocol, and tell whether it answers as one of its kind."""
+    """Ask a server on loopback something in its own protocol, and tell whether it answers as one of
+    its kind.
+    """
     try:
         with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
             connection.settimeout(timeout_s)

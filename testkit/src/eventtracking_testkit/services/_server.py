@@ -29,9 +29,9 @@ _OUTPUT_SHOWN = 2_000
 class Server:
     """A real server on a free loopback port, with a folder of its own.
 
-    The port and the folder stay the same over `stop`, `kill` and `start`, so that clients find it again and what it
-    had stored is there; `close` gives both up. It never outlives its owner, even when that is killed. Use one from a
-    single thread.
+    The port and the folder stay the same over `stop`, `kill` and `start`, so that clients find it
+    again and what it had stored is there; `close` gives both up. It never outlives its owner, even
+    when that is killed. Use one from a single thread.
 
     Attributes:
         port: Where it listens, on 127.0.0.1; 0 until the first start chooses one.
@@ -52,7 +52,10 @@ class Server:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -94,7 +97,9 @@ class Server:
         self.start()
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open, new ones are taken by the kernel, and nothing answers."""
+        """Freeze it (SIGSTOP): connections stay open, new ones are taken by the kernel, and nothing
+        answers.
+        """
         self._running().signal(signal.SIGSTOP)
 
     def resume(self) -> None:

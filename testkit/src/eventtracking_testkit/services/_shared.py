@@ -1,4 +1,6 @@
-"""Share one server between all processes of a test run: the first that needs it starts it, the run's end ends it."""
+"""Share one server between all processes of a test run: the first that needs it starts it, the
+run's end ends it.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,17 @@ _END_TIMEOUT_S = 30.0
 _PREFIX = "eventtracking-run-"
 
 _left_running: list[Server] = []
-"""Servers that this process started for the whole run; kept, so that none is taken for forgotten."""
+"""Servers that this process started for the whole run; kept, so that none is taken for forgotten.
+"""
 
 
 @attrs.frozen
 class TestRun:
     """One run of the tests, known by the process that leads it.
 
-    All its processes (the leader, and xdist's workers) find each other's servers in one folder, under one lock. The
-    guardian of each server watches the leader: whatever becomes of the others, a server ends with the run.
+    All its processes (the leader, and xdist's workers) find each other's servers in one folder,
+    under one lock. The guardian of each server watches the leader: whatever becomes of the others,
+    a server ends with the run.
     """
 
     __test__ = False  # pytest takes every class of that name for one of tests
@@ -57,7 +61,9 @@ class TestRun:
             ServiceUnavailableError: It cannot be had; found out once for the whole run.
         """
         with self._locked(name) as note:
-            known: dict[str, Any] = json.loads(note.read_text()) if note.exists() else self._start(make, note)
+            known: dict[str, Any] = (
+                json.loads(note.read_text()) if note.exists() else self._start(make, note)
+            )
         if "reason" in known:
             raise ServiceUnavailableError(known["service"], known["reason"])
         return str(known["uri"])
@@ -107,7 +113,11 @@ def _started(server: Server) -> Server:
 
 def _describe(server: Server) -> dict[str, Any]:
     guardian = Owner.of(server.guardian_pid)
-    facts = {"guardian": guardian.pid, "guardian_start": guardian.start, "folder": str(server.folder)}
+    facts = {
+        "guardian": guardian.pid,
+        "guardian_start": guardian.start,
+        "folder": str(server.folder),
+    }
     return {"uri": server.uri, **facts}
 
 

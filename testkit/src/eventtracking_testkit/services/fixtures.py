@@ -1,7 +1,8 @@
 """Offer the real servers as pytest fixtures.
 
-Load it in the outermost `conftest.py`: `pytest_plugins = ["eventtracking_testkit.services.fixtures"]`. A test that uses
-one of them gets the mark `service` by itself, so that `-m "not service"` leaves out exactly those.
+Load it in the outermost `conftest.py`: `pytest_plugins =
+["eventtracking_testkit.services.fixtures"]`. A test that uses one of them gets the mark `service`
+by itself, so that `-m "not service"` leaves out exactly those.
 """
 
 from __future__ import annotations
@@ -75,9 +76,13 @@ class RunningService:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known where the project has not, and remember the outermost run of this process."""
+    """Make the mark known where the project has not, and remember the outermost run of this
+    process.
+    """
     _runs.append(config)
-    config.addinivalue_line("markers", "service: needs a real server; given to all tests that use a server's fixture")
+    config.addinivalue_line(
+        "markers", "service: needs a real server; given to all tests that use a server's fixture"
+    )
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -87,7 +92,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the servers that this run shared, once its leader is done; a run inside of it (`pytester`) ends none."""
+    """End the servers that this run shared, once its leader is done; a run inside of it
+    (`pytester`) ends none.
+    """
     _runs.remove(config)
     if not _runs and not hasattr(config, "workerinput"):
         TestRun(Owner.of()).end()
@@ -95,32 +102,44 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def mongo_server(request: pytest.FixtureRequest) -> RunningService:
-    """Give the run's MongoDB: a standalone server without a password, or `EVENTTRACKING_MONGO_URI`."""
-    return _shared(request, "mongo", "EVENTTRACKING_MONGO_URI", lambda owner: MongoServer(owner=owner))
+    """Give the run's MongoDB: a standalone server without a password, or
+    `EVENTTRACKING_MONGO_URI`.
+    """
+    return _shared(
+        request, "mongo", "EVENTTRACKING_MONGO_URI", lambda owner: MongoServer(owner=owner)
+    )
 
 
 @pytest.fixture(scope="session")
 def mongo_replica_set(request: pytest.FixtureRequest) -> RunningService:
     """Give the run's replica set of one node, or `EVENTTRACKING_MONGO_REPLICA_SET_URI`."""
     variable = "EVENTTRACKING_MONGO_REPLICA_SET_URI"
-    return _shared(request, "mongo-rs", variable, lambda owner: MongoServer(owner=owner, replica_set=True))
+    return _shared(
+        request, "mongo-rs", variable, lambda owner: MongoServer(owner=owner, replica_set=True)
+    )
 
 
 @pytest.fixture(scope="session")
 def redis_server(request: pytest.FixtureRequest) -> RunningService:
     """Give the run's Redis, which keeps nothing on disk, or `EVENTTRACKING_REDIS_URL`."""
-    return _shared(request, "redis", "EVENTTRACKING_REDIS_URL", lambda owner: RedisServer(owner=owner))
+    return _shared(
+        request, "redis", "EVENTTRACKING_REDIS_URL", lambda owner: RedisServer(owner=owner)
+    )
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_server(request: pytest.FixtureRequest) -> RunningService:
     """Give the run's RabbitMQ, or `EVENTTRACKING_RABBITMQ_URL`."""
-    return _shared(request, "rabbitmq", "EVENTTRACKING_RABBITMQ_URL", lambda owner: RabbitMQServer(owner=owner))
+    return _shared(
+        request, "rabbitmq", "EVENTTRACKING_RABBITMQ_URL", lambda owner: RabbitMQServer(owner=owner)
+    )
 
 
 @pytest.fixture
 def new_mongo_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., MongoServer]]:
-    """Start MongoDB servers of the test's own, to be killed and paused: `new_mongo_server(auth=True)`."""
+    """Start MongoDB servers of the test's own, to be killed and paused:
+    `new_mongo_server(auth=True)`.
+    """
     yield from _factory(request, MongoServer)
 
 
@@ -138,7 +157,9 @@ def new_rabbitmq_server(request: pytest.FixtureRequest) -> Iterator[Callable[...
 
 @pytest.fixture
 def new_tcp_proxy() -> Iterator[Callable[[int], TcpProxy]]:
-    """Put proxies before a port of 127.0.0.1, which can spoil the network: `new_tcp_proxy(port)`."""
+    """Put proxies before a port of 127.0.0.1, which can spoil the network:
+    `new_tcp_proxy(port)`.
+    """
     proxies: list[TcpProxy] = []
 
     def start(port: int) -> TcpProxy:

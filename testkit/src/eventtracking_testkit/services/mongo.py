@@ -28,7 +28,8 @@ class MongoServer(Server):
     """A `mongod` of the tests' own.
 
     Attributes:
-        auth: Whether it wants `user` and `password`; the user is an administrator, known to the database `admin`.
+        auth: Whether it wants `user` and `password`; the user is an administrator, known to the
+            database `admin`.
         replica_set: Whether it is a replica set of one node, for majority writes and transactions.
         user: The administrator's name.
         password: The administrator's password, new for each server.
@@ -46,8 +47,13 @@ class MongoServer(Server):
     def uri(self) -> str:
         """Its URI, with the user and the password if it wants them."""
         who = f"{self.user}:{self.password}@" if self.auth else ""
-        options = [*(["authSource=admin"] if self.auth else []), *([f"replicaSet={_SET_NAME}"] * self.replica_set)]
-        return f"mongodb://{who}127.0.0.1:{self.port}/" + ("?" + "&".join(options) if options else "")
+        options = [
+            *(["authSource=admin"] if self.auth else []),
+            *([f"replicaSet={_SET_NAME}"] * self.replica_set),
+        ]
+        return f"mongodb://{who}127.0.0.1:{self.port}/" + (
+            "?" + "&".join(options) if options else ""
+        )
 
     def client(self, **options: Any) -> MongoClient[dict[str, Any]]:
         """Connect as the administrator; the caller closes it.
@@ -66,11 +72,25 @@ class MongoServer(Server):
 
     def command(self) -> Sequence[str]:
         """Give `mongod` and its arguments."""
-        where = ["--bind_ip", "127.0.0.1", "--port", str(self.port), "--dbpath", str(self._own_folder() / "data")]
-        small = ["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+        where = [
+            "--bind_ip",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--dbpath",
+            str(self._own_folder() / "data"),
+        ]
+        small = [
+            "--wiredTigerCacheSizeGB",
+            "0.25",
+            "--setParameter",
+            "diagnosticDataCollectionEnabled=false",
+        ]
         auth = ["--auth"] if self.auth else []
         replica_set = ["--replSet", _SET_NAME, "--oplogSize", "64"] if self.replica_set else []
-        key = ["--keyFile", str(self._own_folder() / "key")] if self.auth and self.replica_set else []
+        key = (
+            ["--keyFile", str(self._own_folder() / "key")] if self.auth and self.replica_set else []
+        )
         return [str(find_mongod()[0]), "--nounixsocket", *where, *small, *auth, *replica_set, *key]
 
     def variables(self) -> Mapping[str, str]:
@@ -109,7 +129,9 @@ class MongoServer(Server):
             "serverSelectionTimeoutMS": _PING_TIMEOUT_MS,
             "socketTimeoutMS": _PING_TIMEOUT_MS * 5,
         }
-        return _mongo_client()(f"mongodb://127.0.0.1:{self.port}/", directConnection=True, **timeouts)
+        return _mongo_client()(
+            f"mongodb://127.0.0.1:{self.port}/", directConnection=True, **timeouts
+        )
 
 
 def _mongo_client() -> type[MongoClient[dict[str, Any]]]:

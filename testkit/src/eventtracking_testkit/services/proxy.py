@@ -24,16 +24,19 @@ _T = TypeVar("_T")
 
 @attrs.define(eq=False)
 class TcpProxy:
-    """A TCP proxy on a free port of 127.0.0.1, with threads of its own, that passes everything until told otherwise.
+    """A TCP proxy on a free port of 127.0.0.1, with threads of its own, that passes everything
+    until told otherwise.
 
-    All its methods may be called from any thread; the state they set counts at once, for open connections too:
+    All its methods may be called from any thread; the state they set counts at once, for open
+    connections too:
 
     - `let_pass()`: everything passes (again); what `hang` and `black_hole` held back passes now.
     - `refuse()`: open connections are cut, and new ones refused.
     - `black_hole()`: connections are accepted, and nothing ever passes, in either direction.
     - `hang()`: nothing more passes on the connections that are open now; new ones work.
     - `cut()`: open connections are reset; new ones work.
-    - `cut_after(n)`: each connection is reset once `n` bytes of the client passed, on new ones and from now on.
+    - `cut_after(n)`: each connection is reset once `n` bytes of the client passed, on new ones and
+      from now on.
 
     The port stays its own over all of this, as that of a server that restarts.
     """
@@ -54,7 +57,10 @@ class TcpProxy:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -149,7 +155,9 @@ class TcpProxy:
                 self._links.discard(link)
 
     def _run(self, work: Callable[[_T], None], argument: _T) -> None:
-        thread = threading.Thread(target=work, args=(argument,), name=f"tcp-proxy-{self.port}", daemon=True)
+        thread = threading.Thread(
+            target=work, args=(argument,), name=f"tcp-proxy-{self.port}", daemon=True
+        )
         thread.start()
         with self._lock:
             self._threads = [*(other for other in self._threads if other.is_alive()), thread]

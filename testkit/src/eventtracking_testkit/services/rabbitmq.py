@@ -20,9 +20,11 @@ _METHOD_FRAME = b"\x01\x00\x00"
 
 @attrs.define(eq=False, kw_only=True)
 class RabbitMQServer(Server):
-    """A RabbitMQ node of the tests' own: its name, folder, cookie, ports and `epmd` are shared with nobody.
+    """A RabbitMQ node of the tests' own: its name, folder, cookie, ports and `epmd` are shared with
+    nobody.
 
-    The user is `guest` with the password `guest`, the virtual host `/`. It starts in five to fifteen seconds.
+    The user is `guest` with the password `guest`, the virtual host `/`. It starts in five to
+    fifteen seconds.
     """
 
     name: ClassVar[str] = "rabbitmq-server"

@@ -19,7 +19,8 @@ class RedisServer(Server):
     """A `redis-server` of the tests' own.
 
     Attributes:
-        persistent: Whether it keeps its data over `kill` and `start` (an append-only file, synced on each command).
+        persistent: Whether it keeps its data over `kill` and `start` (an append-only file, synced
+            on each command).
         databases: How many numbered databases it has.
     """
 
@@ -40,7 +41,14 @@ class RedisServer(Server):
     def command(self) -> Sequence[str]:
         """Give `redis-server` and its arguments."""
         where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
-        keeping = ["--appendonly", "yes" if self.persistent else "no", "--appendfsync", "always", "--save", ""]
+        keeping = [
+            "--appendonly",
+            "yes" if self.persistent else "no",
+            "--appendfsync",
+            "always",
+            "--save",
+            "",
+        ]
         return [str(find_redis()), *where, *keeping, "--databases", str(self.databases)]
 
     def answers(self) -> bool:

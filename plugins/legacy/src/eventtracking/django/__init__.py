@@ -1,6 +1,8 @@
-"""The predecessor's name for its Django package, which INSTALLED_APPS may hold, and from which sites import the tracker.
+"""The predecessor's name for its Django package, which INSTALLED_APPS may hold, and from which
+sites import the tracker.
 
-The class is imported when it is asked for, because Django imports this package before any app is loaded.
+The class is imported when it is asked for, because Django imports this package before any app is
+loaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""`manage.py eventtracking ...`: the command line of eventtracking, with the config of the settings."""
+"""`manage.py eventtracking ...`: the command line of eventtracking, with the config of the
+settings.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,23 @@ _VARIABLE = "EVENTTRACKING_CONFIG"
 
 
 class Command(BaseCommand):
-    """Run a command of `eventtracking` with the config of the settings: check, graph, replay, dead-letters, worker, ..."""
+    """Run a command of `eventtracking` with the config of the settings: check, graph, replay,
+    dead-letters, worker, ...
+    """
 
-    help = "Run a command of eventtracking with the config of the settings: check, graph, replay, dead-letters, worker, ..."
+    help = (
+        "Run a command of eventtracking with the config of the settings: check, graph, replay,"
+        " dead-letters, worker, ..."
+    )
     requires_system_checks = ()  # so that `check` can tell what is wrong with the config
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take everything as it is."""
-        parser.add_argument("arguments", nargs=argparse.REMAINDER, help="The command and its arguments; none: a list.")
+        parser.add_argument(
+            "arguments",
+            nargs=argparse.REMAINDER,
+            help="The command and its arguments; none: a list.",
+        )
 
     def handle(self, *_: Any, arguments: list[str], **__: Any) -> None:
         """Run the command.
@@ -41,18 +52,23 @@ class Command(BaseCommand):
         try:
             from eventtracking_cli.app import main
         except ImportError as error:
-            raise CommandError("the command line is not installed: pip install eventtracking-cli") from error
+            raise CommandError(
+                "the command line is not installed: pip install eventtracking-cli"
+            ) from error
         with _config_file() as path, _variable(str(path)):
             main(arguments or ["--help"])
 
 
 @contextmanager
 def _config_file() -> Iterator[Path]:
-    """The config as a file: its own, or one that only this user can read, and that is removed at the end."""
+    """The config as a file: its own, or one that only this user can read, and that is removed at
+    the end.
+    """
     try:
         config = install.config_as_data()
         if not isinstance(config, Mapping):
-            conf.read_config()  # so that a file that cannot be read is told of with the setting that names it
+            # so that a file that cannot be read is told of with the setting that names it
+            conf.read_config()
     except ConfigError as error:
         raise CommandError(str(error)) from error
     if not isinstance(config, Mapping):
@@ -68,7 +84,9 @@ def _as_json(config: Mapping[str, Any]) -> str:
     try:
         return json.dumps(config)
     except TypeError as error:
-        raise CommandError(f"the config of the settings holds what a file cannot: {error}") from error
+        raise CommandError(
+            f"the config of the settings holds what a file cannot: {error}"
+        ) from error
 
 
 @contextmanager
