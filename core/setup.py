@@ -6,6 +6,8 @@ from setuptools import Extension, setup
 
 setup(
     ext_modules=[
-        Extension("eventtracking._compiled", ["src/eventtracking/_compiled.c"], optional=True)
+        Extension(
+            "eventtracking._data._compiled", ["src/eventtracking/_data/_compiled.c"], optional=True
+        )
     ]
 )

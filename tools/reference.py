@@ -18,7 +18,7 @@ import click
 
 import workspace
 from eventtracking import hookspecs
-from eventtracking.plugins import Plugin, installed_plugins
+from eventtracking.config.discovery import Plugin, installed_plugins
 from eventtracking_cli.app import app
 from eventtracking_cli.options import COLUMNS, option_rows, summary_of
 

@@ -19,9 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventtracking import Event, _copy
-from eventtracking._capture import capture, capture_in_python
-from eventtracking._copy import MAX_CONTAINERS, MAX_DEPTH, copy_in_python, fast_copy
+from eventtracking import Event
+from eventtracking._data import copy as _copy
+from eventtracking._data.capture import capture, capture_in_python
+from eventtracking._data.copy import MAX_CONTAINERS, MAX_DEPTH, copy_in_python, fast_copy
 
 HERE = Path(__file__).resolve().parent
 CAN_COMPILE = bool(
@@ -291,7 +292,7 @@ def test_the_form_in_python_passes_the_same_tests() -> None:
     """
     files = [str(HERE / name) for name in ("test_event.py", "test_snapshot.py", "test_tracker.py")]
     code = (
-        "import sys, pytest\nfrom eventtracking import _copy\nassert not"
+        "import sys, pytest\nfrom eventtracking._data import copy as _copy\nassert not"
         " _copy.IS_COMPILED\nsys.exit(pytest.main(sys.argv[1:]))"
     )
     done = subprocess.run(

@@ -102,7 +102,7 @@ def test_a_total_is_changed_in_one_go() -> None:
 
 
 def modules() -> list[ModuleType]:
-    found = pkgutil.iter_modules(eventtracking.__path__, "eventtracking.")
+    found = pkgutil.walk_packages(eventtracking.__path__, "eventtracking.")
     listed = [importlib.import_module(one.name) for one in found if not one.ispkg]
     return [module for module in listed if str(module.__file__).endswith(".py")]
 

@@ -17,8 +17,8 @@ import pytest
 from eventtracking_fakes import Recording
 
 from eventtracking import ConfigError, Tracker
-from eventtracking.options import options_of
-from eventtracking.plugins import BrokenPluginError, UnknownPluginError, installed_plugins
+from eventtracking.config.discovery import BrokenPluginError, UnknownPluginError, installed_plugins
+from eventtracking.config.options import options_of
 from eventtracking_testkit.distribution import fake_distribution
 
 Install = Callable[..., None]

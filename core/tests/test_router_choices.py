@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 
 from eventtracking import Counts, Event, Tracker
-from eventtracking._build import build_tree
-from eventtracking._guard import Guard
+from eventtracking._pipeline.reentrancy import Guard
+from eventtracking._tree.build import build_tree
 from eventtracking.config import RouteSpec, Spec
-from eventtracking.plugins import Plugin
+from eventtracking.config.discovery import Plugin
 from eventtracking.tracker import register_tracker, registered_trackers
 
 

@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventtracking import Event, Tracker
-from eventtracking._copy import MAX_DEPTH
-from eventtracking._snapshot import MAX_VALUES, snapshot
+from eventtracking._data.copy import MAX_DEPTH
+from eventtracking._data.mend import MAX_VALUES, snapshot
 
 
 class Text(str):

@@ -11,7 +11,7 @@ import importlib_metadata
 import pytest
 
 from eventtracking import ConfigError, Event, Tracker
-from eventtracking.plugins import installed_plugins
+from eventtracking.config.discovery import installed_plugins
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend, read_recorded
 

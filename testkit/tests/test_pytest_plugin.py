@@ -352,7 +352,7 @@ def test_install_distribution_lasts_as_long_as_the_test(pytester: pytest.Pyteste
     run(
         pytester,
         """
-        from eventtracking.plugins import installed_plugins
+        from eventtracking.config.discovery import installed_plugins
         from eventtracking_testkit.fakes import RecordingBackend
 
         def test_it(install_distribution):

@@ -192,7 +192,7 @@ def test_core_is_installed_where_there_is_no_compiler(
     assert {
         "LICENSE",
         "setup.py",
-        "src/eventtracking/_compiled.c",
+        "src/eventtracking/_data/_compiled.c",
         "src/eventtracking/py.typed",
     } <= names
     monkeypatch.setenv("CC", "false")
@@ -202,6 +202,8 @@ def test_core_is_installed_where_there_is_no_compiler(
         " {}})\ntracker.emit('x', {'a': [1]})\n"
     )
     assert (
-        clean.run(f"{code}print(tracker.stats()[''].received, eventtracking._copy.IS_COMPILED)")
+        clean.run(
+            f"{code}print(tracker.stats()[''].received, eventtracking._data.copy.IS_COMPILED)"
+        )
         == "1 False\n"
     )

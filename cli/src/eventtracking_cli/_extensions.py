@@ -9,7 +9,12 @@ from typing import Final
 import attrs
 import click
 
-from eventtracking.plugins import BrokenPluginError, Declaration, Plugins, installed_plugins
+from eventtracking.config.discovery import (
+    BrokenPluginError,
+    Declaration,
+    Plugins,
+    installed_plugins,
+)
 from eventtracking_cli.output import warn
 
 __all__ = ["PluginCommand", "plugin_commands"]

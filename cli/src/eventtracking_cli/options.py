@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import attrs
 
-from eventtracking.options import MISSING, Option, options_of
-from eventtracking.plugins import Plugin
+from eventtracking.config.discovery import Plugin
+from eventtracking.config.options import MISSING, Option, options_of
 
 __all__ = ["COLUMNS", "OptionRow", "option_rows", "summary_of"]
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from eventtracking import ConfigError
 from eventtracking.config import parse
-from eventtracking.plugins import (
+from eventtracking.config.discovery import (
     BrokenPluginError,
     Declaration,
     Plugin,

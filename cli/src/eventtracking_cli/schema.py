@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import click
 
-from eventtracking.options import MISSING, Option, options_of
-from eventtracking.plugins import BrokenPluginError, Plugin, Plugins, installed_plugins
+from eventtracking.config.discovery import BrokenPluginError, Plugin, Plugins, installed_plugins
+from eventtracking.config.options import MISSING, Option, options_of
 from eventtracking_cli.options import summary_of
 from eventtracking_cli.output import print_json, warn
 

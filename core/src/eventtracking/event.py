@@ -10,8 +10,8 @@ import attrs
 import msgspec
 import uuid_utils
 
-from eventtracking._copy import IS_COMPILED
-from eventtracking._snapshot import clean_text, snapshot
+from eventtracking._data.copy import IS_COMPILED
+from eventtracking._data.mend import clean_text, snapshot
 
 __all__ = ["Event", "new_event_id"]
 
@@ -147,7 +147,7 @@ class Event:
 
 
 if IS_COMPILED:
-    from eventtracking._compiled import bind
+    from eventtracking._data._compiled import bind
 
     bind(Event, uuid_utils.uuid7)  # which also gives it compiled forms of `replace` and `_document`
 

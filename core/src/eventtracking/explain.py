@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import attrs
 
-from eventtracking._chain import Verdict
-from eventtracking._route import Group, Leaf
-from eventtracking._tree import Tree
+from eventtracking._pipeline.chain import Verdict
+from eventtracking._pipeline.route import Group, Leaf
+from eventtracking._tree.tree import Tree
 from eventtracking.counts import Outcome
 from eventtracking.event import Event
 

@@ -2,7 +2,7 @@
 
 Nothing needs to inherit from these: having the methods is enough.
 
-Each class is an attrs class whose fields are its options (see `eventtracking.options`).
+Each class is an attrs class whose fields are its options (see `eventtracking.config.options`).
 Constructing one does no I/O: it happens at config time, possibly in another process than the one
 that sends.
 """

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from eventtracking import _process, config
-from eventtracking._tracker import EventLossWarning, Tracker
+from eventtracking import config
+from eventtracking._pipeline import process
+from eventtracking._pipeline.tracker import EventLossWarning, Tracker
 
 __all__ = [
     "DEFAULT_NAME",
@@ -58,7 +59,7 @@ def register_tracker(tracker: Tracker, name: str = DEFAULT_NAME) -> None:
 
 def live_trackers() -> list[Tracker]:
     """Return every tracker that is in use somewhere in this process, registered or not."""
-    return [tracker for tracker in _process.living() if isinstance(tracker, Tracker)]
+    return [tracker for tracker in process.living() if isinstance(tracker, Tracker)]
 
 
 def registered_trackers() -> dict[str, Tracker]:

@@ -18,8 +18,8 @@ from celery import Celery
 from celery_scenes import SITE
 
 from eventtracking import ConfigError, Counts, Event, Outcome, Rejected, Tracker
+from eventtracking.config.options import options_of
 from eventtracking.errors import DeliveryError
-from eventtracking.options import options_of
 from eventtracking_async_celery.apps import own_app
 from eventtracking_async_celery.backoff import Backoff
 from eventtracking_async_celery.batch import Batch, BatchFormatError, tried

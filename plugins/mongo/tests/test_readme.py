@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eventtracking.options import options_of
+from eventtracking.config.options import options_of
 from eventtracking_mongo import failures
 from eventtracking_mongo.backend import MongoBackend
 

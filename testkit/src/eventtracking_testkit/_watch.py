@@ -7,7 +7,7 @@ import weakref
 from typing import Any, Final
 
 from eventtracking import Tracker, tracker
-from eventtracking._tree import Tree
+from eventtracking._tree.tree import Tree
 from eventtracking_testkit.law import broken_laws, wait_for_the_law
 
 __all__ = ["Watch"]

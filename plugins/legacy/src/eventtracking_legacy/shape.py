@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 
 from eventtracking import Event
-from eventtracking._snapshot import snapshot
+from eventtracking._data.mend import snapshot
 
 __all__ = ["ShapedEvent", "from_legacy", "restore", "to_legacy"]
 

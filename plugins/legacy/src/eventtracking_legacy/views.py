@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, NoReturn
 
 from eventtracking import Event
-from eventtracking._route import Group, Leaf
-from eventtracking._tree import Tree
+from eventtracking._pipeline.route import Group, Leaf
+from eventtracking._tree.tree import Tree
 from eventtracking_legacy.objects import (
     AsyncRoutingBackend,
     LoggerBackend,

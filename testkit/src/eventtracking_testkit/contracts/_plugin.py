@@ -17,9 +17,9 @@ import attrs
 import pytest
 
 from eventtracking import ConfigError, Tracker
-from eventtracking.options import MISSING, Option, options_of, read_options
-from eventtracking.options import build as build_plugin
-from eventtracking.plugins import Plugin, installed_plugins
+from eventtracking.config.discovery import Plugin, installed_plugins
+from eventtracking.config.options import MISSING, Option, options_of, read_options
+from eventtracking.config.options import build as build_plugin
 from eventtracking_testkit._deeds import NOT_THERE, watch_deeds
 from eventtracking_testkit.forks import run_in_fork
 

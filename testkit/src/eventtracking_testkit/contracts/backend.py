@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eventtracking import ConfigError, Rejected, Tracker
-from eventtracking.options import options_of
+from eventtracking.config.options import options_of
 from eventtracking_testkit._deeds import watch_connections
 from eventtracking_testkit.contracts._destination import Broken, Document, Stored, call, plain
 from eventtracking_testkit.contracts._life import LifeContract

@@ -11,7 +11,7 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from eventtracking._copy import IS_COMPILED, fast_copy
+from eventtracking._data.copy import IS_COMPILED, fast_copy
 from eventtracking.event import Event
 
 __all__ = ["capture", "capture_in_python"]
@@ -52,4 +52,4 @@ capture: Callable[[str, dict[str, Any] | None, dict[str, Any], type[datetime]], 
     capture_in_python
 )
 if IS_COMPILED:
-    from eventtracking._compiled import capture
+    from eventtracking._data._compiled import capture

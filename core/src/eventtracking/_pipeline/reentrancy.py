@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from eventtracking._route import Group
+from eventtracking._pipeline.route import Group
 from eventtracking.counts import ENTER, SETTLE, Outcome
 from eventtracking.errors import describe_error
 from eventtracking.event import Event

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from eventtracking._route import Group, Leaf, Trial
+from eventtracking._pipeline.route import Group, Leaf, Trial
 from eventtracking.counts import ENTER, SETTLE, Counts, Outcome
 from eventtracking.event import Event
 from eventtracking.protocols import Failures, Progress

@@ -13,13 +13,15 @@ from typing import Any, Final
 
 from uuid_utils import uuid7
 
-from eventtracking import _context, _process, config
-from eventtracking._build import build_tree
-from eventtracking._capture import capture
-from eventtracking._guard import Guard
-from eventtracking._route import Leaf
-from eventtracking._snapshot import clean_text, snapshot
-from eventtracking._tree import Tree
+from eventtracking import config
+from eventtracking._data.capture import capture
+from eventtracking._data.mend import clean_text, snapshot
+from eventtracking._pipeline import context as contexts
+from eventtracking._pipeline import process
+from eventtracking._pipeline.reentrancy import Guard
+from eventtracking._pipeline.route import Leaf
+from eventtracking._tree.build import build_tree
+from eventtracking._tree.tree import Tree
 from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Outcome
 from eventtracking.errors import DataError, describe_error, locate
 from eventtracking.event import Event
@@ -41,7 +43,7 @@ _NO_COUNTS: Final = Counts()
 _FAILED: Final = (
     Outcome.FAILED
 )  # looking a member up in its enum costs as much as the rest of a line
-_frames = _context.frames.get
+_frames = contexts.frames.get
 _keys = itertools.count()
 
 
@@ -89,7 +91,7 @@ class Tracker:
         self._strict = False
         self._refusal: tuple[Outcome, str] | None = refusal
         self._warned = False
-        _process.add(self)
+        process.add(self)
 
     @classmethod
     def from_config(cls, mapping: Mapping[str, Any]) -> Tracker:
@@ -329,10 +331,10 @@ class Tracker:
     def _enter(self, name: object, context: Any) -> None:
         copy = {} if context is None else self._mend(context)
         own = copy if isinstance(copy, dict) else self._wrap(copy)
-        _context.enter(self._key, name, own, self._base)
+        contexts.enter(self._key, name, own, self._base)
 
     def _leave(self, name: object) -> None:
-        if not _context.leave(self._key, name, self._base):
+        if not contexts.leave(self._key, name, self._base):
             self._report([f"no context named {name!r} is entered"])
 
     def resolve_context(self) -> dict[str, Any]:
@@ -393,7 +395,7 @@ class Tracker:
             self._guard.drain_all()
             self._tree.close(timeout_s)
         finally:
-            _process.closed(self)
+            process.closed(self)
 
     def __enter__(self) -> Tracker:  # noqa: PYI034 - typing.Self is younger than Python 3.10
         """Return the tracker itself."""
@@ -404,7 +406,7 @@ class Tracker:
         self.close()
 
     def _on_open(self) -> None:
-        _process.opened(self)
+        process.opened(self)
 
     def after_fork(self) -> None:
         """Start anew in a forked child: what the parent holds stays the parent's."""

@@ -12,11 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from eventtracking._substitute import substitute
-from eventtracking.errors import ConfigError, Problem
-from eventtracking.hookspecs import GROUP
-from eventtracking.options import build, did_you_mean, read_options, show
-from eventtracking.plugins import (
+from eventtracking.config.discovery import (
     RESERVED_KEYS,
     BrokenPluginError,
     Plugin,
@@ -24,6 +20,10 @@ from eventtracking.plugins import (
     UnknownPluginError,
     installed_plugins,
 )
+from eventtracking.config.options import build, did_you_mean, read_options, show
+from eventtracking.config.substitute import substitute
+from eventtracking.errors import ConfigError, Problem
+from eventtracking.hookspecs import GROUP
 
 __all__ = ["ProcessorSpec", "RouteSpec", "Spec", "advice", "load_file", "parse"]
 

@@ -101,7 +101,7 @@ fast_copy: Callable[[Any], Any] = copy_in_python
 IS_COMPILED = False
 if not os.environ.get("EVENTTRACKING_PURE_PYTHON"):
     try:
-        from eventtracking._compiled import fast_copy
+        from eventtracking._data._compiled import fast_copy
     except ImportError:  # no compiler was there
         pass
     else:

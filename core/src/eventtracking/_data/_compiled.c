@@ -1,4 +1,4 @@
-/* Capturing an event, compiled. `_capture.py` and `_copy.py` have the same in Python, for where this is missing.
+/* Capturing an event, compiled. `capture.py` and `copy.py` have the same in Python, for where this is missing.
 
 The copy knows the exact builtin types and nothing else. Each container is copied in one step of CPython's own, and only
 the copy, which nobody else has, is looked at. No code of the caller's runs in between, so nothing that other threads,
@@ -10,7 +10,7 @@ destructors or data with methods of its own do to the originals can reach the wa
 #include <datetime.h>
 #include <structmember.h>
 
-enum { MAX_DEPTH = 200, MAX_CONTAINERS = 100000 }; /* as in `_copy.py` */
+enum { MAX_DEPTH = 200, MAX_CONTAINERS = 100000 }; /* as in `copy.py` */
 enum { ID, NAME, TIMESTAMP, CONTEXT, DATA, EXTRA, FIELDS };
 static const char *const FIELD_NAMES[FIELDS] = {"id", "name", "timestamp", "context", "data", "extra"};
 
@@ -198,7 +198,7 @@ read_clock(PyObject *clock, const State *state)
     return PyObject_CallMethodOneArg(clock, state->now, state->utc);
 }
 
-PyDoc_STRVAR(capture_doc, "capture(name, data, context, clock, /)\n--\n\nSee `_capture.capture_in_python`.");
+PyDoc_STRVAR(capture_doc, "capture(name, data, context, clock, /)\n--\n\nSee `capture.capture_in_python`.");
 
 static PyObject *
 capture(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -389,7 +389,7 @@ static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "eventtracking._compiled",
+    .m_name = "eventtracking._data._compiled",
     .m_doc = "Capturing an event, compiled.",
     .m_size = sizeof(State),
     .m_methods = methods,

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import attrs
 
-from eventtracking._chain import Chain, Verdict
+from eventtracking._pipeline.chain import Chain, Verdict
 from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Ledger, Outcome
 from eventtracking.errors import DeliveryError, Rejected, describe_error, locate
 from eventtracking.event import Event

@@ -10,8 +10,8 @@ from typing import Final
 
 import attrs
 
-from eventtracking._downstream import Subtree
-from eventtracking._route import Group, Leaf
+from eventtracking._pipeline.route import Group, Leaf
+from eventtracking._tree.downstream import Subtree
 from eventtracking.counts import Counts
 from eventtracking.errors import describe_error
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from eventtracking._chain import Chain, Link
-from eventtracking._downstream import Subtree
-from eventtracking._route import Group, Leaf
-from eventtracking._tree import Entered, Tree
+from eventtracking._pipeline.chain import Chain, Link
+from eventtracking._pipeline.route import Group, Leaf
+from eventtracking._tree.downstream import Subtree
+from eventtracking._tree.tree import Entered, Tree
 from eventtracking.config import ProcessorSpec, RouteSpec, Spec
 
 __all__ = ["build_tree"]

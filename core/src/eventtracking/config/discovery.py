@@ -18,8 +18,8 @@ import importlib_metadata
 import pluggy
 
 from eventtracking import hookspecs
+from eventtracking.config.options import options_of
 from eventtracking.errors import PluginError
-from eventtracking.options import options_of
 
 __all__ = [
     "RESERVED_KEYS",

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from eventtracking._copy import MAX_DEPTH, fast_copy
+from eventtracking._data.copy import MAX_DEPTH, fast_copy
 
 __all__ = ["Snapshot", "clean_text", "snapshot"]
 

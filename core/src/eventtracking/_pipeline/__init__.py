@@ -1,0 +1,4 @@
+"""The path of one event, from `emit` to `send`.
+
+Read in this order: tracker, route, chain; then reentrancy, context, process.
+"""
