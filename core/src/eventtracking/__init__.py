@@ -19,6 +19,7 @@ from eventtracking.errors import (
     PluginError,
     Problem,
     Rejected,
+    Undelivered,
 )
 from eventtracking.event import Event
 from eventtracking.hookspecs import hookimpl
@@ -39,6 +40,7 @@ __all__ = [
     "Problem",
     "Rejected",
     "Tracker",
+    "Undelivered",
     "configure",
     "hookimpl",
     "tracker",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import attrs
 
-__all__ = ["Counts", "Ledger", "Outcome", "reason_text"]
+__all__ = ["Counts", "Ledger", "Outcome", "change_of", "reason_text"]
 
 
 class Outcome(enum.IntEnum):
@@ -25,7 +25,18 @@ class Outcome(enum.IntEnum):
     FAILED = 3
     PENDING = 4
 
+    label: str
+    """The name in reasons, files and messages: `dead_lettered`."""
 
+    @staticmethod
+    def from_label(label: str) -> Outcome | None:
+        """Return the outcome of that label, if there is one."""
+        return _BY_LABEL.get(label)
+
+
+for _outcome in Outcome:
+    _outcome.label = _outcome.name.lower()
+_BY_LABEL = {outcome.label: outcome for outcome in Outcome}
 _WORDS = tuple(outcome.name.lower() for outcome in Outcome)
 _FAILED_MARK = f"{_WORDS[Outcome.FAILED]}: "
 _MAX_REASONS = 64
@@ -87,6 +98,11 @@ SETTLE = tuple(unit - _UNITS[Outcome.PENDING] for unit in _UNITS)
 """Add `SETTLE[outcome]` for each pending event that has found its outcome."""
 RECORD = tuple(_RECEIVED_UNIT + unit for unit in _UNITS)
 """Add `RECORD[outcome]` for each event that arrived and found its outcome in one step."""
+
+
+def change_of(before: Outcome | None, after: Outcome | None) -> int:
+    """Return the addition to a ledger's total that moves one event; None: not counted there."""
+    return (0 if after is None else RECORD[after]) - (0 if before is None else RECORD[before])
 
 
 def reason_text(outcome: Outcome, reason: str) -> str:

@@ -4,13 +4,14 @@ The tree::
 
     Exception
     ├── DropEvent                 a processor filters an event out
-    ├── Rejected                  a backend refuses some events for good
+    ├── Rejected                  some events are bad for good, the rest were delivered
+    ├── Undelivered               partial success: some to be tried again, some bad for good
     └── EventTrackingError
         ├── ConfigError           everything that is wrong with a config, at once
         ├── PluginError           the installed plugins contradict each other, or one is broken
         ├── OptionsError          a plugin refuses its options (it becomes part of a ConfigError)
         ├── DataError             what was given to emit() cannot be an event (strict mode only)
-        └── DeliveryError         a backend could not deliver, in words that are safe to show
+        └── DeliveryError         nothing was delivered, in words that are safe to show
 
 All of them pickle, because Celery moves errors between processes.
 """
@@ -19,10 +20,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import attrs
 
 __all__ = [
+    "MAX_PAUSE_S",
     "ConfigError",
     "DataError",
     "DeliveryError",
@@ -32,9 +36,17 @@ __all__ = [
     "PluginError",
     "Problem",
     "Rejected",
+    "Undelivered",
     "describe_error",
     "locate",
+    "pause_of",
+    "reason_of",
 ]
+
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+MAX_PAUSE_S: Final = 3_600.0
+"""The longest pause that a destination can ask for."""
 
 
 class DropEvent(Exception):  # noqa: N818 - a signal, not an error
@@ -50,12 +62,16 @@ class DropEvent(Exception):  # noqa: N818 - a signal, not an error
 
 
 class Rejected(Exception):  # noqa: N818 - part of the public contract
-    """Raised by `Backend.send`: these events are bad for good, and the rest of the batch was
-    delivered.
+    """Refuse these events for good; the rest of the batch was delivered.
+
+    Raised by `Backend.send`, and by a processor for its own event. An id that is not in the batch,
+    or no id at all, is a fault of the plugin: the whole batch has failed then.
 
     Args:
-        reasons: Why, by event id. The reasons are stored and shown, so they must not carry an
-            event's values.
+        reasons: Why, by event id. Reasons are stored and shown: never put an event's values there.
+
+    Example:
+        >>> raise Rejected({event.id: "larger than 1 MB"})  # doctest: +SKIP
     """
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
@@ -64,6 +80,37 @@ class Rejected(Exception):  # noqa: N818 - part of the public contract
 
     def __str__(self) -> str:
         return "; ".join(f"{event_id}: {reason}" for event_id, reason in self.reasons.items())
+
+
+class Undelivered(Exception):  # noqa: N818 - part of the public contract
+    """Report partial success: retry some events, refuse some for good; the rest were delivered.
+
+    Raised by `Backend.send`. An id that is not in the batch, an id in both mappings, or no id at
+    all is a fault of the plugin: the whole batch has failed then.
+
+    Args:
+        retry: Events to be tried again, and why.
+        rejected: Events that are bad for good, and why.
+        retry_after_s: The pause that the destination asked for, before the next attempt.
+
+    Example:
+        >>> raise Undelivered(retry={event.id: "busy"}, retry_after_s=3.0)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        retry: Mapping[str, str],
+        rejected: Mapping[str, str] = _NONE,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(dict(retry), dict(rejected), retry_after_s)
+        self.retry: dict[str, str] = dict(retry)
+        self.rejected: dict[str, str] = dict(rejected)
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        reasons = {**self.retry, **self.rejected}
+        return "; ".join(f"{event_id}: {reason}" for event_id, reason in reasons.items())
 
 
 class EventTrackingError(Exception):
@@ -151,11 +198,31 @@ class DataError(EventTrackingError, ValueError):
 
 
 class DeliveryError(EventTrackingError):
-    """Raised by a backend that could not deliver; to be tried again.
+    """Report that nothing of a batch was delivered; it is to be tried again.
 
     Any exception does. But the text of a driver's error may hold an event's values or a password,
     so only its type is counted and shown; the text of this one is shown whole, and must be safe.
+
+    Args:
+        text: Why, in words that are safe to show.
+        retry_after_s: The pause that the destination asked for. It is kept, and is no attempt.
     """
+
+    def __init__(self, text: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(text, retry_after_s)
+        self.text = text
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return str(self.text)
+
+
+def pause_of(error: BaseException) -> float | None:
+    """Return the pause that a destination asked for, from 0 to 3,600 s; None if it did not."""
+    asked = getattr(error, "retry_after_s", None)
+    if not isinstance(error, Undelivered | DeliveryError) or not isinstance(asked, int | float):
+        return None
+    return min(max(float(asked), 0.0), MAX_PAUSE_S) if asked == asked else 0.0
 
 
 def describe_error(error: BaseException) -> str:
@@ -169,6 +236,17 @@ def describe_error(error: BaseException) -> str:
         return f"{name}: {error}"
     except Exception:  # noqa: BLE001 - a plugin's own subclass may fail to tell itself
         return name
+
+
+def reason_of(error: BaseException, event_id: str) -> str:
+    """Say why one event failed, in words that are safe to store and show."""
+    known: Mapping[str, object] = {}
+    if isinstance(error, Rejected):
+        known = error.reasons
+    elif isinstance(error, Undelivered):
+        known = {**error.retry, **error.rejected}
+    reason = known.get(event_id)
+    return f"{type(error).__name__}: {reason}" if reason else describe_error(error)
 
 
 def locate(error: BaseException) -> str:

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import attrs
 
+from eventtracking._pipeline.answers import failures_of
 from eventtracking._pipeline.chain import Chain, Verdict
 from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Ledger, Outcome
-from eventtracking.errors import DeliveryError, Rejected, describe_error, locate
+from eventtracking.errors import DeliveryError, describe_error, locate, reason_of
 from eventtracking.event import Event
 from eventtracking.protocols import Failures
 
@@ -188,12 +189,10 @@ class Leaf(Route):
 
     def _judge(self, event: Event, error: Exception) -> Outcome:
         """Tell the outcome of an event whose `send` raised."""
-        if isinstance(error, Rejected):
-            if event.id not in error.reasons:
-                return _DELIVERED
-            self.ledger.note(_FAILED, f"Rejected: {error.reasons[event.id]}")
-        else:
-            self.ledger.note(_FAILED, describe_error(error), 1, locate(error))
+        failure = failures_of(error, (event,)).get(event.id)
+        if failure is None:
+            return _DELIVERED
+        self.ledger.note(_FAILED, reason_of(failure, event.id), 1, locate(failure))
         return _FAILED
 
     def deliver(self, events: Sequence[Event], trial: Trial) -> None:
@@ -222,12 +221,8 @@ class Leaf(Route):
         try:
             self.open()
             self.backend.send(events)
-        except Rejected as error:
-            refused = {
-                e.id: Rejected({e.id: error.reasons[e.id]}) for e in events if e.id in error.reasons
-            }
         except Exception as error:  # noqa: BLE001 - whatever a backend raises is accounted for
-            refused = dict.fromkeys((event.id for event in events), error)
+            refused = failures_of(error, events)
         outcomes.update(
             (event.id, _PENDING if event.id in refused else _DELIVERED) for event in events
         )
