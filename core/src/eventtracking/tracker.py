@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from eventtracking import config
+from eventtracking._data.declared import Declared
 from eventtracking._pipeline import process
 from eventtracking._pipeline.tracker import EventLossWarning, Tracker
 
@@ -81,7 +82,15 @@ def configure(config_or_path: Mapping[str, Any] | str | os.PathLike[str]) -> Tra
     return tracker
 
 
-def emit(name: str, data: Any = None) -> None:
+@overload
+def emit(name: str, data: Any = None) -> None: ...
+
+
+@overload
+def emit(name: Declared) -> None: ...
+
+
+def emit(name: Any, data: Any = None) -> None:
     """Emit through the default tracker; see `Tracker.emit`."""
     get_tracker().emit(name, data)
 

@@ -20,10 +20,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from eventtracking._data.copy import MAX_DEPTH, fast_copy
 
-__all__ = ["Snapshot", "clean_text", "snapshot"]
+__all__ = ["Snapshot", "clean_text", "field_values", "snapshot"]
 
 MAX_VALUES = 50_000
 """Values in one event that the slow path copies; what comes after is marked."""
@@ -111,6 +112,7 @@ class _Copier:
             self._open_list(members, task, tasks)
 
     def _open_list(self, members: list[Any], task: _Task, tasks: list[_Task]) -> None:
+        members = [member for member in members if member is not UNSET]
         members = members[: max(self._left, 0) + 1]
         copies: list[Any] = [None] * len(members)
         above = (*task.above, id(task.value))
@@ -124,6 +126,8 @@ class _Copier:
         above = (*task.above, id(task.value))
         fields = []
         for key, member in list(members.items())[: max(self._left, 0) + 1]:
+            if member is UNSET:
+                continue
             text = _free_key(self._key(key), copies, same)
             copies[text] = None
             fields.append(_Task(member, partial(copies.__setitem__, text), task.depth + 1, above))
@@ -147,10 +151,6 @@ class _Copier:
         if isinstance(value, Enum):
             tasks.append(task._replace(value=value.value, depth=task.depth + 1))
             return None  # its value is put in this place next
-        if isinstance(value, msgspec.Struct):
-            fields = {name: getattr(value, name) for name in value.__struct_fields__}
-            tasks.append(task._replace(value=fields, depth=task.depth + 1))
-            return None
         number = _as_number(value)
         return (
             self._mark("unrepresentable", value) if number is None else self._plain_scalar(number)
@@ -214,7 +214,7 @@ def _members(value: Any) -> dict[Any, Any] | list[Any] | None:
         return dict(_bounded(value.items()))
     if isinstance(value, AbstractSet) or type(value) is range:
         return list(_bounded(value))
-    return _fields(value)
+    return field_values(value)
 
 
 def _bounded(values: Iterable[Any]) -> list[Any]:
@@ -227,17 +227,25 @@ def _bounded(values: Iterable[Any]) -> list[Any]:
     return listed
 
 
-def _fields(value: Any) -> dict[str, Any] | None:
-    """The fields of an instance of an attrs class or a dataclass."""
-    names = getattr(type(value), "__attrs_attrs__", None)
+def field_values(value: Any) -> dict[str, Any] | None:
+    """Return the fields of an instance of an attrs class, a dataclass or a msgspec Struct.
+
+    Fields that are `msgspec.UNSET` are left out. None if it is no such instance.
+    """
+    kind = type(value)
+    names: Any = getattr(kind, "__attrs_attrs__", None)
     if isinstance(names, tuple):
-        return {field.name: getattr(value, field.name, None) for field in names}
-    names = getattr(type(value), "__dataclass_fields__", None)
-    return (
-        {name: getattr(value, name, None) for name in list(names)}
-        if isinstance(names, dict)
-        else None
-    )
+        names = [field.name for field in names]
+    elif isinstance(value, msgspec.Struct):
+        names = value.__struct_fields__
+    else:
+        if not isinstance(getattr(kind, "__dataclass_fields__", None), dict):
+            return None
+        import dataclasses  # loaded already, or there would be none of its classes
+
+        names = [field.name for field in dataclasses.fields(kind)]  # without class variables
+    found = {name: getattr(value, name, None) for name in names}
+    return {name: member for name, member in found.items() if member is not UNSET}
 
 
 def _base_copy(value: Any) -> Any:

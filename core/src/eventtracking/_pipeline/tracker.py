@@ -9,12 +9,13 @@ from _thread import get_ident
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from uuid_utils import uuid7
 
 from eventtracking import config
 from eventtracking._data.capture import capture
+from eventtracking._data.declared import Declared, data_of, name_of
 from eventtracking._data.mend import clean_text, snapshot
 from eventtracking._pipeline import context as contexts
 from eventtracking._pipeline import process
@@ -120,14 +121,22 @@ class Tracker:
 
     # Emitting
 
-    def emit(self, name: str, data: Any = None) -> None:
+    @overload
+    def emit(self, name: str, data: Any = None) -> None: ...
+
+    @overload
+    def emit(self, name: Declared) -> None: ...
+
+    def emit(self, name: Any, data: Any = None) -> None:
         """Capture an event and send it down the tree.
 
         Never raises, whatever it is given and whatever happens below; the counts and their reasons
         tell. The data is copied, so the caller may go on changing its own.
 
         Args:
-            name: What happened. Anything but text becomes text.
+            name: What happened; anything but text becomes text. Or an instance whose class has
+                `__eventtracking_name__`: its fields, or its `__eventtracking_data__()`, are the
+                data.
             data: The facts. Anything but a mapping becomes `{"value": ...}`; None becomes `{}`.
 
         Raises:
@@ -174,6 +183,9 @@ class Tracker:
         None if that fails, which is counted.
         """
         try:
+            declared = None if issubclass(type(name), str) else name_of(name)
+            if declared is not None:
+                name, data = declared, self._declared_data(name, data)
             if type(name) is not str or not name:
                 name = self._mend_name(name)
             copy = {} if data is None else self._mend(data)
@@ -188,6 +200,14 @@ class Tracker:
         except Exception as error:  # noqa: BLE001 - what no stage foresaw, such as exhausted memory, must not hurt the caller
             self._lose(error)
             return None
+
+    def _declared_data(self, declared: Any, beside: Any) -> Any:
+        data, problem = data_of(declared)
+        problems = [problem] if problem else []
+        if beside is not None:
+            problems.append(f"data beside a {type(declared).__qualname__} is ignored")
+        self._report(problems)
+        return data
 
     def submit(self, event: Event) -> None:
         """Send an event that exists already, to replay it.
