@@ -567,9 +567,11 @@ FailingBackend.actions[""] = lambda events: time.sleep(60)
 getattr(router, what)()
 import sqlite3
 state = sqlite3.connect(os.path.join(folder, "state.db"))
-query = "SELECT count(*) FROM dead WHERE state NOT IN ('replay', 'purge')" if sys.argv[4] == "all"
-    else (
-    "SELECT count(*) != %s FROM dead WHERE state IN ('replay', 'purge')" % count)
+every, some = (
+    "SELECT count(*) FROM dead WHERE state NOT IN ('replay', 'purge')",
+    "SELECT count(*) != %s FROM dead WHERE state IN ('replay', 'purge')" % count,
+)
+query = every if sys.argv[4] == "all" else some
 wanted = int(count) if sys.argv[4] == "all" else 1
 while state.execute(query).fetchone()[0] != wanted:
     pass

@@ -99,8 +99,10 @@ if os.fork():
     os._exit(0)
 tracker.emit("child")
 assert tracker.flush(20)
-look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);
-    c.execute('SELECT * FROM dead').fetchall(); c.close()"
+look = (
+    "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+    " c.execute('SELECT * FROM dead').fetchall(); c.close()"
+)
 subprocess.run([sys.executable, "-c", look, folder + "/state.db"], check=True)
 for _ in range(5):
     tracker.emit("child")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import Final
+
+from eventtracking_buffer._clock import monotonic
 
 __all__ = ["Alarm"]
 
@@ -45,12 +46,12 @@ class Alarm:
                 self._starter.release()
 
     def _run(self) -> None:
-        pause_s, quiet_since = _FIRST_DELAY_S, time.monotonic()
+        pause_s, quiet_since = _FIRST_DELAY_S, monotonic()
         while not self._end.wait(pause_s):
             pause_s = _EVERY_S
             if self.tell():
-                quiet_since = time.monotonic()
-            elif time.monotonic() - quiet_since > _ENDS_AFTER_S:
+                quiet_since = monotonic()
+            elif monotonic() - quiet_since > _ENDS_AFTER_S:
                 break
         self._starter.release()
 

@@ -19,7 +19,9 @@ from eventtracking import Counts, Outcome
 from eventtracking.protocols import Downstream
 from eventtracking_buffer import codec
 from eventtracking_buffer._books import Balance
+from eventtracking_buffer._clock import monotonic
 from eventtracking_buffer._desk import Desk, peek, stub, unknown_id
+from eventtracking_buffer._folder import write_aside
 from eventtracking_buffer._item import Item
 from eventtracking_buffer._journal import JournalReader, is_abandoned, journal_files
 from eventtracking_buffer._lane import Lane, Report
@@ -164,7 +166,7 @@ class DiskStore:
                     _DAMAGED,
                     Counts(reasons={f"failed: {_DAMAGED}": len(had)}),
                 )
-            else:
+            elif start != reader.damaged_to:  # else it is more of a piece that was counted
                 own = Counts(received=1, failed=1, reasons={f"failed: {_DAMAGED}": 1})
                 self.set_aside(file, start, record.payload, _DAMAGED, own)
         return None
@@ -194,9 +196,9 @@ class DiskStore:
             return
         if next(reader.read(), None) is not None:  # it was finished in the meantime
             return
-        rest = reader.rest()
+        left, rest = reader.unread, reader.rest()
         self.set_aside(reader.name, reader.offset, rest, "torn", Counts(reasons={"torn": 1}))
-        reader.skip(len(rest))
+        reader.skip(left)
 
     def set_aside(self, file: str, offset: int, data: bytes, why: str, own: Counts) -> None:
         """Keep a damaged piece for a person to look at, and add to the books of the
@@ -213,9 +215,7 @@ class DiskStore:
     def keep_aside(self, name: str, data: bytes) -> None:
         """Write a file for a person to look at."""
         with contextlib.suppress(OSError):
-            aside = self.folder / "damaged"
-            aside.mkdir(exist_ok=True)
-            (aside / name).write_bytes(data)
+            write_aside(self.folder, name, data)
 
     def claim(self, item: Item) -> bool:
         """Say whether no other event with the item's id is unfinished."""
@@ -525,13 +525,13 @@ class DiskStore:
 
     def note_lanes(self, lanes: Iterable[Lane]) -> None:
         """Write down how the lanes are, for people who look in from elsewhere."""
-        now, monotonic = time.time(), time.monotonic()
+        now, clock = time.time(), monotonic()
         rows = [
             (
                 lane.leaf,
                 lane.failures,
                 to_words(lane.last_error),
-                now + max(lane.resume_at - monotonic, 0.0),
+                now + max(lane.resume_at - clock, 0.0),
                 now,
             )
             for lane in lanes

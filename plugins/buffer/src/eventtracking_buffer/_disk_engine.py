@@ -21,6 +21,7 @@ from eventtracking.protocols import Downstream
 from eventtracking_buffer import codec
 from eventtracking_buffer._alarm import Alarm
 from eventtracking_buffer._books import Balance, Books
+from eventtracking_buffer._clock import monotonic
 from eventtracking_buffer._disk import DiskStore
 from eventtracking_buffer._folder import DeliveryLock, cause_of, open_state, prepare_folder
 from eventtracking_buffer._forks import is_inside, refuse_inside
@@ -29,7 +30,7 @@ from eventtracking_buffer._keeper import Keeper
 from eventtracking_buffer._lane import Lane
 from eventtracking_buffer._letters import letters_in, request
 from eventtracking_buffer._memory_engine import MemoryEngine
-from eventtracking_buffer._records import EVENT, HEADER_BYTES, frame
+from eventtracking_buffer._records import EVENT, HEADER_BYTES, MAX_PAYLOAD_BYTES, frame
 from eventtracking_buffer._room import Room
 from eventtracking_buffer._state import InheritedStateError, State
 from eventtracking_buffer._worker import Worker, stop_all
@@ -85,7 +86,7 @@ class DiskEngine:
         self._fallback: MemoryEngine | None = None
         self._disk_from = 0.0
         self._refusal = ""
-        self._room = Room(options.limit_events, options.max_bytes, self._balance)
+        self._room = Room(options.limit_events, options.limit_bytes, self._balance)
         self._final: Balance | None = None
         self._closed = False
         self._keeper = Keeper(self._keep, f"eventtracking-buffer:{self._path}")
@@ -97,10 +98,8 @@ class DiskEngine:
     def _prepare(self) -> None:
         """Open the files. Where that fails, events wait in memory, and the keeper tries again."""
         try:
-            for name in prepare_folder(self._folder):
-                self._alarm.note(
-                    f"may be lost: what stood in the place of the folder was set aside as {name}", 0
-                )
+            for remark in prepare_folder(self._folder):
+                self._alarm.note(remark, 0)
             self._open_books()
         except InheritedStateError:
             self._alarm.note(
@@ -126,7 +125,7 @@ class DiskEngine:
         self._books = Books(self._folder, self._path, self._downstream.leaves, state)
 
     def _disk_failed(self, error: Exception) -> None:
-        self._disk_from = time.monotonic() + _DISK_PAUSE_S
+        self._disk_from = monotonic() + _DISK_PAUSE_S
         self._refusal = f"{type(error).__name__}: {cause_of(error)}"
         self._alarm.note(f"kept in memory, because the disk refuses ({self._refusal})", 0)
 
@@ -152,7 +151,7 @@ class DiskEngine:
         now = time.time()
         data = b"".join([frame(codec.encode(event), EVENT, now) for event in events])
         refused: dict[str, str] = {}
-        if not self._room.fits(len(events), len(data)):
+        if len(data) > MAX_PAYLOAD_BYTES or not self._room.fits(len(events), len(data)):
             events, data, refused = self._fit(events, data, now)
         if events:
             self._store_all(events, data)
@@ -162,7 +161,7 @@ class DiskEngine:
 
     def _store_all(self, events: Sequence[Event], data: bytes) -> None:
         writer = self._writer
-        if writer is None or (self._disk_from and time.monotonic() < self._disk_from):
+        if writer is None or (self._disk_from and monotonic() < self._disk_from):
             self._fall_back(events)
             return
         try:
@@ -192,14 +191,15 @@ class DiskEngine:
         self, events: Sequence[Event], data: bytes, now: float
     ) -> tuple[Sequence[Event], bytes, dict[str, str]]:
         """Do what `when_full` says; return what may be stored, and why the rest may not."""
-        if self._writer is None or self._make_room(len(events), len(data)):
+        is_small = len(data) <= MAX_PAYLOAD_BYTES
+        if is_small and (self._writer is None or self._make_room(len(events), len(data))):
             return events, data, {}
         fitting: list[Event] = []
         pieces: list[bytes] = []
         room, room_bytes = self._room.left, self._room.left_bytes
         for event in events:
             piece = frame(codec.encode(event), EVENT, now)
-            if room > len(fitting) and room_bytes >= len(piece):
+            if room > len(fitting) and min(room_bytes, MAX_PAYLOAD_BYTES) >= len(piece):
                 fitting.append(event)
                 pieces.append(piece)
                 room_bytes -= len(piece)
@@ -212,7 +212,7 @@ class DiskEngine:
 
     def _make_room(self, count: int, size: int) -> bool:
         mode = self._options.when_full
-        deadline = time.monotonic() + (self._options.block_timeout_s if mode == "block" else 0.0)
+        deadline = monotonic() + (self._options.block_timeout_s if mode == "block" else 0.0)
         while True:
             if not self._room.is_fresh:
                 try:
@@ -226,7 +226,7 @@ class DiskEngine:
                 return True
             if mode == "drop_oldest" and self._drop_oldest(count, size):
                 return True
-            if time.monotonic() >= deadline or self._is_own_thread() or self._closed or is_inside():
+            if monotonic() >= deadline or self._is_own_thread() or self._closed or is_inside():
                 return False
             time.sleep(_POLL_S)
 
@@ -272,7 +272,7 @@ class DiskEngine:
         if self._closed:
             return _LANE_WAIT_S
         if self._writer is None:
-            if time.monotonic() >= self._disk_from:
+            if monotonic() >= self._disk_from:
                 self._prepare()
             return _DISK_PAUSE_S
         if self._state is None:  # it is the parent's
@@ -303,10 +303,8 @@ class DiskEngine:
         """Measure, if anybody can be near the limit: other processes store as well, and nobody
         counts for all.
         """
-        size, limit = journal_bytes(self._folder), self._options.max_bytes
-        if size // _LEAST_RECORD_BYTES > self._options.limit_events // 2 or (
-            limit is not None and size > limit // 2
-        ):
+        size, limit = journal_bytes(self._folder), self._options.limit_bytes
+        if size // _LEAST_RECORD_BYTES > self._options.limit_events // 2 or size > limit // 2:
             self._room.measure()
 
     # Files that somebody deletes while they are in use
@@ -412,9 +410,9 @@ class DiskEngine:
         """
         if is_inside():
             return False
-        deadline = time.monotonic() + timeout_s
+        deadline = monotonic() + timeout_s
         hurried = False
-        still_since, least, goal = time.monotonic(), 1 << 62, -1
+        still_since, least, goal = monotonic(), 1 << 62, -1
         while True:
             self._keeper.drive()
             if self._store is not None and not hurried:
@@ -423,16 +421,16 @@ class DiskEngine:
             done = self._fallback is None or self._fallback.flush(0.0)
             own = self._own_counts()
             left, goal = own.pending, own.received if goal < 0 else goal
-            late = time.monotonic() >= deadline or self._is_own_thread() or self._closed
+            late = monotonic() >= deadline or self._is_own_thread() or self._closed
             if late or (done and (left == 0 or own.settled >= goal)):
                 return done and left == 0
             if left < least:
-                least, still_since = left, time.monotonic()
-            if done and self._is_stuck(hurried, time.monotonic() - still_since):
+                least, still_since = left, monotonic()
+            if done and self._is_stuck(hurried, monotonic() - still_since):
                 return False
             for worker in self._workers.values():
                 worker.drive(deadline)
-            time.sleep(min(_POLL_S, max(deadline - time.monotonic(), 0.0)))
+            time.sleep(min(_POLL_S, max(deadline - monotonic(), 0.0)))
 
     def _own_counts(self) -> Counts:
         if self._books is None:

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import itertools
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from eventtracking_buffer._clock import monotonic
 from eventtracking_buffer._forks import files
-from eventtracking_buffer._records import EVENT, HEADER_BYTES, Record, read_records
+from eventtracking_buffer._records import EVENT, HEADER_BYTES, Record, claimed_bytes, read_records
 from eventtracking_buffer._state import file_id
 
 __all__ = [
@@ -74,10 +76,19 @@ def journal_files(folder: Path) -> list[str]:
 
     What only has such a name, as a folder has, is none.
     """
-    with os.scandir(folder) as entries:  # it tells the kind of an entry without looking at it
+    with os.scandir(folder) as entries:
         return sorted(
-            entry.name for entry in entries if entry.name.endswith(_SUFFIX) and entry.is_file()
+            entry.name for entry in entries if entry.name.endswith(_SUFFIX) and _is_ours(entry)
         )
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file of this user's, and no link: anything else may be a trap."""
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def unusable_files(folder: Path) -> list[str]:
@@ -87,7 +98,7 @@ def unusable_files(folder: Path) -> list[str]:
         return sorted(
             entry.name
             for entry in found
-            if not entry.is_file() or not os.access(entry.path, os.R_OK)
+            if not _is_ours(entry) or not os.access(entry.path, os.R_OK)
         )
 
 
@@ -95,10 +106,24 @@ def journal_bytes(folder: Path) -> int:
     """Return how long the journal's files are together."""
     with os.scandir(folder) as entries:
         return sum(
-            entry.stat().st_size
+            entry.stat(follow_symlinks=False).st_size
             for entry in entries
-            if entry.name.endswith(_SUFFIX) and entry.is_file()
+            if entry.name.endswith(_SUFFIX) and _is_ours(entry)
         )
+
+
+def _open_to_read(path: Path) -> int:
+    """Open a file of the journal.
+
+    Raises:
+        OSError: If it cannot be opened, is no file, is a link, or belongs to another user.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+        return descriptor
+    os.close(descriptor)
+    raise PermissionError(errno.EPERM, "no file of this user's", str(path))
 
 
 def _copy(source: int, target: int, offset: int) -> int:
@@ -120,7 +145,7 @@ def is_abandoned(path: Path) -> bool:
     """
     with files:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = _open_to_read(path)
         except FileNotFoundError:
             return True
         except OSError:
@@ -177,11 +202,11 @@ class JournalWriter:
         """Wait for the thread that opens the first file; it may be this very one, interrupted by a
         signal.
         """
-        deadline = time.monotonic() + _TURN_WAIT_S
+        deadline = monotonic() + _TURN_WAIT_S
         while (
             self._descriptor < 0
             and self._turner != threading.get_ident()
-            and time.monotonic() < deadline
+            and monotonic() < deadline
         ):
             time.sleep(0.001)
             self._turn()
@@ -300,6 +325,8 @@ class JournalReader:
         """Everything before has been read."""
         self.records = records
         """How many events were before it."""
+        self.damaged_to = -1
+        """Where the last damaged piece ended: one that starts there belongs to it."""
 
     @property
     def unread(self) -> int:
@@ -337,9 +364,10 @@ class JournalReader:
             for record in read_records(data, self.offset, file_bytes, self._is_settled):
                 found = True
                 yield record
-            if not found and len(data) < size:
+            wanted = claimed_bytes(data)
+            if not found and (len(data) < size or wanted <= size):
                 return
-            size = _READ_BYTES if found else size * 2
+            size = _READ_BYTES if found else wanted
 
     def _is_settled(self) -> bool:
         """Whether nobody is just writing the end of the file: a part of what one call writes can be
@@ -350,6 +378,8 @@ class JournalReader:
     def advance(self, record: Record) -> None:
         """Move on behind a record."""
         self.offset = record.end
+        if not record.kind:
+            self.damaged_to = record.end
         self.records += record.kind == EVENT
 
     def raw_at(self, offset: int) -> bytes:
@@ -364,12 +394,12 @@ class JournalReader:
         return self.record_at(self.offset)
 
     def rest(self) -> bytes:
-        """Return what is behind the last whole record.
+        """Return what is behind the last whole record, or the beginning of it.
 
         Raises:
             OSError: If it cannot be read.
         """
-        size = self.unread
+        size = min(self.unread, _RAW_BYTES)
         return self._pread(size, self.offset)[0] if size else b""
 
     def skip(self, count: int) -> None:
@@ -384,9 +414,7 @@ class JournalReader:
         """
         try:
             head, file_bytes = self._pread(HEADER_BYTES, offset)
-            length = min(
-                HEADER_BYTES + int.from_bytes(head[4:8], "little"), max(file_bytes - offset, 0)
-            )
+            length = min(claimed_bytes(head), max(file_bytes - offset, 0))
             data, _ = self._pread(length, offset)
         except FileNotFoundError:
             return None
@@ -396,7 +424,7 @@ class JournalReader:
     def _pread(self, size: int, offset: int) -> tuple[bytes, int]:
         """Read a piece of the file. Return how long the file is, too."""
         with files:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = _open_to_read(self.path)
             try:
                 return os.pread(descriptor, size, offset), os.fstat(descriptor).st_size
             finally:

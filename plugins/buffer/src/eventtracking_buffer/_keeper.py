@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
+
+from eventtracking_buffer._clock import monotonic
 
 __all__ = ["Keeper"]
 
@@ -76,7 +77,7 @@ class Keeper:
 
     def every(self, what: str, seconds: float) -> bool:
         """Whether something is due that is done so often. For the function."""
-        now = time.monotonic()
+        now = monotonic()
         if now - self._last.get(what, 0.0) < seconds:
             return False
         self._last[what] = now

@@ -25,6 +25,7 @@ from eventtracking import Outcome, Rejected
 from eventtracking.errors import describe_error, locate
 from eventtracking.protocols import Downstream, Failures
 from eventtracking_buffer._backoff import backoff_s
+from eventtracking_buffer._clock import monotonic
 from eventtracking_buffer._item import Item
 
 __all__ = ["Lane", "Pace", "Report", "Store"]
@@ -150,13 +151,11 @@ class Lane:
     @property
     def is_overdue(self) -> bool:
         """Whether a retry is due, or something was handed over."""
-        return bool(
-            self._handed_over or (self._retries and self._retries[0][0] <= time.monotonic())
-        )
+        return bool(self._handed_over or (self._retries and self._retries[0][0] <= monotonic()))
 
     def retry(self, items: Iterable[Item], delay_s: float = 0.0) -> None:
         """Take up events that wait for another attempt."""
-        due = time.monotonic() + delay_s
+        due = monotonic() + delay_s
         for item in items:
             heapq.heappush(self._retries, (due, next(self._order), item))
 
@@ -171,7 +170,7 @@ class Lane:
             "waiting": self._store.waiting(self.leaf) + self.retrying + len(self.in_flight),
             "failures": self.failures,
             "last_error": self.last_error,
-            "resumes_in_s": max(self.resume_at - time.monotonic(), 0.0) if self.failures else 0.0,
+            "resumes_in_s": max(self.resume_at - monotonic(), 0.0) if self.failures else 0.0,
         }
 
     def give_up(self) -> list[Item]:
@@ -186,7 +185,7 @@ class Lane:
 
         Return how many seconds to wait before the next step.
         """
-        now = time.monotonic()
+        now = monotonic()
         while self._handed_over:
             self.retry([self._handed_over.popleft()])
         if now < self.resume_at and not self.hurry:
@@ -355,7 +354,7 @@ class Lane:
             self.failures = 1 if well else self.failures + 1
             self.last_error = (report.again or report.dead)[-1].reason
             self._limit = min(_PROBE_EVENTS, self._pace.max_batch_events)
-            self.resume_at = time.monotonic() + self._delay_s(self.failures)
+            self.resume_at = monotonic() + self._delay_s(self.failures)
         for item in report.again:
             self.retry([item], self._delay_s(item.attempts))
 
@@ -364,7 +363,7 @@ class Lane:
 
         The counts, and `eventtracking buffer status`, tell the rest.
         """
-        now = time.monotonic()
+        now = monotonic()
         if now - self._said_at < _SAY_AGAIN_S:
             return
         self._said_at = now

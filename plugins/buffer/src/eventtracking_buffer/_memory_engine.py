@@ -11,6 +11,7 @@ from eventtracking import Counts, Event, Rejected
 from eventtracking.errors import DeliveryError
 from eventtracking.protocols import Downstream
 from eventtracking_buffer._alarm import Alarm
+from eventtracking_buffer._clock import monotonic
 from eventtracking_buffer._item import Item
 from eventtracking_buffer._lane import Lane
 from eventtracking_buffer._memory import MemoryStore
@@ -112,9 +113,9 @@ class MemoryEngine:
             return False  # nobody else would make room
         for worker in self._workers.values():
             worker.wake()
-        deadline = time.monotonic() + self._options.block_timeout_s
+        deadline = monotonic() + self._options.block_timeout_s
         while self._is_full(size):
-            if self._closed or time.monotonic() >= deadline:
+            if self._closed or monotonic() >= deadline:
                 return False
             time.sleep(_POLL_S)
         return True
@@ -128,16 +129,16 @@ class MemoryEngine:
 
         It does not wait for as many events as come meanwhile.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline = monotonic() + timeout_s
         goal = self._store.counts().received
         self._hurry()
         while len(self._store):
-            late = time.monotonic() >= deadline or self._store.counts().settled >= goal
+            late = monotonic() >= deadline or self._store.counts().settled >= goal
             if late or any(worker.is_current for worker in self._workers.values()):
                 return False
             for worker in self._workers.values():
                 worker.drive(deadline)
-            time.sleep(min(_POLL_S, max(deadline - time.monotonic(), 0.0)))
+            time.sleep(min(_POLL_S, max(deadline - monotonic(), 0.0)))
         return True
 
     def _hurry(self) -> None:

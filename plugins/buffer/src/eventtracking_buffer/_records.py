@@ -13,7 +13,15 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-__all__ = ["EVENT", "HEADER_BYTES", "Record", "frame", "read_records"]
+__all__ = [
+    "EVENT",
+    "HEADER_BYTES",
+    "MAX_PAYLOAD_BYTES",
+    "Record",
+    "claimed_bytes",
+    "frame",
+    "read_records",
+]
 
 EVENT: Final = 1
 """The payload is an event, as the codec writes it."""
@@ -21,7 +29,9 @@ _MARK: Final = b"\xe7\x45\x54\x1a"
 _HEAD: Final = struct.Struct("<4sIIdB")
 HEADER_BYTES: Final = _HEAD.size
 _SUMMED: Final = struct.Struct("<dB")
-_MAX_PAYLOAD_BYTES: Final = 1 << 30
+MAX_PAYLOAD_BYTES: Final = 64 << 20
+"""Maximum size of one event. A larger length in a file is damage, and is never read at once."""
+_MAX_MOMENT: Final = 1e11
 
 
 class Record(NamedTuple):
@@ -68,6 +78,8 @@ def read_records(
         if record is None:
             end = _claimed_end(data, at)
             if _needs_more(size, beyond, end) or (end > size and not is_settled()):
+                if bad_from >= 0:  # this one is judged later; the bytes before it are damaged
+                    yield Record(offset + bad_from, offset + at, 0, 0.0, data[bad_from:at])
                 return
             bad_from = at if bad_from < 0 else bad_from
             at = (
@@ -75,22 +87,33 @@ def read_records(
                 if at < end <= size and _MARK.startswith(data[end : end + 4])
                 else data.find(_MARK, at + 1)
             )
+            if at < 0 and beyond and size - bad_from > HEADER_BYTES:  # a mark may begin at the end
+                end = size - len(_MARK)
+                yield Record(offset + bad_from, offset + end, 0, 0.0, data[bad_from:end])
             continue
         if bad_from >= 0:
             yield Record(offset + bad_from, offset + at, 0, 0.0, data[bad_from:at])
             bad_from = -1
         yield record
         at = record.end - offset
-    if (
+    if bad_from >= 0 and at >= 0 and beyond:  # a mark without the rest of its header
+        yield Record(offset + bad_from, offset + at, 0, 0.0, data[bad_from:at])
+    elif (
         bad_from >= 0 and at == size and not beyond and is_settled()
     ):  # the last one is whole, and damaged
         yield Record(offset + bad_from, offset + size, 0, 0.0, data[bad_from:])
 
 
+def claimed_bytes(data: bytes) -> int:
+    """Return how many bytes of the file judge the record that starts here; 0 if none does."""
+    end = _claimed_end(data, 0) if len(data) >= HEADER_BYTES else -1
+    return end + len(_MARK) if end > 0 else 0
+
+
 def _claimed_end(data: bytes, at: int) -> int:
     """Where the record at a place would end, going by its header; -1 if that is none."""
     mark, length, *_ = _HEAD.unpack_from(data, at)
-    return at + HEADER_BYTES + length if mark == _MARK and length <= _MAX_PAYLOAD_BYTES else -1
+    return at + HEADER_BYTES + length if mark == _MARK and length <= MAX_PAYLOAD_BYTES else -1
 
 
 def _needs_more(size: int, beyond: int, end: int) -> bool:
@@ -108,4 +131,6 @@ def _record_at(data: bytes, at: int, offset: int) -> Record | None:
     payload = data[at + HEADER_BYTES : end]
     if zlib.crc32(payload, zlib.crc32(_SUMMED.pack(stored_at, kind))) != checksum:
         return None
+    if not 0.0 <= stored_at <= _MAX_MOMENT:  # no clock says that
+        stored_at = 0.0
     return Record(offset + at, offset + end, kind, stored_at, payload)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
 from eventtracking_buffer._books import Balance
+from eventtracking_buffer._clock import monotonic
 
 __all__ = ["Room"]
 
@@ -71,9 +71,9 @@ class Room:
         self._full_at = stored + self.limit - waiting.pending
         if self.limit_bytes is not None:
             self._full_at_bytes = stored_bytes + self.limit_bytes - waiting.pending_bytes
-        self._measured_at = time.monotonic() if self._stored == stored else 0.0
+        self._measured_at = monotonic() if self._stored == stored else 0.0
 
     @property
     def is_fresh(self) -> bool:
         """Whether it was measured just now."""
-        return time.monotonic() - self._measured_at <= _FRESH_S
+        return monotonic() - self._measured_at <= _FRESH_S

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection
 from typing import Final
 
+from eventtracking_buffer._clock import monotonic
 from eventtracking_buffer._lane import Lane
 
 __all__ = ["Worker", "stop_all"]
@@ -88,7 +88,7 @@ class Worker:
         """Take one step on the calling thread, if no thread drives the lane and it is before a
         monotonic deadline.
         """
-        if not self.stopping and not self.is_alive and time.monotonic() < deadline:
+        if not self.stopping and not self.is_alive and monotonic() < deadline:
             self._step()
 
     def stop(self, timeout_s: float) -> bool:
@@ -106,6 +106,6 @@ def stop_all(workers: Collection[Worker], timeout_s: float) -> None:
     """Ask the threads to end, all of them at once, and wait so long."""
     for worker in workers:
         worker.stop(0.0)
-    deadline = time.monotonic() + timeout_s
+    deadline = monotonic() + timeout_s
     for worker in workers:
-        worker.stop(max(deadline - time.monotonic(), 0.0))
+        worker.stop(max(deadline - monotonic(), 0.0))

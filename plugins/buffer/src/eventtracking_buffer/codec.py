@@ -28,6 +28,17 @@ It grows when older code could not read the rest.
 
 _UTC: Final = timezone.utc
 _MARK: Final = bytes([VERSION])
+_HEAP_TYPE: Final = 1 << 9
+
+
+def _genuine(kind: type) -> Any:
+    """Return the built-in class where a library that freezes time has put its own."""
+    return next((base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE), kind)
+
+
+_CLASSES: Final[tuple[Any, ...]] = tuple(
+    map(_genuine, (datetime, date))
+)  # in a tuple no such library replaces them
 _SCALARS: Final = frozenset([str, int, float, bool, type(None), bytes])
 _MAX_DEPTH: Final = 400
 """Twice what core's snapshot lets through; deeper is what a processor has made, and is cut by
@@ -35,6 +46,9 @@ _MAX_DEPTH: Final = 400
 """
 
 _DATETIME, _DATE, _UUID, _INT, _TEXT, _PAIRS = range(1, 7)
+
+
+_PARTS: Final = (str, str, _CLASSES[0], dict, dict, dict)
 
 
 class FormatError(EventTrackingError, ValueError):
@@ -88,12 +102,26 @@ def decode(payload: bytes | bytearray | memoryview) -> Event:
     if version != VERSION:
         raise FormatError(version)
     try:
-        event_id, name, timestamp, context, data, extra = _decode(memoryview(payload)[1:])
-        return Event(
-            id=event_id, name=name, timestamp=timestamp, context=context, data=data, extra=extra
-        )
+        parts = _decode(memoryview(payload)[1:])
     except Exception as error:
         raise FormatError(None) from error
+    if not _is_event(parts):
+        raise FormatError(None)
+    event_id, name, timestamp, context, data, extra = parts
+    return Event(
+        id=event_id, name=name, timestamp=timestamp, context=context, data=data, extra=extra
+    )
+
+
+def _is_event(parts: Any) -> bool:
+    """Check the type of each part: a file may hold bytes that `encode` never wrote."""
+    if type(parts) is not list or len(parts) != len(_PARTS):
+        return False
+    if any(type(part) is not kind for part, kind in zip(parts, _PARTS, strict=True)):
+        return False
+    if not parts[0] or not parts[1] or parts[2].tzinfo is None:
+        return False
+    return all(type(key) is str for part in parts[3:] for key in part)
 
 
 def _mended(event: Event) -> list[Any]:
@@ -114,7 +142,7 @@ def _is_plain(value: Any, depth: int) -> bool:
         if kind is dict or kind is list or kind is tuple:
             if not _is_plain(member, depth + 1):
                 return False
-        elif kind not in _SCALARS and not (kind is datetime and member.tzinfo is _UTC):
+        elif kind not in _SCALARS and not (kind is _CLASSES[0] and member.tzinfo is _UTC):
             return False
     return True
 
@@ -134,7 +162,18 @@ def _tagged(value: Any, depth: int) -> Any:
         return tag(value)
     if value.__class__ in _SCALARS:
         return value
+    if isinstance(value, _CLASSES):
+        return _tagged(_as_genuine(value), depth)
     raise TypeError(value.__class__.__name__)
+
+
+def _as_genuine(value: Any) -> Any:
+    """Turn an instance of a subclass of date or datetime into one of the class itself."""
+    if not isinstance(value, _CLASSES[0]):
+        return _CLASSES[1](value.year, value.month, value.day)
+    return _CLASSES[0](
+        *value.timetuple()[:6], value.microsecond, tzinfo=value.tzinfo, fold=value.fold
+    )
 
 
 def _tagged_pairs(pairs: list[tuple[Any, Any]]) -> Any:
@@ -168,8 +207,8 @@ def _tag_text(value: str) -> Any:
 _TAGS: Final[Mapping[type, Callable[[Any], Any]]] = {
     str: _tag_text,
     int: _tag_int,
-    datetime: _tag_datetime,
-    date: lambda value: msgspec.msgpack.Ext(_DATE, value.isoformat().encode()),
+    _CLASSES[0]: _tag_datetime,
+    _CLASSES[1]: lambda value: msgspec.msgpack.Ext(_DATE, value.isoformat().encode()),
     uuid.UUID: lambda value: msgspec.msgpack.Ext(_UUID, value.bytes),
 }
 
@@ -179,8 +218,10 @@ def _untag(code: int, data: memoryview) -> Any:
 
 
 _UNTAGS: Final[Mapping[int, Callable[[bytes], Any]]] = {
-    _DATETIME: lambda data: datetime.fromisoformat(data[1:].decode()).replace(fold=int(data[:1])),
-    _DATE: lambda data: date.fromisoformat(data.decode()),
+    _DATETIME: lambda data: (
+        _CLASSES[0].fromisoformat(data[1:].decode()).replace(fold=int(data[:1]))
+    ),
+    _DATE: lambda data: _CLASSES[1].fromisoformat(data.decode()),
     _UUID: lambda data: uuid.UUID(bytes=data),
     _INT: lambda data: int.from_bytes(data, "big", signed=True),
     _TEXT: lambda data: data.decode("utf-8", "surrogatepass"),

@@ -26,6 +26,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _ALL = Selection()
 _MAX_EVENTS = {"memory": 100_000, "disk": 1_000_000}
+_MAX_BYTES = {"memory": 64_000_000, "disk": 1_000_000_000}
 
 
 class Engine(Protocol):
@@ -76,7 +77,7 @@ class BufferRouter:
     max_bytes: Count | None = attrs.field(
         default=None,
         metadata={
-            "help": "How many bytes of encoded events may wait. None: no limit but max_events."
+            "help": "How many bytes of events may wait. None: 64 MB in memory, 1 GB on disk."
         },
     )
     when_full: Literal["block", "drop_newest", "drop_oldest"] = attrs.field(
@@ -156,6 +157,11 @@ class BufferRouter:
     def limit_events(self) -> int:
         """How many events may wait."""
         return self.max_events or _MAX_EVENTS[self.storage]
+
+    @property
+    def limit_bytes(self) -> int:
+        """How many bytes of encoded events may wait."""
+        return self.max_bytes or _MAX_BYTES[self.storage]
 
     def bind(self, downstream: Downstream) -> None:
         """Take the routes below. Nothing starts."""
