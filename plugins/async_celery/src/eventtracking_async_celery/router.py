@@ -17,7 +17,11 @@ from eventtracking.counts import Counts
 from eventtracking.errors import DeliveryError, OptionsError
 from eventtracking.protocols import Downstream
 from eventtracking.tracker import DEFAULT_NAME, registered_trackers
+from eventtracking_async_celery import readiness as _readiness  # noqa: F401 - a signal of Celery's
 from eventtracking_async_celery import registry
+from eventtracking_async_celery import shutdown as _shutdown  # noqa: F401 - a signal of Celery's
+from eventtracking_async_celery import sweeper as _sweeper  # noqa: F401 - a signal of Celery's
+from eventtracking_async_celery import task as _task  # noqa: F401 - registers the task
 from eventtracking_async_celery.apps import application_app, own_app, visibility_timeout_of
 from eventtracking_async_celery.backoff import Backoff
 from eventtracking_async_celery.batch import Batch, Compression
