@@ -16,6 +16,8 @@ from click.testing import Result
 
 from eventtracking import ConfigError, Event
 from eventtracking.config import parse
+from eventtracking.config.discovery import installed_plugins
+from eventtracking_cli.schema import config_schema
 from eventtracking_testkit.distribution import fake_distribution
 
 if sys.version_info >= (3, 11):
@@ -213,3 +215,25 @@ def test_a_name_that_two_claim_is_left_out_and_told_of(run: Callable[..., Result
     assert result.exit_code == 0
     assert "warning: logger is left out: acme and eventtracking-logger claim it" in result.stderr
     assert "plugin.logger" not in json.loads(result.stdout)["$defs"]
+
+
+def test_observers_have_a_place_of_their_own() -> None:
+    """The schema takes them in `observers` alone, with their options and nothing else."""
+
+    @attrs.define
+    class Watch:
+        """Watch."""
+
+        port: int = 1
+
+        def start(self, tracker: object) -> None:
+            """Do nothing."""
+
+    with fake_distribution(plugins={"watch": Watch}):
+        schema = config_schema(installed_plugins())
+    check = jsonschema.Draft202012Validator(schema).is_valid
+    assert check({"observers": [{"plugin": "watch", "port": 2}]})
+    assert not check({"observers": [{"plugin": "watch", "on_error": "pass"}]})
+    assert not check({"observers": [{"plugin": "logger"}]})
+    assert not check({"processors": [{"plugin": "watch"}]})
+    assert not check({"backends": {"a": {"plugin": "watch"}}})

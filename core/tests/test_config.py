@@ -84,8 +84,8 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
         (
             {"backend": {}},
             (
-                "backend: unknown key; accepted are processors, backends, context, strict; did you"
-                " mean 'backends'?"
+                "backend: unknown key; accepted are processors, backends, observers, context,"
+                " strict; did you mean 'backends'?"
             ),
         ),
         ({"backends": []}, "backends: expected a table; found []"),

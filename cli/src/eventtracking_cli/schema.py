@@ -35,8 +35,9 @@ def schema_command() -> None:
 def config_schema(plugins: Plugins) -> _Schema:
     """Make the JSON Schema (2020-12) of a config. Where text may hold `${VAR}`, it allows that."""
     usable = list(_usable(plugins))
-    routes = [plugin for plugin in usable if plugin.kind != "processor"]
+    routes = [plugin for plugin in usable if plugin.kind in ("backend", "router")]
     processors = [plugin for plugin in usable if plugin.kind == "processor"]
+    observers = [plugin for plugin in usable if plugin.kind == "observer"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The routing config of eventtracking",
@@ -48,6 +49,11 @@ def config_schema(plugins: Plugins) -> _Schema:
             "backends": _described(
                 _table_of_routes(), "The routes, by name, each isolated from the others."
             ),
+            "observers": {
+                "type": "array",
+                "items": {"$ref": "#/$defs/observer"},
+                "description": "They watch the tracker.",
+            },
             "context": {"type": "object", "description": "The base context of every event."},
             "strict": {
                 "type": "boolean",
@@ -69,6 +75,7 @@ def config_schema(plugins: Plugins) -> _Schema:
                 "additionalProperties": _ROUTE,
             },
             "processor": _one_of(processors) | {"required": ["plugin"]},
+            "observer": _one_of(observers) | {"required": ["plugin"]},
             "route": (
                 _one_of(routes)
                 | {
@@ -112,6 +119,8 @@ def _table_of_routes() -> _Schema:
 
 def _one_of(plugins: list[Plugin]) -> _Schema:
     """What a node is: a table whose `plugin` decides what else may be in it."""
+    if not plugins:  # an empty list is no schema
+        return {"type": "object", "properties": {"plugin": _REFERENCE}}
     names = {"enum": [plugin.name for plugin in plugins]}
     return {
         "type": "object",
@@ -156,7 +165,7 @@ def _node(plugin: Plugin, options: Mapping[str, Any], required: list[str]) -> _S
     own: _Schema = {"plugin": {"const": plugin.name}}
     if plugin.kind == "processor":
         own["on_error"] = _with_references({"enum": ["drop", "pass"], "default": "drop"})
-    else:
+    elif plugin.kind != "observer":
         own["processors"] = _list_of_processors()
     if plugin.kind == "router":
         own["backends"] = _some_routes()

@@ -17,6 +17,7 @@ __all__ = [
     "Register",
     "eventtracking_register_backends",
     "eventtracking_register_commands",
+    "eventtracking_register_observers",
     "eventtracking_register_processors",
     "hookimpl",
     "hookspec",
@@ -60,6 +61,15 @@ def eventtracking_register_processors(register: Register) -> None:
 
     Called once per process and plugin, just after `eventtracking_register_backends`, under the same
     rules.
+    """
+
+
+@hookspec
+def eventtracking_register_observers(register: Register) -> None:
+    """Register observers: `register("prometheus", PrometheusObserver)`.
+
+    Called once per process and plugin, just after `eventtracking_register_processors`, under the
+    same rules.
     """
 
 

@@ -10,12 +10,12 @@ that sends.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from eventtracking.counts import Counts, Outcome
 from eventtracking.event import Event
 
-__all__ = ["Backend", "Downstream", "Failures", "Processor", "Progress", "Router"]
+__all__ = ["Backend", "Downstream", "Failures", "Observer", "Processor", "Progress", "Router"]
 
 
 @runtime_checkable
@@ -67,6 +67,27 @@ class Backend(Protocol):
         Raises:
             Rejected: Those events are bad for good, and the rest were delivered.
             Exception: None of them was delivered, and they may be tried again.
+        """
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Watches a tracker, named in `[[observers]]`; never on the way of an inline emit.
+
+    It reads `tracker.stats()` and `tracker.routes()` when it wants to know. One that raises is
+    switched off, and the log names it. Optional methods:
+
+    * `close()`: let go of everything, after the backends were closed.
+    * `delivered(route, count, duration_s)`: a router has delivered a batch to the backend of a
+      route. Called on the delivering thread; be quick.
+    """
+
+    def start(self, tracker: Any) -> None:
+        """Begin to watch.
+
+        Called once per process, with the first open of a backend, and on its thread, which may be
+        that of an emit: leave the work to a thread of your own. Called in a forked child again,
+        after which nothing of the parent's sockets, locks and threads may be used.
         """
 
 

@@ -41,8 +41,19 @@ def eventtracking_register_backends(register):
 @hookimpl
 def eventtracking_register_processors(register):
     for name, plugin_class in CLASSES[__name__].items():
-        if not hasattr(plugin_class, "send"):
+        if not hasattr(plugin_class, "send") and not _observes(plugin_class):
             register(name, plugin_class)
+
+
+@hookimpl
+def eventtracking_register_observers(register):
+    for name, plugin_class in CLASSES[__name__].items():
+        if not hasattr(plugin_class, "send") and _observes(plugin_class):
+            register(name, plugin_class)
+
+
+def _observes(plugin_class):
+    return "start" in dir(plugin_class) and "__call__" not in dir(plugin_class)
 '''
 
 

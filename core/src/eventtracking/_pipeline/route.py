@@ -108,6 +108,7 @@ class Leaf(Route):
         "_on_open",
         "_open_failure",
         "_opener",
+        "_report",
         "_retry_open_at",
         "backend",
         "closed",
@@ -116,13 +117,20 @@ class Leaf(Route):
     )
 
     def __init__(
-        self, path: str, chain: Chain | None, plugin: str, backend: Any, on_open: Callable[[], None]
+        self,
+        path: str,
+        chain: Chain | None,
+        plugin: str,
+        backend: Any,
+        on_open: Callable[[], None],
+        report: Callable[[str, int, float], None] | None = None,
     ) -> None:
         super().__init__(path, chain, (path,))
         self.plugin = plugin
         self.backend = backend
         self.closed = False
         self._on_open = on_open
+        self._report = report
         self._set_books()
         self.reset()
 
@@ -220,7 +228,10 @@ class Leaf(Route):
         refused: dict[str, Exception] = {}
         try:
             self.open()
+            began_s = time.monotonic()
             self.backend.send(events)
+            if self._report is not None:
+                self._report(self.path, len(events), time.monotonic() - began_s)
         except Exception as error:  # noqa: BLE001 - whatever a backend raises is accounted for
             refused = failures_of(error, events)
         outcomes.update(
@@ -326,18 +337,28 @@ class Leaf(Route):
         if was_open:
             getattr(self.backend, "close", _nothing)()
 
-    def counts(self) -> dict[str, Counts]:
-        """The counts of this path, and of those below whose counts the router keeps."""
+    def counts(self, shared: bool = True) -> dict[str, Counts]:
+        """The counts of this path, and of those below whose counts the router keeps.
+
+        Args:
+            shared: Whether also those that it shares with other processes.
+        """
         own = self.ledger.counts()
         if not self.counts_itself:
             return {self.path: own}
         try:
+            if not shared and self._is_shared():
+                return {self.path: own}
             kept: dict[str, Counts] = dict(self.backend.counts())
         except Exception as error:  # noqa: BLE001 - statistics never raise into the application; say that they are incomplete
             return {
                 self.path: own + Counts(reasons={f"counts unavailable: {describe_error(error)}": 1})
             }
         return {**kept, self.path: own + kept.get(self.path, Counts())}
+
+    def _is_shared(self) -> bool:
+        status = getattr(self.backend, "status", None)
+        return bool(status is not None and getattr(status(), "shared", False))
 
 
 class Group(Route):
@@ -358,7 +379,7 @@ class Group(Route):
         self.children: tuple[Leaf | Group, ...] = tuple(children)
         self.leaves = tuple(leaf for child in children for leaf in child.leaves)
 
-    def counts(self) -> dict[str, Counts]:
+    def counts(self, _shared: bool = True) -> dict[str, Counts]:
         """The counts of this path."""
         return {self.path: self.ledger.counts()}
 

@@ -22,12 +22,13 @@ from eventtracking._pipeline import process
 from eventtracking._pipeline.reentrancy import Guard
 from eventtracking._pipeline.route import Leaf
 from eventtracking._tree.build import build_tree
+from eventtracking._tree.observers import RouteView
 from eventtracking._tree.tree import Tree
 from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Outcome
 from eventtracking.errors import DataError, describe_error, locate
 from eventtracking.event import Event
 from eventtracking.explain import Decision, explain
-from eventtracking.protocols import Downstream
+from eventtracking.protocols import Downstream, Observer
 
 __all__ = ["DEFAULT_TIMEOUT_S", "EventLossWarning", "Tracker"]
 
@@ -427,6 +428,7 @@ class Tracker:
 
     def _on_open(self) -> None:
         process.opened(self)
+        self._tree.observers.start(self)
 
     def after_fork(self) -> None:
         """Start anew in a forked child: what the parent holds stays the parent's."""
@@ -436,13 +438,25 @@ class Tracker:
 
     # Looking in
 
-    def stats(self) -> dict[str, Counts]:
+    def routes(self) -> tuple[RouteView, ...]:
+        """Return every route, to be looked at: the root first, parents before their children."""
+        return self._tree.views
+
+    def observers(self) -> tuple[Observer, ...]:
+        """Return the observers of the config, started or not."""
+        return self._tree.observers.instances
+
+    def stats(self, *, shared: bool = True) -> dict[str, Counts]:
         """Return the counts of every route by its path; the root is `""`.
 
         They go on when the tracker is given another config; a route that the new one does not have
         keeps its counts.
+
+        Args:
+            shared: False leaves out what routers share with other processes (`status().shared`),
+                so that the counts of several processes can be added up.
         """
-        total = self._tree.counts()
+        total = self._tree.counts(shared)
         waiting = self._guard.waiting
         total[""] += Counts(received=waiting, pending=waiting)
         for tree in self._former:

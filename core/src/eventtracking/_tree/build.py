@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from eventtracking._pipeline.chain import Chain, Link
 from eventtracking._pipeline.route import Group, Leaf
 from eventtracking._tree.downstream import Subtree
+from eventtracking._tree.observers import Observers, views_of
 from eventtracking._tree.tree import Entered, Tree
 from eventtracking.config import ProcessorSpec, RouteSpec, Spec
 
@@ -20,12 +21,14 @@ def build_tree(spec: Spec, entered: Entered, on_open: Callable[[], None]) -> Tre
         entered: Marks the current thread as inside the tree for the length of a block.
         on_open: Called whenever a backend was opened.
     """
-    builder = _Builder(entered, on_open)
+    observers = Observers(spec.observers)
+    builder = _Builder(entered, on_open, observers.report)
     root = Group("", _chain(spec.processors))
     builder.routes[""] = root
     children = builder.build_all(spec.routes, ())
     root.adopt(children)
-    return Tree(root, builder.routes, builder.subtrees, entered)
+    views = views_of(spec)
+    return Tree(root, builder.routes, builder.subtrees, entered, observers, views)
 
 
 def _chain(specs: Sequence[ProcessorSpec]) -> Chain | None:
@@ -36,9 +39,15 @@ def _chain(specs: Sequence[ProcessorSpec]) -> Chain | None:
 
 
 class _Builder:
-    def __init__(self, entered: Entered, on_open: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        entered: Entered,
+        on_open: Callable[[], None],
+        report: Callable[[str, int, float], None] | None,
+    ) -> None:
         self._entered = entered
         self._on_open = on_open
+        self._report = report
         self.routes: dict[str, Leaf | Group] = {}
         self.subtrees: dict[str, Subtree] = {}
 
@@ -50,7 +59,7 @@ class _Builder:
         if spec.plugin is None:
             return self._group(spec, chain, above)
         leaf = self.routes[spec.route] = Leaf(
-            spec.route, chain, spec.plugin.name, spec.instance, self._on_open
+            spec.route, chain, spec.plugin.name, spec.instance, self._on_open, self._report
         )
         if spec.plugin.kind == "router":
             below = Group(

@@ -12,6 +12,7 @@ import attrs
 
 from eventtracking._pipeline.route import Group, Leaf
 from eventtracking._tree.downstream import Subtree
+from eventtracking._tree.observers import Observers, RouteView
 from eventtracking.counts import Counts
 from eventtracking.errors import describe_error
 
@@ -40,6 +41,8 @@ class Tree:
     """Marks the current thread as inside, so that what it emits meanwhile waits for the backend's
     call to end.
     """
+    observers: Observers = attrs.field(factory=Observers)
+    views: tuple[RouteView, ...] = (RouteView("", None, None, (), ()),)
 
     @classmethod
     def empty(cls) -> Tree:
@@ -71,6 +74,7 @@ class Tree:
             route.reset()
         for subtree in self.subtrees.values():
             subtree.reset()
+        self.observers.reset()
 
     def open_until(self, deadline: float) -> None:
         """Open every backend that is not open yet, as far as the time goes; what cannot be opened
@@ -120,6 +124,7 @@ class Tree:
             self.flush(time.monotonic() + timeout_s, closing=True)
         finally:
             self._each(self.leaves, "close", Leaf.close)
+            self.observers.close()
             for path, route in self.routes.items():
                 _tell_of_failures(path, route)
 
@@ -149,12 +154,16 @@ class Tree:
             raise escaped
         return unfinished
 
-    def counts(self) -> dict[str, Counts]:
-        """Read the counts of every route, by its path."""
+    def counts(self, shared: bool = True) -> dict[str, Counts]:
+        """Read the counts of every route, by its path.
+
+        Args:
+            shared: Whether those are in it that a router shares with other processes.
+        """
         total = dict.fromkeys(self.routes, Counts())
         for route in self.routes.values():
             with self._entered():
-                found = route.counts()
+                found = route.counts(shared)
             for path, counts in found.items():
                 total[path] = total.get(path, _NO_COUNTS) + counts
         return total

@@ -1,15 +1,9 @@
 """From a mapping or a file to the specs of a tree.
 
-Read in this order: parser, substitute, options, discovery.
+Read in this order: specs, parser, substitute, options, discovery.
 """
 
-from eventtracking.config.parser import (
-    ProcessorSpec,
-    RouteSpec,
-    Spec,
-    advice,
-    load_file,
-    parse,
-)
+from eventtracking.config.parser import advice, load_file, parse
+from eventtracking.config.specs import ObserverSpec, ProcessorSpec, RouteSpec, Spec
 
-__all__ = ["ProcessorSpec", "RouteSpec", "Spec", "advice", "load_file", "parse"]
+__all__ = ["ObserverSpec", "ProcessorSpec", "RouteSpec", "Spec", "advice", "load_file", "parse"]

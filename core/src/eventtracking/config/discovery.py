@@ -31,7 +31,7 @@ __all__ = [
     "installed_plugins",
 ]
 
-Kind = Literal["backend", "router", "processor"]
+Kind = Literal["backend", "router", "processor", "observer"]
 
 RESERVED_KEYS: Final = frozenset({"plugin", "processors", "backends", "on_error"})
 """What a config's node says itself, so that no option may have these names."""
@@ -41,8 +41,23 @@ _LAZY: Final = (
     inspect.isasyncgenfunction,
 )
 """Functions that do nothing when they are called."""
-_OPTIONAL_METHODS: Final = ("accepts", "open", "flush", "close", "probe", "exclusive", "bind")
-_REGISTERING_HOOKS: Final = ("eventtracking_register_backends", "eventtracking_register_processors")
+_OPTIONAL_METHODS: Final = (
+    "accepts",
+    "open",
+    "flush",
+    "close",
+    "probe",
+    "exclusive",
+    "bind",
+    "delivered",
+)
+_REGISTERING_HOOKS: Final = {
+    "eventtracking_register_backends": "send",
+    "eventtracking_register_processors": "__call__",
+    "eventtracking_register_observers": "start",
+}
+"""Each hook that registers classes, and the method that they must have."""
+_KINDS: Final[dict[str, Kind]] = {"send": "backend", "__call__": "processor", "start": "observer"}
 
 
 class UnknownPluginError(PluginError):
@@ -218,8 +233,8 @@ class Plugins:
             raise _broken(declaration, _quote(error)) from error
 
     def _register_classes(self, declaration: Declaration, module: object) -> None:
-        for hook in _REGISTERING_HOOKS:
-            registrar = _Registrar(self, declaration, is_processor="processor" in hook)
+        for hook, method in _REGISTERING_HOOKS.items():
+            registrar = _Registrar(self, declaration, method)
             try:
                 self.call(module, hook, register=registrar)
             except (Exception, SystemExit) as error:
@@ -257,7 +272,8 @@ class _Registrar:
 
     plugins: Plugins
     declaration: Declaration
-    is_processor: bool
+    method: str
+    """The method that makes a class what is registered."""
 
     def __call__(self, name: str, plugin_class: Any) -> None:
         distribution = self.declaration.distribution
@@ -290,19 +306,20 @@ class _Registrar:
         self.plugins.add(plugin)
 
     def _kind(self, name: str, plugin_class: type[Any]) -> Kind:
-        method = "__call__" if self.is_processor else "send"
-        function = getattr(plugin_class, method, None)
+        function = getattr(plugin_class, self.method, None)
         if not callable(function):
-            raise BrokenPluginError(f"{name!r}: {plugin_class.__qualname__} has no method {method}")
-        for called in (method, *_OPTIONAL_METHODS):
+            raise BrokenPluginError(
+                f"{name!r}: {plugin_class.__qualname__} has no method {self.method}"
+            )
+        for called in (self.method, *_OPTIONAL_METHODS):
             if any(is_lazy(getattr(plugin_class, called, None)) for is_lazy in _LAZY):
                 raise BrokenPluginError(
                     f"{name!r}: {plugin_class.__qualname__}.{called} must be a plain function; an"
                     " async one, or one with `yield`, would never run"
                 )
-        if self.is_processor:
-            return "processor"
-        return "router" if hasattr(plugin_class, "bind") else "backend"
+        if self.method == "send" and hasattr(plugin_class, "bind"):
+            return "router"
+        return _KINDS[self.method]
 
 
 def _quote(error: BaseException) -> str:

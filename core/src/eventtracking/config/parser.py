@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
-
-import attrs
+from typing import Any, Final, TypeVar
 
 from eventtracking.config.discovery import (
     RESERVED_KEYS,
@@ -21,59 +19,24 @@ from eventtracking.config.discovery import (
     installed_plugins,
 )
 from eventtracking.config.options import build, did_you_mean, read_options, show
+from eventtracking.config.specs import ObserverSpec, ProcessorSpec, RouteSpec, Spec
 from eventtracking.config.substitute import substitute
 from eventtracking.errors import ConfigError, Problem
 from eventtracking.hookspecs import GROUP
 
-__all__ = ["ProcessorSpec", "RouteSpec", "Spec", "advice", "load_file", "parse"]
+__all__ = ["advice", "load_file", "parse"]
 
-_TOP_KEYS: Final = ("processors", "backends", "context", "strict")
+_TOP_KEYS: Final = ("processors", "backends", "observers", "context", "strict")
 _NEAR: Final = 0.75
 """How alike a name and that of a plugin are if one is meant for the other; `name_filter` is not
 meant for `regex_filter`.
 """
-_NEEDS: Final = {"backend": ("backend", "router"), "processor": ("processor",)}
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class ProcessorSpec:
-    """A processor as the config wants it."""
-
-    path: str
-    """Its place in the config: `backends.product.processors[0]`."""
-    plugin: Plugin
-    options: dict[str, Any]
-    """What the config gives, with `${VAR}` as it was written."""
-    on_error: str
-    instance: Any
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class RouteSpec:
-    """A route as the config wants it: a backend, a router, or a plain group."""
-
-    path: str
-    """Its place in the config: `backends.warehouse.backends.archive`."""
-    route: str
-    """Its place in the tree: `warehouse/archive`."""
-    plugin: Plugin | None
-    """None for a plain group."""
-    options: dict[str, Any]
-    """What the config gives, with `${VAR}` as it was written."""
-    processors: tuple[ProcessorSpec, ...]
-    children: tuple[RouteSpec, ...]
-    instance: Any
-    """The backend, ready to use and not yet opened. None for a plain group."""
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Spec:
-    """A whole config that holds no problem."""
-
-    processors: tuple[ProcessorSpec, ...]
-    routes: tuple[RouteSpec, ...]
-    context: dict[str, Any]
-    strict: bool
+_NEEDS: Final = {
+    "backend": ("backend", "router"),
+    "processor": ("processor",),
+    "observer": ("observer",),
+}
+_Item = TypeVar("_Item")
 
 
 def _parse(text: str, suffix: str) -> Any:
@@ -187,6 +150,7 @@ class _Parser:
             routes=self._routes(values, config, "", ""),
             context=dict(self._table(values, config, "context", "")),
             strict=self._flag(values, config, "strict"),
+            observers=self._items(values, config, "observers", "", self._observer),
         )
 
     def _problem(
@@ -280,31 +244,53 @@ class _Parser:
     def _processors(
         self, node: Mapping[str, Any], original: Mapping[str, Any], path: str
     ) -> tuple[ProcessorSpec, ...]:
-        chain = node.get("processors", ())
-        if not isinstance(chain, Sequence) or isinstance(chain, str):
-            place = _join(path, "processors")
-            hint = f"in TOML: [[{place}]]" if isinstance(chain, Mapping) else None
+        return self._items(node, original, "processors", path, self._processor)
+
+    def _items(
+        self,
+        node: Mapping[str, Any],
+        original: Mapping[str, Any],
+        key: str,
+        path: str,
+        read: Callable[[Any, Any, str], _Item | None],
+    ) -> tuple[_Item, ...]:
+        """Read a list of tables."""
+        items = node.get(key, ())
+        place = _join(path, key)
+        if not isinstance(items, Sequence) or isinstance(items, str):
+            hint = f"in TOML: [[{place}]]" if isinstance(items, Mapping) else None
             self._problem(
-                place,
-                "expected a list of tables",
-                found=show(original.get("processors")),
-                hint=hint,
+                place, "expected a list of tables", found=show(original.get(key)), hint=hint
             )
             return ()
-        originals = list(original.get("processors", ()))
+        originals = list(original.get(key, ()))
         found = [
-            self._processor(item, originals[index], f"{_join(path, 'processors')}[{index}]")
-            for index, item in enumerate(chain)
+            read(item, originals[index], f"{place}[{index}]") for index, item in enumerate(items)
         ]
         return tuple(spec for spec in found if spec is not None)
 
+    def _observer(self, node: Any, original: Any, path: str) -> ObserverSpec | None:
+        if not self._names_plugin(node, original, path, "observer"):
+            return None
+        for key in ("processors", "backends", "on_error"):
+            if key in node:
+                self._problem(f"{path}.{key}", f"an observer takes no {key}")
+        plugin = self._plugin(node, original, path, "observer")
+        if plugin is None:
+            return None
+        instance = self._instance(plugin, node, original, path)
+        return ObserverSpec(path=path, plugin=plugin, options=_options(original), instance=instance)
+
+    def _names_plugin(self, node: Any, original: Any, path: str, role: str) -> bool:
+        if isinstance(node, Mapping) and "plugin" in node:
+            return True
+        self._problem(
+            path, f"expected a table with `plugin`, the name of {_a(role)}", found=show(original)
+        )
+        return False
+
     def _processor(self, node: Any, original: Any, path: str) -> ProcessorSpec | None:
-        if not isinstance(node, Mapping) or "plugin" not in node:
-            self._problem(
-                path,
-                "expected a table with `plugin`, the name of a processor",
-                found=show(original),
-            )
+        if not self._names_plugin(node, original, path, "processor"):
             return None
         for key in ("processors", "backends"):
             if key in node:
@@ -370,7 +356,7 @@ class _Parser:
             return None
         name, place, found = node["plugin"], f"{path}.plugin", show(original["plugin"])
         if not isinstance(name, str):
-            self._problem(place, f"expected the name of a {role}", found=found)
+            self._problem(place, f"expected the name of {_a(role)}", found=found)
             return None
         try:
             plugin = self._plugins.load(name)
@@ -386,12 +372,18 @@ class _Parser:
         else:
             if plugin.kind in _NEEDS[role]:
                 return plugin
-            self._problem(place, f"expected a {role}, and {name!r} is a {plugin.kind}", found=found)
+            self._problem(
+                place, f"expected {_a(role)}, and {name!r} is {_a(plugin.kind)}", found=found
+            )
         return None
 
 
 def _options(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key not in RESERVED_KEYS}
+
+
+def _a(role: str) -> str:
+    return f"an {role}" if role == "observer" else f"a {role}"
 
 
 def _join(path: str, key: str) -> str:
