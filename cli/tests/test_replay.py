@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -25,6 +25,7 @@ from click.testing import CliRunner, Result
 
 from eventtracking import Counts, DataError, Event, Tracker
 from eventtracking.protocols import Downstream
+from eventtracking.standing import Tally
 from eventtracking_cli.app import app
 from eventtracking_testkit.distribution import fake_distribution
 
@@ -233,11 +234,13 @@ class Hold:
     """A router that holds events until it is flushed, and notes how many it held."""
 
     gives_up: bool = False
+    defers: ClassVar[bool] = True
     _held: list[Event] = attrs.field(init=False, factory=list)
     _delivered: int = attrs.field(init=False, default=0)
 
     def bind(self, downstream: Downstream) -> None:
         self.downstream = downstream
+        self.tally = Tally(downstream.routes)
 
     def send(self, events: Sequence[Event]) -> None:
         self._held += events
@@ -246,18 +249,17 @@ class Hold:
     def flush(self, timeout_s: float) -> bool:
         FLUSHES.append(timeout_s)
         if not self.gives_up:
-            self.downstream.deliver(self._held)
+            answer = self.downstream.deliver(self._held)
+            for event in self._held:
+                self.tally.move(None, answer.standing(event.id))
             self._delivered += len(self._held)
             self._held = []
         return not self._held
 
     def counts(self) -> dict[str, Counts]:
         held = len(self._held)
-        return {
-            self.downstream.path: Counts(
-                received=self._delivered + held, delivered=self._delivered, pending=held
-            )
-        }
+        own = Counts(received=self._delivered + held, delivered=self._delivered, pending=held)
+        return {self.downstream.path: own, **self.tally.counts()}
 
 
 @pytest.fixture
@@ -424,6 +426,7 @@ SLOW = """
     @attrs.define(eq=False, slots=False)
     class Stuck:
         held: int = 0
+        defers = True
         def bind(self, downstream):
             self.downstream = downstream
         def send(self, events):

@@ -34,7 +34,9 @@ def check_law(made: Tracker) -> None:
 
 
 def test_a_downstream_knows_its_place() -> None:
-    """It tells its path, the leaves below (the next router is one), and the routers above."""
+    """It tells its path, the leaves below (those below a router that passes through, too), the
+    lanes that may be served apart, the children, and the routers above.
+    """
     config = {
         "backends": {
             "top": {
@@ -49,7 +51,10 @@ def test_a_downstream_knows_its_place() -> None:
     }
     Tracker.from_config(config)
     top, inner = ROUTERS["top"].downstream, ROUTERS["inner"].downstream
-    assert (top.path, top.leaves, top.above) == ("top", ("top/g/a", "top/inner"), ())
+    assert (top.path, top.leaves, top.above) == ("top", ("top/g/a", "top/inner/b"), ())
+    assert top.lanes == {"top/g/a": ("top/g/a",), "top/inner": ("top/inner/b",)}
+    assert top.children == {"g": "top/g", "inner": "top/inner"}
+    assert list(top.routes.groups) == ["top/g", "top/inner"]
     assert (inner.path, inner.leaves, inner.above) == ("top/inner", ("top/inner/b",), ("holding",))
 
 

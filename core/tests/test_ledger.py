@@ -28,6 +28,7 @@ class Taking:
     on disk does.
     """
 
+    counted_by_core = True
     downstream: Any = attrs.field(init=False)
 
     def bind(self, downstream: Any) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
 from eventtracking import Counts, Event, Tracker
-from eventtracking._pipeline.reentrancy import Guard
+from eventtracking._pipeline.reentrancy import Reentrancy
 from eventtracking._tree.build import build_tree
 from eventtracking.config import RouteSpec, Spec
 from eventtracking.config.discovery import Plugin
@@ -20,6 +20,7 @@ class Chooser:
     """A router that counts itself only if told so, which it learns in `bind`."""
 
     counts_itself: bool = False
+    defers: ClassVar[bool] = True
     counts: Any = attrs.field(init=False, repr=False)
 
     def bind(self, downstream: Any) -> None:
@@ -47,7 +48,7 @@ def counts_after_one_event(router: Chooser) -> Counts:
         instance=router,
     )
     spec = Spec(processors=(), routes=(route,), context={}, strict=False)
-    tree = build_tree(spec, Guard().entered, lambda: None)
+    tree = build_tree(spec, Reentrancy().entered, lambda: None)
     tree.root.emit(Event(name="x"))
     return tree.routes["r"].counts()["r"]
 

@@ -41,11 +41,12 @@ def test_a_group_waits_for_its_leaves_and_counts_by_the_worst() -> None:
 
 
 def test_a_group_whose_processors_ended_an_event_hides_what_is_below() -> None:
-    """Its leaves count nothing, and wait for nothing."""
+    """Its leaves count nothing; each is still asked once, which a lane of its own does."""
     ended = {"r/g": F, "r/g/a": F, "r/g/h/b": F}
     assert ROUTES.at("r/g", ended) is F
     assert [ROUTES.at(path, ended) for path in ("r/g/a", "r/g/h", "r/g/h/b")] == [None] * 3
-    assert not ROUTES.waits_at("r/g/h/b", {"r/g": F})
+    assert ROUTES.waits_at("r/g/h/b", {"r/g": F})
+    assert not ROUTES.waits_at("r/g/h/b", ended)
     assert ROUTES.waits_at("r/c", ended)
 
 

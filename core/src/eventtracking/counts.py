@@ -27,6 +27,10 @@ class Outcome(enum.IntEnum):
 
     label: str
     """The name in reasons, files and messages: `dead_lettered`."""
+    record: int
+    """Add it to a ledger's total for an event that arrived and found this outcome in one step."""
+    settle: int
+    """Add it for each pending event that has found this outcome."""
 
     @staticmethod
     def from_label(label: str) -> Outcome | None:
@@ -34,8 +38,8 @@ class Outcome(enum.IntEnum):
         return _BY_LABEL.get(label)
 
 
-for _outcome in Outcome:
-    _outcome.label = _outcome.name.lower()
+for _member in Outcome:  # an attribute is looked up without a call, see `Ledger`
+    _member.label = _member.name.lower()
 _BY_LABEL = {outcome.label: outcome for outcome in Outcome}
 _WORDS = tuple(outcome.name.lower() for outcome in Outcome)
 _FAILED_MARK = f"{_WORDS[Outcome.FAILED]}: "
@@ -92,6 +96,9 @@ _RECEIVED_UNIT = 1
 _OUTCOME_LANES = {"delivered": 1, "filtered": 2, "failed": 3, "dead_lettered": 4, "pending": 5}
 _UNITS = tuple(1 << (_LANE_BITS * _OUTCOME_LANES[outcome.name.lower()]) for outcome in Outcome)
 
+for _member in Outcome:
+    _member.record = _RECEIVED_UNIT + _UNITS[_member]
+    _member.settle = _UNITS[_member] - _UNITS[Outcome.PENDING]
 ENTER = _RECEIVED_UNIT + _UNITS[Outcome.PENDING]
 """Add this to a ledger's total for each event that arrives."""
 SETTLE = tuple(unit - _UNITS[Outcome.PENDING] for unit in _UNITS)
@@ -102,7 +109,7 @@ RECORD = tuple(_RECEIVED_UNIT + unit for unit in _UNITS)
 
 def change_of(before: Outcome | None, after: Outcome | None) -> int:
     """Return the addition to a ledger's total that moves one event; None: not counted there."""
-    return (0 if after is None else RECORD[after]) - (0 if before is None else RECORD[before])
+    return (0 if after is None else after.record) - (0 if before is None else before.record)
 
 
 def reason_text(outcome: Outcome, reason: str) -> str:
@@ -139,6 +146,12 @@ class Ledger:
         reasons[text] += count
         if place and text is not _OTHER:
             self.places[text] = place
+
+    def remark_once(self, text: str) -> bool:
+        """Count a text; return whether it is new."""
+        is_new = text not in self._reasons
+        self.remark(text)
+        return is_new
 
     def move(self, before: Outcome, after: Outcome, count: int = 1) -> None:
         """Move events from one outcome to another."""

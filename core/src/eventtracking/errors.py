@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 
+_CORE: Final = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120 - text in, text out
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 MAX_PAUSE_S: Final = 3_600.0
 """The longest pause that a destination can ask for."""
@@ -256,5 +257,8 @@ def locate(error: BaseException) -> str:
     trace = error.__traceback__
     if trace is None or isinstance(error, EventTrackingError):
         return ""
-    called = trace.tb_next or trace  # the first entry is core's own
-    return f"{os.path.basename(called.tb_frame.f_code.co_filename)}:{called.tb_lineno}"  # noqa: PTH119 - text in, text out
+    trace = trace.tb_next or trace  # the first entry is that of the caller
+    while trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(_CORE):
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    return f"{os.path.basename(code.co_filename)}:{trace.tb_lineno}"  # noqa: PTH119 - text in, text out

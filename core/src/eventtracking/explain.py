@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import attrs
 
 from eventtracking._pipeline.chain import Verdict
-from eventtracking._pipeline.route import Group, Leaf
+from eventtracking._pipeline.route import Group, Route
 from eventtracking._tree.tree import Tree
 from eventtracking.counts import Outcome
 from eventtracking.event import Event
@@ -36,7 +36,7 @@ def explain(tree: Tree, event: Event) -> list[Decision]:
     return list(_walk(tree, tree.root, event))
 
 
-def _walk(tree: Tree, route: Leaf | Group, event: Event) -> Iterator[Decision]:
+def _walk(tree: Tree, route: Route, event: Event) -> Iterator[Decision]:
     result = event if route.chain is None else route.chain.apply(event)
     if isinstance(result, Verdict):
         yield from _against(tree, route, result)
@@ -46,7 +46,7 @@ def _walk(tree: Tree, route: Leaf | Group, event: Event) -> Iterator[Decision]:
         yield from _walk(tree, child, result)
 
 
-def _against(tree: Tree, route: Leaf | Group, verdict: Verdict) -> Iterator[Decision]:
+def _against(tree: Tree, route: Route, verdict: Verdict) -> Iterator[Decision]:
     yield Decision(
         path=route.path, outcome=verdict.outcome, processor=verdict.processor, reason=verdict.reason
     )
@@ -54,8 +54,8 @@ def _against(tree: Tree, route: Leaf | Group, verdict: Verdict) -> Iterator[Deci
         yield from _against(tree, child, verdict)
 
 
-def _children(tree: Tree, route: Leaf | Group) -> tuple[Leaf | Group, ...]:
+def _children(tree: Tree, route: Route) -> tuple[Route, ...]:
     if isinstance(route, Group):
         return route.children
-    subtree = tree.subtrees.get(route.path)
-    return () if subtree is None else subtree.root.children
+    below = tree.downstreams.get(route.path)
+    return () if below is None else below.root.children

@@ -14,18 +14,34 @@ from typing import Any, Protocol, runtime_checkable
 
 from eventtracking.counts import Counts, Outcome
 from eventtracking.event import Event
+from eventtracking.standing import Routes
 
-__all__ = ["Backend", "Downstream", "Failures", "Observer", "Processor", "Progress", "Router"]
+__all__ = [
+    "Backend",
+    "Downstream",
+    "Failures",
+    "Observer",
+    "Place",
+    "Processor",
+    "Progress",
+    "Router",
+]
 
 
 @runtime_checkable
 class Processor(Protocol):
     """Changes or filters events, one at a time, on the thread that emits or delivers.
 
-    Two optional attributes: `accepts(name: str) -> bool` decides by the name alone before the
-    processor is called, and core remembers its answers (so it must always give the same one for a
-    name). `name_only = True` says that `accepts` is all there is to it, so that the processor need
-    not be called at all.
+    Optional attributes and methods, which core uses where they exist:
+
+    * `accepts(name: str) -> bool` decides by the name alone before the processor is called. Core
+      remembers the answers, so it must always give the same one for a name.
+    * `name_only = True` says that `accepts` is all there is, so the processor is never called.
+    * `fails_closed = True` says that it must never be passed over: `on_error = "pass"` is then a
+      problem of the config.
+    * `bind(place: Place)` is called once, at config time (in `check`, too).
+    * `shown(event) -> Event` returns what people may see of an event in tools. One that raises
+      shows only the keys.
     """
 
     def __call__(self, event: Event) -> Event:
@@ -33,7 +49,27 @@ class Processor(Protocol):
 
         Raises:
             DropEvent: To filter the event out.
+            Rejected: To refuse it for good: below a router it becomes a dead letter, elsewhere it
+                has failed. `on_error` does not apply.
         """
+
+
+class Place(Protocol):
+    """A processor's place in the tree, as `bind` gets it."""
+
+    @property
+    def path(self) -> str:
+        """The path of the route; the root's is empty."""
+
+    @property
+    def above(self) -> tuple[str, ...]:
+        """The plugin names of the routers above, nearest first."""
+
+    def submit(self, event: Event) -> None:
+        """Send another event down the whole tree, before the call that is inside it returns."""
+
+    def remark(self, text: str, count: int = 1) -> None:
+        """Count a text among the reasons of the route; at most 64 different ones are kept."""
 
 
 @runtime_checkable
@@ -50,6 +86,10 @@ class Backend(Protocol):
     * `close()`: let go of everything; `flush` came before. Called at most once after each `open`.
     * `probe()`: raise if what it needs is not there, where `open` does not tell; after `open`, for
       `eventtracking check --connect`.
+    * `tick()`: do what is due by time, such as rotating a file. Routers that hold events call it
+      about once a second, never during `send` on the same lane nor after `close`.
+    * `max_batch_events`, `max_batch_bytes`: the largest batch that `send` takes. Bytes are an
+      estimate, of the JSON form; a single event that is larger comes alone.
     * `exclusive() -> Mapping[str, str]`: what it wants for itself alone, by the option that names
       it, such as a folder. Two nodes of one config with the same value are a problem of the config.
 
@@ -66,7 +106,9 @@ class Backend(Protocol):
 
         Raises:
             Rejected: Those events are bad for good, and the rest were delivered.
-            Exception: None of them was delivered, and they may be tried again.
+            Undelivered: Some are to be tried again, some are bad for good, the rest were delivered.
+            DeliveryError: None was delivered; perhaps with the pause that the destination wants.
+            Exception: None was delivered, and they may be tried again.
         """
 
 
@@ -92,15 +134,59 @@ class Observer(Protocol):
 
 
 class Failures(dict[str, dict[str, Exception]]):
-    """`{leaf path: {event id: error}}`.
+    """The answer of a delivery: `{leaf path: {event id: error}}`, and what became of every event.
 
-    A `Rejected` is final, any other error may be tried again.
+    A `Rejected` is final, any other error may be tried again. It is filled as the delivery goes, so
+    it is right also when a `BaseException` passes through.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.outcomes: dict[str, dict[str, Outcome]] = {}
+        """`{path: {event id: outcome}}`, of every event at every leaf and group that the delivery
+        went to. An event that failed is pending there."""
+        self.ended: dict[str, dict[str, Outcome]] = {}
+        """Of groups: the events that the group's own processors ended, so that no leaf below
+        received them."""
+        self.reasons: dict[str, dict[str, int]] = {}
+        """`{path: {text: count}}`: why processors below ended events. Add them to your counts."""
+        self.pauses: dict[str, float] = {}
+        """`{leaf path: seconds}`: the pauses that destinations asked for, from 0 to 3,600 s."""
+        self.groups: set[str] = set()
+        """The paths in `outcomes` that have leaves below them."""
         self.finished: dict[str, Outcome] = {}
         """The events that are now final at every leaf, each with its worst outcome."""
+
+    def standing(self, event_id: str) -> dict[str, Outcome]:
+        """Return what this delivery adds to an event's standing; see `eventtracking.standing`."""
+        found = {path: ids[event_id] for path, ids in self.ended.items() if event_id in ids}
+        for path, outcomes in self.outcomes.items():
+            if event_id in outcomes and path not in self.groups:
+                found[path] = outcomes[event_id]
+        return found
+
+    def forget_error(self, leaf: str, event_id: str) -> None:
+        """Remove an error that is no longer true."""
+        errors = self.get(leaf)
+        if errors is not None and errors.pop(event_id, None) is not None and not errors:
+            del self[leaf]
+
+    def merge(self, later: Failures) -> None:
+        """Take over the answer of a later delivery of some of the same events."""
+        self.groups |= later.groups
+        for path, outcomes in later.outcomes.items():
+            self.outcomes.setdefault(path, {}).update(outcomes)
+            for event_id in self.get(path, {}).keys() & outcomes.keys():
+                self.forget_error(path, event_id)
+        for path, ended in later.ended.items():
+            self.ended.setdefault(path, {}).update(ended)
+        for path, errors in later.items():
+            self.setdefault(path, {}).update(errors)
+        for path, texts in later.reasons.items():
+            mine = self.reasons.setdefault(path, {})
+            for text, count in texts.items():
+                mine[text] = mine.get(text, 0) + count
+        self.pauses.update(later.pauses)
 
 
 Progress = dict[str, dict[str, Outcome]]
@@ -110,7 +196,14 @@ Progress = dict[str, dict[str, Outcome]]
 class Downstream(Protocol):
     """The routes below a router.
 
-    The router calls it from any thread it likes, one thread at a time per event and leaf.
+    A router that **holds** events says `defers = True`: its `send` returns before a child is
+    called. It keeps the counts of its own path and of all routes below (`counts()`), from the
+    answers of `deliver`; core keeps none for them. It may call `deliver` from any thread, one
+    thread at a time for each event and leaf.
+
+    A router that **passes through** calls `deliver` within its `send`, on the same thread. The
+    delivery joins that of the router above, which retries what failed. A child that is given
+    nothing on the first delivery is filtered; see `skip`.
     """
 
     @property
@@ -119,82 +212,99 @@ class Downstream(Protocol):
 
     @property
     def leaves(self) -> tuple[str, ...]:
-        """The paths where events end: the backends below, and the next routers."""
+        """The paths where events end: the backends below, and routers that hold events."""
+
+    @property
+    def lanes(self) -> Mapping[str, tuple[str, ...]]:
+        """The units that a router may serve apart from each other, each with its leaves.
+
+        That is a leaf by itself, or a router that passes through, with all of its leaves.
+        """
+
+    @property
+    def children(self) -> Mapping[str, str]:
+        """The paths of the direct children, by their names in the config."""
 
     @property
     def above(self) -> tuple[str, ...]:
         """The plugin names of the routers above, nearest first."""
 
+    @property
+    def routes(self) -> Routes:
+        """The routes below as a value: see `eventtracking.standing`."""
+
     def deliver(
-        self, events: Sequence[Event], only: Collection[str] | None = None, first: bool = False
+        self,
+        events: Sequence[Event],
+        only: Collection[str] | None = None,
+        first: bool = False,
+        into: Failures | None = None,
     ) -> Failures:
-        """Try to deliver each event to each leaf, isolated from each other, and return what failed.
+        """Deliver each event to each leaf, isolated from each other; return the answer.
 
-        Never raises an Exception.
-
-        What is returned stays pending at its leaf until it is delivered, or until `settle` tells
-        its end.
+        Never raises an Exception. What failed stays pending at its leaf.
 
         Args:
             events: With ids that differ.
-            only: The leaves of a retry. The events were given to `deliver` before, and are not
-                received again.
-            first: With `only`: these leaves have the events for the first time. A router that gives
-                each leaf a thread of its own says that; an event is unfinished until every leaf has
-                had it. The processors of a group may run once for each leaf below it.
+            only: The paths to go to, of leaves or groups. The events were there before, unless
+                `first` says otherwise.
+            first: With `only`: they have the events for the first time. A router that gives each
+                lane a thread of its own says that. The processors of a group may run once for each
+                lane below it. Within a `send` the router above decides.
+            into: An answer to fill as the delivery goes, for one that may be interrupted.
+        """
+
+    def skip(self, path: str, event_ids: Iterable[str], reason: str = "skipped") -> None:
+        """Filter events at a path, within `send`; of a group, nothing below receives them.
+
+        For a child that the router passes over, or one that failed while another took the event.
         """
 
     def settle(
         self, leaf: str, event_ids: Iterable[str], outcome: Outcome, reason: str = ""
     ) -> dict[str, Outcome]:
-        """Tell the final outcome, failed or dead-lettered, of events that are pending at a leaf, or
-        have yet to come there.
+        """Give events at a leaf their final outcome, failed or dead-lettered, within `send`.
 
         Returns:
             The events that are now final at every leaf, each with its worst outcome.
         """
 
+    def tick(self, lane: str | None = None) -> None:
+        """Call the backends' `tick` in a lane, or in all. Call it about once a second; never during
+        a delivery to that lane. Never raises an Exception.
+        """
+
+    def ticks(self, lane: str) -> bool:
+        """Whether any backend in a lane has a `tick`."""
+
+    # Of routers with `counted_by_core = True`, which are about to go:
+
     def reopen(self, leaf: str, event_ids: Iterable[str]) -> None:
         """Move dead-lettered events back to pending, to be replayed with `deliver(...,
         only={leaf})`.
-
-        What became of them at other leaves is known for those that were adopted just before; for
-        the rest it counts as over.
         """
 
     def progress(self, event_ids: Iterable[str]) -> Progress:
-        """Return how far unfinished events have come, to be stored, or sent along with a retry
-        elsewhere.
-        """
+        """Return how far unfinished events have come."""
 
     def adopt(self, progress: Progress, received: bool) -> None:
-        """Take over unfinished events from another process.
-
-        Args:
-            received: Whether they count as received (and pending) in this process from now on;
-                False where the router keeps the counts in a store that has them already.
-        """
+        """Take over unfinished events from another process."""
 
     def forget(self, event_ids: Iterable[str]) -> None:
         """Take unfinished events off the books of this process, because another one adopts them."""
 
     def take_counts(self) -> Mapping[str, Counts]:
-        """Return what has been counted below since the last time, for a router that keeps the
-        counts in a store.
-
-        Signed: an event may be received in one answer and delivered, with a pending of -1, in a
-            later one.
-        """
+        """Return what has been counted below since the last time."""
 
 
 @runtime_checkable
 class Router(Protocol):
-    """A backend that owns the routes below it.
+    """A backend that owns the routes below it; see `Downstream` for the two kinds.
 
-    A router that holds events after `send` has returned counts them itself: `counts() ->
-    Mapping[str, Counts]` gives the counts of its own path, for every event whose `send` returned,
-    and of those paths below it whose counts it has taken. Core adds what its processors dropped and
-    what `send` refused. A router without `counts` has delivered when `send` returns.
+    With `defers = True` it holds events after `send` has returned, and counts them itself:
+    `counts() -> Mapping[str, Counts]` gives the counts of its own path, for every event whose
+    `send` returned, and of the routes below it. Core adds the events that its processors dropped,
+    and those that `send` refused. Both attributes are read after `bind`, which may decide them.
     """
 
     def bind(self, downstream: Downstream) -> None:

@@ -62,18 +62,10 @@ class Routes:
     def worst(self, standing: Standing, leaves: Iterable[str] | None = None) -> Outcome:
         """Return the worst outcome at some leaves, at all by default.
 
-        A leaf that has yet to have the event counts as pending.
+        A leaf counts as pending until it has been asked, also below a group that ended the event.
         """
         asked = self.leaves if leaves is None else leaves
-        found = (self._at_leaf(leaf, standing) for leaf in asked)
-        return max(found, default=Outcome.FILTERED)
-
-    def _at_leaf(self, leaf: str, standing: Standing) -> Outcome:
-        outcome = standing.get(leaf)
-        if outcome is not None:
-            return outcome
-        ended = self._ended_over(leaf, standing)
-        return _PENDING if ended is None else ended
+        return max((standing.get(leaf, _PENDING) for leaf in asked), default=Outcome.FILTERED)
 
     def _ended_over(self, path: str, standing: Standing) -> Outcome | None:
         """Return the outcome of the group above a path whose own processors ended the event."""
@@ -114,12 +106,12 @@ class Routes:
         return max(below) if final else max(*below, self.worst(standing, self.groups[group]))
 
     def is_settled(self, standing: Standing) -> bool:
-        """Whether an event is final at every leaf."""
+        """Whether every leaf has been asked, and the event is final at each."""
         return self.worst(standing) is not _PENDING
 
     def waits_at(self, leaf: str, standing: Standing) -> bool:
         """Whether a leaf is still to have the event, or to have it again."""
-        return self._at_leaf(leaf, standing) is _PENDING
+        return standing.get(leaf, _PENDING) is _PENDING
 
     def moves(
         self, before: Standing | None, after: Standing | None, final: bool = False

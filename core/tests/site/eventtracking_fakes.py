@@ -6,15 +6,25 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import attrs
 import msgspec
 
-from eventtracking import DeliveryError, DropEvent, Event, Rejected, hookimpl
-from eventtracking.counts import Counts
-from eventtracking.protocols import Downstream
+from eventtracking import (
+    Counts,
+    DeliveryError,
+    DropEvent,
+    Event,
+    OptionsError,
+    Outcome,
+    Rejected,
+    hookimpl,
+)
+from eventtracking.counts import ENTER, Ledger
+from eventtracking.protocols import Downstream, Failures
+from eventtracking.standing import Tally
 
 RECORDED: defaultdict[str, list[Event]] = defaultdict(list)
 """What `Recording` received, by its `key`."""
@@ -113,14 +123,82 @@ class Passing:
     """A router that holds nothing: it delivers while it is sent to."""
 
     key: str = ""
+    refuses: str | None = None
     downstream: Downstream = attrs.field(init=False)
+    act: Callable[[Downstream, Sequence[Event]], object] | None = attrs.field(
+        init=False, default=None
+    )
+    """What `send` does instead."""
 
     def bind(self, downstream: Downstream) -> None:
+        if self.refuses is not None:
+            raise OptionsError({"refuses": self.refuses})
         self.downstream = downstream
         ROUTERS[self.key] = self
 
     def send(self, events: Sequence[Event]) -> None:
-        self.downstream.deliver(events)
+        if self.act is not None:
+            self.act(self.downstream, events)
+        else:
+            self.downstream.deliver(events)
+
+
+@attrs.define(eq=False)
+class Deferring:
+    """A router that holds events, delivers them when the test says so, and keeps all counts."""
+
+    key: str = ""
+    defers: ClassVar[bool] = True
+    downstream: Downstream = attrs.field(init=False)
+    ledger: Ledger = attrs.field(init=False, factory=Ledger)
+    tally: Tally = attrs.field(init=False)
+    held: dict[str, Event] = attrs.field(init=False, factory=dict)
+    standings: dict[str, dict[str, Outcome]] = attrs.field(init=False, factory=dict)
+
+    def bind(self, downstream: Downstream) -> None:
+        self.downstream = downstream
+        self.tally = Tally(downstream.routes)
+        ROUTERS[self.key] = self
+
+    def send(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.held[event.id] = event
+            self.standings[event.id] = {}
+            self.ledger.total += ENTER
+
+    def deliver(self, lane: str | None = None) -> Failures:
+        """Deliver what is held to one lane, or to all: first where it never was, then again."""
+        answer, routes = Failures(), self.downstream.routes
+        leaves = routes.leaves if lane is None else self.downstream.lanes[lane]
+        parts: dict[tuple[bool, frozenset[str]], list[Event]] = {}
+        for event in self.held.values():
+            standing = self.standings[event.id]
+            new = frozenset(leaf for leaf in leaves if leaf not in standing)
+            again = frozenset(leaf for leaf in leaves if routes.waits_at(leaf, standing)) - new
+            for first, wanted in ((True, new), (False, again)):
+                if wanted:
+                    parts.setdefault((first, wanted), []).append(event)
+        for (first, wanted), events in parts.items():
+            try:
+                self.downstream.deliver(events, only=wanted, first=first, into=answer)
+            finally:
+                for event in events:
+                    self.move(event.id, answer.standing(event.id))
+        self.tally.remark(answer.reasons)
+        return answer
+
+    def move(self, event_id: str, new: Mapping[str, Outcome]) -> None:
+        """Note how an event stands now."""
+        before = self.standings[event_id]
+        after = self.standings[event_id] = {**before, **new}
+        self.tally.move(before, after)
+        if self.downstream.routes.is_settled(after) and event_id in self.held:
+            del self.held[event_id]
+            change = self.downstream.routes.worst(after).settle
+            self.ledger.total += change
+
+    def counts(self) -> dict[str, Counts]:
+        return {self.downstream.path: self.ledger.counts(), **self.tally.counts()}
 
 
 @attrs.define(eq=False)
@@ -128,6 +206,7 @@ class Holding:
     """A router that holds everything until the test moves it, and counts itself."""
 
     key: str = ""
+    counted_by_core: ClassVar[bool] = True
     downstream: Downstream = attrs.field(init=False)
     held: list[Event] = attrs.field(init=False, factory=list)
     refusing: bool = attrs.field(init=False, default=False)
@@ -209,6 +288,7 @@ def eventtracking_register_backends(register: Any) -> None:
     register("telling", Telling)
     register("unopenable", Unopenable)
     register("passing", Passing)
+    register("deferring", Deferring)
 
 
 @hookimpl

@@ -24,7 +24,7 @@ class _Lent(Tree):
 
     @classmethod
     def of(cls, tree: Tree) -> _Lent:
-        return cls(tree.root, tree.routes, tree.subtrees)
+        return cls(tree.root, tree.routes, tree.downstreams)
 
     def close(self, timeout_s: float) -> None:
         self.flush(time.monotonic() + timeout_s)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 from eventtracking.counts import Outcome, reason_text
-from eventtracking.errors import DropEvent, locate
+from eventtracking.errors import DropEvent, Rejected, locate
 from eventtracking.event import Event
 
 __all__ = ["Chain", "Link", "Verdict"]
@@ -28,6 +28,9 @@ class Verdict:
     """The path of the processor in the config."""
     place: str = ""
     """Where the processor broke, `plugin.py:15`."""
+    rejected: bool = False
+    """Whether the processor refused the event for good, which a router above turns into a dead
+    letter."""
     remark: str = attrs.field(init=False)
     """The reason as the books have it."""
 
@@ -44,6 +47,24 @@ class Link:
     plugin: str
     processor: Any
     pass_on_error: bool = False
+    remark: Callable[[str], object] = str
+    """Counts a text among the reasons of the route."""
+
+    def over(self, error: BaseException) -> Verdict | None:
+        """Decide what a processor's error means: the verdict, or None to pass the event on."""
+        if not self.pass_on_error:
+            return self.failure(error)
+        self.remark(f"passed: {self.plugin} raised {type(error).__name__}")
+        return None
+
+    def refusal(self, rejection: Rejected, event: Event) -> Verdict | None:
+        """Decide what a processor's `Rejected` means; it must name the event, and no other."""
+        if list(rejection.reasons) != [event.id]:
+            return self.over(ValueError("Rejected must name the event that was given"))
+        reason = rejection.reasons[event.id]
+        return Verdict(
+            Outcome.FAILED, f"{self.plugin} rejected: {reason}", self.path, rejected=True
+        )
 
     def failure(self, error: BaseException) -> Verdict:
         """The verdict when the processor broke.
@@ -74,7 +95,9 @@ class Chain:
         for link in links:
             if hasattr(link.processor, "accepts"):
                 self._add_name_step(link)
-            if not getattr(link.processor, "name_only", False):
+            if not (
+                hasattr(link.processor, "accepts") and getattr(link.processor, "name_only", False)
+            ):
                 self._steps.append(_CallStep(link).run)
 
     def _add_name_step(self, link: Link) -> None:
@@ -128,7 +151,7 @@ class _NameStep:
                 accepted = bool(link.processor.accepts(name))
             except Exception as error:  # noqa: BLE001 - whatever a processor raises is a verdict
                 remember = False
-                verdict = None if link.pass_on_error else link.failure(error)
+                verdict = link.over(error)
             else:
                 verdict = None if accepted else link.drop("the name is not accepted")
             if verdict is not None:
@@ -165,9 +188,11 @@ class _CallStep:
                 return result
         except DropEvent as drop:
             return self._link.drop(_reason_of(drop))
+        except Rejected as rejection:
+            return self._link.refusal(rejection, event) or event
         except Exception as error:  # noqa: BLE001 - whatever a processor raises is a verdict
-            return event if self._link.pass_on_error else self._link.failure(error)
-        return event if self._link.pass_on_error else self._link.failure(_broken_contract(result))
+            return self._link.over(error) or event
+        return self._link.over(_broken_contract(result)) or event
 
 
 def _reason_of(drop: DropEvent) -> str:

@@ -1,33 +1,29 @@
-"""The compiled tree: leaves, which hand events to a backend, and groups, which spread them over
-routes.
+"""The compiled routes: leaves, which hand events to a backend, and groups, which spread them.
 
-Events come down in two ways. `emit` takes one event from the application; what fails is failed.
-`deliver` takes a batch from a router above (`Downstream` starts it); what fails stays pending, and
-is reported to that router.
+`emit` takes one event from the application: what fails is failed. Batches from a router above come
+down through `eventtracking._tree.attempt`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
-
-import attrs
 
 from eventtracking._pipeline.answers import failures_of
 from eventtracking._pipeline.chain import Chain, Verdict
-from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Ledger, Outcome
+from eventtracking.counts import ENTER, Counts, Ledger, Outcome
 from eventtracking.errors import DeliveryError, describe_error, locate, reason_of
 from eventtracking.event import Event
-from eventtracking.protocols import Failures
 
-__all__ = ["Group", "Leaf", "Route", "Trial"]
+__all__ = ["Group", "Leaf", "Parked", "Route"]
 
 _DELIVERED: Final = Outcome.DELIVERED
 _FAILED: Final = Outcome.FAILED
 _FILTERED: Final = Outcome.FILTERED
-_PENDING: Final = Outcome.PENDING
 
 _OPEN_WAIT_S: Final = 10.0
 """How long a send waits for another thread's `open()` of the same backend."""
@@ -36,82 +32,99 @@ _REOPEN_AFTER_S: Final = 1.0
 opened for each event.
 """
 
-
-@attrs.define(eq=False)
-class Trial:
-    """One delivery from a router to the routes below it."""
-
-    only: frozenset[str] | None
-    first: bool = True
-    """Whether the leaves have these events for the first time; a retry otherwise."""
-    enter: Callable[[Group, Sequence[Event]], dict[str, Outcome]] = attrs.field(
-        default=lambda _group, _events: {}
-    )
-    """Receives events that come to a group for the first time.
-
-    Returns what its chain has dropped already, for another leaf.
-    """
-    failures: Failures = attrs.field(factory=Failures)
-    marks: dict[str, dict[str, Outcome]] = attrs.field(factory=dict)
-    """The outcomes so far, by path and event id; the path of a group for what its own processors
-    dropped.
-    """
-
-    def mark(self, path: str, outcomes: dict[str, Outcome]) -> None:
-        """Note what became of events at a path."""
-        self.marks.setdefault(path, {}).update(outcomes)
-
-    def wants(self, leaves: Collection[str]) -> bool:
-        """Whether it goes to any of these leaves."""
-        return self.only is None or not self.only.isdisjoint(leaves)
+Parked = deque[tuple["Group", Event]]
+"""Events that wait for the call that is inside the tree on their thread."""
 
 
 class Route:
-    """What leaves and groups share: a path, a chain of processors and the books."""
+    """A path, a chain of processors, and the counts of both."""
 
-    __slots__ = ("__weakref__", "chain", "leaves", "ledger", "path")
+    __slots__ = ("__weakref__", "_changes", "_enter", "chain", "leaves", "ledger", "path", "tap")
 
-    def __init__(self, path: str, chain: Chain | None, leaves: tuple[str, ...]) -> None:
+    def __init__(self, path: str, chain: Chain | None) -> None:
         self.path = path
         self.chain = chain
         self.ledger = Ledger()
-        self.leaves = leaves
+        self.leaves: tuple[Leaf, ...] = ()
+        """Where events end, at or below this route; a router that defers is such a place."""
+        self.tap: Any = None
+        """Told of each batch while somebody watches."""
+        self.count_all()
 
-    def _screen(self, events: Sequence[Event], outcomes: dict[str, Outcome]) -> Sequence[Event]:
-        """Run the chain over a batch; note the outcomes of what it ended."""
-        if self.chain is None:
-            return events
-        passed = []
-        for event in events:
-            try:
-                result = self.chain.apply(event)
-            except Exception as error:  # noqa: BLE001 - the chain lets none through, but for exhausted memory or stack in itself
-                result = Verdict(_FAILED, describe_error(error), self.path)
-            if isinstance(result, Verdict):
-                outcomes[event.id] = result.outcome
-                self.ledger.remark(result.remark, place=result.place)
-            else:
-                passed.append(result)
-        return passed
+    def count_all(self) -> None:
+        """Count each event here: on its arrival, and on its outcome."""
+        self._enter = ENTER
+        self._changes = {outcome.label: outcome.settle for outcome in Outcome}
+
+    def count_untaken(self) -> None:
+        """Count only the events that the backend did not take: it counts those itself."""
+        self._enter = 0
+        self._changes = {outcome.label: outcome.record for outcome in Outcome}
+        self._changes[_DELIVERED.label] = 0
+
+    def emit(self, event: Event, parked: Parked | None = None) -> Outcome:
+        """Take one event from the application to its outcome, and count it: the only place.
+
+        A signal handler may raise at any call. So no call stands between entering the event and
+        `try`, nor between the outcome and settling it; at worst the event is failed, and counted.
+
+        Args:
+            parked: Where the event waits, first in line; it leaves when it has entered the counts.
+        """
+        ledger = self.ledger
+        outcome = _FAILED
+        ledger.total += self._enter
+        if parked is not None:
+            del parked[0]
+        try:
+            chain = self.chain
+            if chain is not None:
+                result = chain.apply(event)
+                if result.__class__ is Verdict:
+                    outcome = result.outcome
+                    ledger.remark(result.remark, place=result.place)
+                    return outcome
+                event = result  # type: ignore[assignment]  # it is an Event
+            outcome = self.pass_on(event)
+            return outcome
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises is accounted for
+            with suppress(Exception):  # memory or stack is exhausted: it has failed, and is counted
+                outcome = self._judge(event, error)
+            return outcome
+        finally:
+            ledger.total += self._changes[outcome.label]
+
+    def pass_on(self, event: Event) -> Outcome:
+        """Hand on an event that the chain let through; return its outcome."""
+        raise NotImplementedError
+
+    def _judge(self, event: Event, error: Exception) -> Outcome:
+        """Return the outcome of an event on whose way an exception was raised."""
+        failure = failures_of(error, (event,)).get(event.id)
+        if failure is None:
+            return _DELIVERED
+        self.ledger.note(_FAILED, reason_of(failure, event.id), 1, locate(failure))
+        return _FAILED
+
+    def reset(self) -> None:
+        """Start anew in a forked child; a call that is inside ends in the former ledger."""
+        self.ledger = Ledger()
 
 
 class Leaf(Route):
     """A route that ends in a backend.
 
-    A router is a leaf too: what lies below it is its own affair.
+    A router that defers is a leaf too: it counts what lies below it.
     """
 
     __slots__ = (
-        "_again",
-        "_enter",
-        "_first",
         "_on_open",
         "_open_failure",
         "_opener",
-        "_report",
         "_retry_open_at",
         "backend",
         "closed",
+        "on_delivered",
         "opened",
         "plugin",
     )
@@ -123,135 +136,32 @@ class Leaf(Route):
         plugin: str,
         backend: Any,
         on_open: Callable[[], None],
-        report: Callable[[str, int, float], None] | None = None,
+        on_delivered: Callable[[str, int, float], None] | None = None,
     ) -> None:
-        super().__init__(path, chain, (path,))
+        super().__init__(path, chain)
         self.plugin = plugin
         self.backend = backend
+        self.leaves = (self,)
         self.closed = False
+        self.on_delivered = on_delivered
+        """Told of each batch that a router sent here: path, events, seconds."""
         self._on_open = on_open
-        self._report = report
-        self._set_books()
         self.reset()
 
-    @property
-    def counts_itself(self) -> bool:
-        """Whether it is a router that keeps its own counts, which it may have decided when it was
-        bound.
-        """
-        return hasattr(self.backend, "bind") and callable(getattr(self.backend, "counts", None))
-
-    def _set_books(self) -> None:
-        """What to add to the ledger on arrival, on an outcome, and on the outcome of a retry.
-
-        A router that counts itself has counted what its `send` took; so here only the rest is.
-        """
-        if self.counts_itself:
-            self._enter = 0
-            self._first = tuple(
-                0 if outcome is _DELIVERED else RECORD[outcome] for outcome in Outcome
-            )
-            self._again = tuple(
-                -ENTER if outcome is _DELIVERED else SETTLE[outcome] for outcome in Outcome
-            )
-        else:
-            self._enter = ENTER
-            self._first = self._again = SETTLE
-
     def reset(self) -> None:
-        """Start anew, as a forked child does.
-
-        A call that is inside at the fork ends in the books of before.
-        """
-        self.ledger = Ledger()
+        """Start anew in a forked child."""
+        super().reset()
         self.opened = False
         self._opener: dict[str, tuple[int, threading.Event]] = {}
         self._retry_open_at = 0.0
         self._open_failure = ""
 
-    def emit(self, event: Event) -> Outcome:
-        """Hand over one event from the application."""
-        ledger = self.ledger
-        outcome = _FAILED
-        ledger.total += (
-            self._enter
-        )  # no call between this and `try`: a signal handler may raise at any call
-        try:
-            if self.chain is not None:
-                result = self.chain.apply(event)
-                if result.__class__ is Verdict:
-                    outcome = result.outcome
-                    ledger.remark(result.remark, place=result.place)
-                    return outcome
-                event = result  # type: ignore[assignment]  # it is an Event
-            if not self.opened:
-                self._open(patient=False)
-            self.backend.send((event,))
-            outcome = _DELIVERED
-            return outcome
-        except Exception as error:  # noqa: BLE001 - whatever a backend raises is accounted for
-            outcome = self._judge(event, error)
-            return outcome
-        finally:
-            ledger.total += self._first[outcome]
-
-    def _judge(self, event: Event, error: Exception) -> Outcome:
-        """Tell the outcome of an event whose `send` raised."""
-        failure = failures_of(error, (event,)).get(event.id)
-        if failure is None:
-            return _DELIVERED
-        self.ledger.note(_FAILED, reason_of(failure, event.id), 1, locate(failure))
-        return _FAILED
-
-    def deliver(self, events: Sequence[Event], trial: Trial) -> None:
-        """Hand over a batch from a router above; note in the trial what became of each event."""
-        books = self._first if trial.first else self._again
-        ledger = self.ledger
-        entered = (
-            self._enter * len(events) if trial.first else 0
-        )  # no call within `+=`, see `counts`
-        ledger.total += entered
-        outcomes: dict[str, Outcome] = {}
-        try:
-            passed = self._screen(events, outcomes)
-            if passed:
-                self._try_batch(passed, outcomes, trial)
-        finally:
-            for event in events:  # a BaseException on the way leaves them pending, for the router
-                outcome = outcomes.setdefault(event.id, _PENDING)
-                ledger.total += books[outcome]
-            trial.mark(self.path, outcomes)
-
-    def _try_batch(
-        self, events: Sequence[Event], outcomes: dict[str, Outcome], trial: Trial
-    ) -> None:
-        refused: dict[str, Exception] = {}
-        try:
-            self.open()
-            began_s = time.monotonic()
-            self.backend.send(events)
-            if self._report is not None:
-                self._report(self.path, len(events), time.monotonic() - began_s)
-        except Exception as error:  # noqa: BLE001 - whatever a backend raises is accounted for
-            refused = failures_of(error, events)
-        outcomes.update(
-            (event.id, _PENDING if event.id in refused else _DELIVERED) for event in events
-        )
-        if refused:
-            trial.failures[self.path] = refused
-
-    def end(self, outcomes: dict[str, Outcome], trial: Trial) -> None:
-        """End events that a group above dropped: they never come here, or a retry is over."""
-        if trial.wants(self.leaves):
-            for outcome in () if trial.first else outcomes.values():
-                self.ledger.total += self._again[outcome]
-            trial.mark(self.path, outcomes)
-
-    def settle(self, outcome: Outcome, reason: str, first: bool = False) -> None:
-        """Give one pending event, or one that never came here before, its final outcome."""
-        self.ledger.total += self._enter + self._first[outcome] if first else self._again[outcome]
-        if reason:
-            self.ledger.note(outcome, reason)
+    def pass_on(self, event: Event) -> Outcome:
+        """Send one event."""
+        if not self.opened:
+            self._open(patient=False)
+        self.backend.send((event,))
+        return _DELIVERED
 
     def open(self, wait_s: float = _OPEN_WAIT_S) -> None:
         """Open the backend, unless it is open in this process.
@@ -337,8 +247,13 @@ class Leaf(Route):
         if was_open:
             getattr(self.backend, "close", _nothing)()
 
+    @property
+    def counts_itself(self) -> bool:
+        """Whether it is a router with counts of its own, which it may have decided in `bind`."""
+        return hasattr(self.backend, "bind") and callable(getattr(self.backend, "counts", None))
+
     def counts(self, shared: bool = True) -> dict[str, Counts]:
-        """The counts of this path, and of those below whose counts the router keeps.
+        """Read the counts of this path, and of those below that the router keeps.
 
         Args:
             shared: Whether also those that it shares with other processes.
@@ -366,48 +281,17 @@ class Group(Route):
 
     __slots__ = ("children",)
 
-    def __init__(
-        self, path: str, chain: Chain | None, children: Sequence[Leaf | Group] = ()
-    ) -> None:
-        super().__init__(path, chain, ())
+    def __init__(self, path: str, chain: Chain | None, children: Sequence[Route] = ()) -> None:
+        super().__init__(path, chain)
         self.adopt(children)
 
-    def adopt(self, children: Sequence[Leaf | Group]) -> None:
-        """Take the children, once; they are made after the group, so that a walk meets the parent
-        first.
-        """
-        self.children: tuple[Leaf | Group, ...] = tuple(children)
+    def adopt(self, children: Sequence[Route]) -> None:
+        """Take the children, once: they are made after the group, so that parents come first."""
+        self.children = tuple(children)
         self.leaves = tuple(leaf for child in children for leaf in child.leaves)
 
-    def counts(self, _shared: bool = True) -> dict[str, Counts]:
-        """The counts of this path."""
-        return {self.path: self.ledger.counts()}
-
-    def reset(self) -> None:
-        """Start anew, as a forked child does."""
-        self.ledger = Ledger()
-
-    def emit(self, event: Event) -> Outcome:
-        """Spread one event from the application; return the worst outcome."""
-        ledger = self.ledger
-        outcome = _FAILED
-        ledger.total += (
-            ENTER  # no call between this and `try`: a signal handler may raise at any call
-        )
-        try:
-            outcome = self.route(event)
-            return outcome
-        finally:
-            ledger.total += SETTLE[outcome]
-
-    def route(self, event: Event) -> Outcome:
-        """Run the chain and spread what comes out, without the books."""
-        if self.chain is not None:
-            result = self.chain.apply(event)
-            if result.__class__ is Verdict:
-                self.ledger.remark(result.remark, place=result.place)
-                return result.outcome
-            event = result  # type: ignore[assignment]  # it is an Event
+    def pass_on(self, event: Event) -> Outcome:
+        """Give one event to each child; return the worst outcome."""
         worst = _FILTERED
         escaped: BaseException | None = None
         for child in self.children:
@@ -421,36 +305,9 @@ class Group(Route):
             raise escaped
         return worst
 
-    def deliver(self, events: Sequence[Event], trial: Trial) -> None:
-        """Spread a batch from a router above.
-
-        `Downstream` settles the group when it knows every child's outcome.
-        """
-        dropped = trial.enter(self, events)
-        passed = self._screen([event for event in events if event.id not in dropped], dropped)
-        if dropped:
-            if trial.first:
-                trial.mark(self.path, dropped)
-            self.end(dropped, trial)
-        if passed:
-            self.spread_batch(passed, trial)
-
-    def end(self, outcomes: dict[str, Outcome], trial: Trial) -> None:
-        """End events at each leaf that the trial wants."""
-        for child in self.children:
-            child.end(outcomes, trial)
-
-    def spread_batch(self, events: Sequence[Event], trial: Trial) -> None:
-        """Deliver to each child that the trial wants."""
-        escaped: BaseException | None = None
-        for child in self.children:
-            if trial.wants(child.leaves):
-                try:
-                    child.deliver(events, trial)
-                except BaseException as error:  # noqa: BLE001 - as in `_spread`
-                    escaped = error
-        if escaped is not None:
-            raise escaped
+    def counts(self, _shared: bool = True) -> dict[str, Counts]:
+        """Read the counts of this path."""
+        return {self.path: self.ledger.counts()}
 
 
 def _nothing() -> None:

@@ -9,7 +9,7 @@ from _thread import get_ident
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
-from typing import Any, Final, overload
+from typing import Any, Final, cast, overload
 
 from uuid_utils import uuid7
 
@@ -19,12 +19,12 @@ from eventtracking._data.declared import Declared, data_of, name_of
 from eventtracking._data.mend import clean_text, snapshot
 from eventtracking._pipeline import context as contexts
 from eventtracking._pipeline import process
-from eventtracking._pipeline.reentrancy import Guard
+from eventtracking._pipeline.reentrancy import Reentrancy
 from eventtracking._pipeline.route import Leaf
 from eventtracking._tree.build import build_tree
 from eventtracking._tree.observers import RouteView
 from eventtracking._tree.tree import Tree
-from eventtracking.counts import ENTER, RECORD, SETTLE, Counts, Outcome
+from eventtracking.counts import Counts, Outcome
 from eventtracking.errors import DataError, describe_error, locate
 from eventtracking.event import Event
 from eventtracking.explain import Decision, explain
@@ -37,9 +37,6 @@ DEFAULT_TIMEOUT_S: Final = 10.0
 leave a stopping process.
 """
 
-_LOST: Final = RECORD[
-    Outcome.FAILED
-]  # looked up here: on Python 3.10 the look-up of a member is a call
 _MAX_MENDED_NAME_CHARS: Final = 200
 _NO_COUNTS: Final = Counts()
 _FAILED: Final = (
@@ -80,9 +77,9 @@ class Tracker:
                 " Tracker.from_config(mapping)"
             )
         self._key = next(_keys)
-        self._guard = Guard()
-        self._inside = self._guard.inside
-        self._parked = self._guard.parked
+        self._reentrancy = Reentrancy()
+        self._inside = self._reentrancy.inside
+        self._parked = self._reentrancy.parked
         self._tree = Tree.empty()
         self._former: list[Tree] = []
         """The trees of the configs before this one: events that were inside when it came end there,
@@ -113,7 +110,7 @@ class Tracker:
             ConfigError: With every problem of the config; the tracker stays as it is.
         """
         spec = config.parse(mapping)
-        tree = build_tree(spec, self._guard.entered, self._on_open)
+        tree = build_tree(spec, self._reentrancy.entered, self._on_open, self.submit)
         self._former.append(self._tree)
         self._tree, self._root = tree, tree.root
         self._base = _mapping(snapshot(spec.context).value)
@@ -157,26 +154,21 @@ class Tracker:
         inside = self._inside
         root = self._root
         if thread in inside:
-            self._guard.park(thread, root, event)
+            self._reentrancy.park(thread, root, event)
             return
         if self._refusal is not None:
             self._refuse(*self._refusal)
             return
-        ledger = root.ledger
-        outcome = _FAILED
         inside[thread] = None
-        ledger.total += ENTER  # no call between this and `try`, see `Guard`
         try:
-            outcome = root.route(event)
-        except Exception as error:  # noqa: BLE001 - the tree lets none through, but for exhausted memory or stack in itself
-            with suppress(Exception):  # as in `_lose`
-                ledger.note(outcome, describe_error(error))
+            root.emit(event)
+        except Exception as error:  # noqa: BLE001 - the stack is exhausted, and the tree could not be entered
+            self._lose(error)
         finally:
-            ledger.total += SETTLE[outcome]
             if thread in inside:  # not in a child that was forked inside
                 del inside[thread]
             if self._parked and self._parked.get(thread):
-                self._guard.drain(thread)
+                self._reentrancy.drain(thread)
 
     def _capture(self, name: Any, data: Any) -> Event | None:
         """Make an event of whatever was given, mended where it has to be.
@@ -243,7 +235,7 @@ class Tracker:
     def _lose(self, error: Exception) -> None:
         """Count an event that could not be captured."""
         ledger = self._root.ledger
-        ledger.total += _LOST
+        ledger.total += _FAILED.record
         with suppress(Exception):  # the stack may be exhausted, and the count is what matters
             ledger.note(_FAILED, f"not captured: {describe_error(error)}", 1, locate(error))
 
@@ -254,28 +246,24 @@ class Tracker:
         thread = get_ident()
         root = self._root
         if thread in self._inside:
-            self._guard.park(thread, root, event)
+            self._reentrancy.park(thread, root, event)
             return
         if self._refusal is not None:
             self._refuse(*self._refusal)
             return
-        outcome = _FAILED
         self._inside[thread] = None
-        root.ledger.total += ENTER  # no call between this and `try`, see `Guard`
         try:
-            outcome = root.route(event)
+            root.emit(event)
         except Exception as error:  # noqa: BLE001 - as in `emit`
-            with suppress(Exception):  # as in `_lose`
-                root.ledger.note(outcome, describe_error(error))
+            self._lose(error)
         finally:
-            root.ledger.total += SETTLE[outcome]
             if thread in self._inside:
                 del self._inside[thread]
             if self._parked.get(thread):
-                self._guard.drain(thread)
+                self._reentrancy.drain(thread)
 
     def _refuse(self, outcome: Outcome, reason: str) -> None:
-        self._root.ledger.total += RECORD[outcome]
+        self._root.ledger.total += outcome.record
         self._root.ledger.note(outcome, reason)
         if outcome is Outcome.FAILED and not self._warned:
             self._warned = True
@@ -395,7 +383,7 @@ class Tracker:
             Whether nothing is left.
         """
         deadline = time.monotonic() + timeout_s
-        self._guard.drain_all()
+        self._reentrancy.drain_all()
         self._tree.open_until(deadline)
         return self._tree.flush(deadline)
 
@@ -413,7 +401,7 @@ class Tracker:
         if self._refusal is None:
             self._refusal = (Outcome.FAILED, "the tracker is closed")
         try:
-            self._guard.drain_all()
+            self._reentrancy.drain_all()
             self._tree.close(timeout_s)
         finally:
             process.closed(self)
@@ -432,7 +420,7 @@ class Tracker:
 
     def after_fork(self) -> None:
         """Start anew in a forked child: what the parent holds stays the parent's."""
-        self._guard.reset()
+        self._reentrancy.reset()
         self._former.clear()
         self._tree.reset()
 
@@ -457,7 +445,7 @@ class Tracker:
                 so that the counts of several processes can be added up.
         """
         total = self._tree.counts(shared)
-        waiting = self._guard.waiting
+        waiting = self._reentrancy.waiting
         total[""] += Counts(received=waiting, pending=waiting)
         for tree in self._former:
             for path, counts in tree.own_counts().items():
@@ -470,10 +458,10 @@ class Tracker:
         Raises:
             KeyError: If there is no router at that path.
         """
-        if path not in self._tree.subtrees:
-            known = ", ".join(self._tree.subtrees) or "none"
+        if path not in self._tree.downstreams:
+            known = ", ".join(self._tree.downstreams) or "none"
             raise KeyError(f"no router at {path!r}; the routers of this config are {known}")
-        return self._tree.subtrees[path]
+        return cast("Downstream", self._tree.downstreams[path])
 
     def explain(self, event: Event) -> list[Decision]:
         """Tell which routes would take an event, and which processor decides.

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import Final
 
 import attrs
 
 from eventtracking._pipeline.route import Group, Leaf
-from eventtracking._tree.downstream import Subtree
+from eventtracking._tree.attempt import Passage
+from eventtracking._tree.downstream import BoundDownstream, Entered
 from eventtracking._tree.observers import Observers, RouteView
 from eventtracking.counts import Counts
 from eventtracking.errors import describe_error
 
-__all__ = ["Entered", "Tree"]
-
-Entered = Callable[[], AbstractContextManager[None]]
+__all__ = ["Tree"]
 
 _log = logging.getLogger("eventtracking")
 _NO_COUNTS: Final = Counts()
@@ -35,7 +34,7 @@ class Tree:
     """Every route by its path, the root at `""`, parents before their children, in the order of the
     config.
     """
-    subtrees: dict[str, Subtree]
+    downstreams: dict[str, BoundDownstream]
     """What lies below each router, by the router's path."""
     _entered: Entered = attrs.field(default=nullcontext, alias="entered")
     """Marks the current thread as inside, so that what it emits meanwhile waits for the backend's
@@ -72,8 +71,8 @@ class Tree:
         """Start anew in a forked child."""
         for route in self.routes.values():
             route.reset()
-        for subtree in self.subtrees.values():
-            subtree.reset()
+        for downstream in self.downstreams.values():
+            downstream.reset()
         self.observers.reset()
 
     def open_until(self, deadline: float) -> None:
@@ -162,6 +161,8 @@ class Tree:
         """
         total = dict.fromkeys(self.routes, Counts())
         for route in self.routes.values():
+            if isinstance(route, Passage):
+                route.settle_interrupted()
             with self._entered():
                 found = route.counts(shared)
             for path, counts in found.items():

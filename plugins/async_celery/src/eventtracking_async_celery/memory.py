@@ -10,6 +10,7 @@ from typing import Final
 from eventtracking import Event
 from eventtracking.counts import Counts, Ledger, Outcome
 from eventtracking.protocols import Failures, Progress
+from eventtracking.standing import Routes
 from eventtracking_buffer.router import BufferRouter
 
 __all__ = ["MemoryBuffer"]
@@ -66,21 +67,31 @@ class Outbox:
     def __init__(self, path: str, publish: Publish) -> None:
         self.path = path
         self.leaves = (path,)
+        self.lanes = {path: self.leaves}
+        self.children: Mapping[str, str] = {}
+        self.routes = Routes(path, self.leaves)
         self.above: tuple[str, ...] = ()
         self.ledger = Ledger()
         self._publish = publish
 
     def deliver(
-        self, events: Sequence[Event], only: Collection[str] | None = None, first: bool = False
+        self,
+        events: Sequence[Event],
+        only: Collection[str] | None = None,
+        first: bool = False,
+        into: Failures | None = None,
     ) -> Failures:
         """Publish the events; all of them have failed if the broker has not confirmed."""
-        failures = Failures()
+        failures = Failures() if into is None else into
         ids = [event.id for event in events]
+        outcomes = failures.outcomes.setdefault(self.path, {})
+        outcomes.update(dict.fromkeys(ids, Outcome.PENDING))
         try:
             self._publish(events)
         except Exception as error:  # noqa: BLE001 - whatever it is, the events wait
             failures[self.path] = dict.fromkeys(ids, error)
         else:
+            outcomes.update(dict.fromkeys(ids, Outcome.DELIVERED))
             failures.finished.update(dict.fromkeys(ids, Outcome.DELIVERED))
         return failures
 
@@ -92,6 +103,16 @@ class Outbox:
         if reason and finished:
             self.ledger.note(outcome, reason, len(finished))
         return finished
+
+    def skip(self, path: str, event_ids: Iterable[str], reason: str = "skipped") -> None:
+        """Nothing is chosen here."""
+
+    def tick(self, lane: str | None = None) -> None:
+        """Nothing is due by time here."""
+
+    def ticks(self, lane: str) -> bool:
+        """Nothing is due by time here."""
+        return False
 
     def reopen(self, leaf: str, event_ids: Iterable[str]) -> None:
         """Nothing is on the books here."""

@@ -44,7 +44,8 @@ class PublishError(DeliveryError):
     """
 
     def __init__(self, broker: str, queue: str, reason: str) -> None:
-        super().__init__(broker, queue, reason)
+        super().__init__()
+        self.args = (broker, queue, reason)  # what it is pickled by
         self.broker = broker
         self.queue = queue
         self.reason = reason

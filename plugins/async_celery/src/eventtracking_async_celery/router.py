@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import attrs
 import msgspec
@@ -154,6 +154,7 @@ class AsyncCeleryRouter:
     counts: Callable[[], Mapping[str, Counts]] = attrs.field(init=False, repr=False)
     """Only there when events wait in memory; otherwise an event is delivered when `send` returns.
     """
+    counted_by_core: ClassVar[bool] = True
     downstream: Downstream = attrs.field(init=False, repr=False)
     _buffer: MemoryBuffer | None = attrs.field(init=False, repr=False, default=None)
     _tracker_name: str | None = attrs.field(init=False, repr=False, default=None)

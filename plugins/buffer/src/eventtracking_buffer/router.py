@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import attrs
 import msgspec
@@ -137,6 +137,7 @@ class BufferRouter:
             "help": "How many dead letters memory keeps; the oldest beyond that count as failed."
         },
     )
+    counted_by_core: ClassVar[bool] = True
     downstream: Downstream = attrs.field(init=False, repr=False)
     folder: str = attrs.field(init=False, default="", repr=False)
     """The folder of a buffer on disk: an absolute path, wherever the process goes later."""

@@ -31,7 +31,7 @@ class SettingsTracker(_DjangoTracker):
     @property
     def routing_backend(self) -> RouterView:
         """What stands at the root, as a router."""
-        return view_of(self._tree, self._guard.entered)
+        return view_of(self._tree, self._reentrancy.entered)
 
     @property
     def backends(self) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, NoReturn
 
 from eventtracking import Event
-from eventtracking._pipeline.route import Group, Leaf
+from eventtracking._pipeline.route import Group, Leaf, Route
 from eventtracking._tree.tree import Tree
 from eventtracking_legacy.objects import (
     AsyncRoutingBackend,
@@ -148,13 +148,16 @@ class _Viewer:
     def _children(self, group: Group) -> dict[str, Any]:
         return {route.path.rpartition("/")[2]: self._any(route) for route in group.children}
 
-    def _any(self, route: Leaf | Group) -> Any:
-        return self.router(route) if isinstance(route, Group) else self._leaf(route)
+    def _any(self, route: Route) -> Any:
+        if isinstance(route, Group):
+            return self.router(route)
+        assert isinstance(route, Leaf)  # noqa: S101 - there is no third kind
+        return self._leaf(route)
 
     def _leaf(self, route: Leaf) -> Any:
         deliver = self._deliver_to(route)
-        if route.path in self._tree.subtrees:
-            below = self._tree.subtrees[route.path].root
+        if route.path in self._tree.downstreams:
+            below = self._tree.downstreams[route.path].root
             if route.plugin == "async_celery":
                 name = route.path.rpartition("/")[2]
                 return AsyncRouterView(name, self._children(below), _processors(route), deliver)
@@ -174,9 +177,11 @@ class _Viewer:
             if isinstance(only, Leaf) and len(below.children) == 1
             else None
         )
-        return None if known is None else known.at_route(only.backend, deliver)  # type: ignore[union-attr]  # it is a leaf
+        if known is None or not isinstance(only, Leaf):
+            return None
+        return known.at_route(only.backend, deliver)
 
-    def _deliver_to(self, route: Leaf | Group) -> Deliver:
+    def _deliver_to(self, route: Route) -> Deliver:
         def deliver(event: Event) -> None:
             with self._entered():
                 route.emit(event)
@@ -184,7 +189,7 @@ class _Viewer:
         return deliver
 
 
-def _processors(route: Leaf | Group) -> tuple[Any, ...]:
+def _processors(route: Route) -> tuple[Any, ...]:
     links = () if route.chain is None else route.chain.links
     found = (_processor(link.plugin, link.processor) for link in links)
     return tuple(
