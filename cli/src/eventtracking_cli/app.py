@@ -19,6 +19,7 @@ from eventtracking_cli.check import check_command
 from eventtracking_cli.emit import emit_command
 from eventtracking_cli.explain import explain_command
 from eventtracking_cli.graph import graph_command
+from eventtracking_cli.new_plugin import new_plugin_command
 from eventtracking_cli.output import printable
 from eventtracking_cli.plugins import plugins_command
 from eventtracking_cli.replay import replay_command
@@ -102,6 +103,7 @@ for _command in (
     emit_command,
     replay_command,
     explain_command,
+    new_plugin_command,
 ):
     app.add_command(_command)
 
