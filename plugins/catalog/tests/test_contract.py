@@ -32,6 +32,7 @@ class TestCatalog(ProcessorContract):
             "wrong_type": "drop",
             "too_large": "drop",
             "max_event_bytes": 100_000,
+            "records": False,
         }
 
 
