@@ -17,7 +17,7 @@ class Books(Tracker):
         super().__init__()
         self.books = stats
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self, *, shared: bool = True) -> dict[str, Any]:
         for counts in self.books.values():
             if isinstance(counts, Exception):
                 raise counts

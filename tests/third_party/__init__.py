@@ -1,0 +1,1 @@
+"""An outsider's plugins: made, installed from wheels, and tested like ours."""
