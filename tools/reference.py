@@ -82,7 +82,8 @@ def our_plugins() -> list[Plugin]:
 def registers_a_class(module: object) -> bool:
     """Tell whether a plugin adds more than commands."""
     return any(
-        hasattr(module, f"eventtracking_register_{kind}") for kind in ("backends", "processors")
+        hasattr(module, f"eventtracking_register_{kind}")
+        for kind in ("backends", "processors", "observers")
     )
 
 
@@ -119,8 +120,8 @@ def plugin_section(plugin: Plugin) -> Iterator[str]:
     folder = plugin.distribution.removeprefix("eventtracking-").replace("-", "_")
     yield f"\n## {plugin.name}\n\n"
     yield (
-        f"A {plugin.kind} of [{plugin.distribution}](../../plugins/{folder}/README.md)."
-        f" {summary_of(plugin)}\n"
+        f"{'An' if plugin.kind == 'observer' else 'A'} {plugin.kind} of"
+        f" [{plugin.distribution}](../../plugins/{folder}/README.md). {summary_of(plugin)}\n"
     )
     rows = option_rows(plugin)
     if not rows:
