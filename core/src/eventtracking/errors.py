@@ -143,7 +143,7 @@ class Problem:
         return "; ".join(parts)
 
 
-class ConfigError(EventTrackingError, ValueError):
+class ConfigError(EventTrackingError):
     """Raised when a config cannot be used. It carries every problem, not just the first.
 
     Args:

@@ -4,11 +4,14 @@ config may say.
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import uuid
+import zlib
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,8 @@ from eventtracking.config.options import options_of
 from eventtracking.errors import DeliveryError
 from eventtracking_async_celery.apps import own_app
 from eventtracking_async_celery.backoff import Backoff
-from eventtracking_async_celery.batch import Batch, BatchFormatError, tried
+from eventtracking_async_celery.batch import Batch
+from eventtracking_async_celery.envelope import BatchFormatError, Envelope
 from eventtracking_async_celery.memory import MemoryBuffer
 from eventtracking_async_celery.options import url_problem
 from eventtracking_async_celery.publisher import PublishError, publisher_for
@@ -95,10 +99,10 @@ def test_a_message_counts_attempts_without_being_read() -> None:
     """
     message = Batch(tracker="default", path="w", events=[EVENT], attempt=1).pack("none")
     del message["lost"]
-    later = tried(tried(message, lost=2), attempts=1)
-    assert (later["attempt"], later["lost"]) == (2, 2)
-    assert later["first_at"] > 0
-    assert later["body"] == message["body"]
+    later = Envelope.read(message).tried(lost=2).tried(attempts=1)
+    assert (later.attempt, later.lost) == (2, 2)
+    assert later.first_at > 0
+    assert later.body == message["body"]
 
 
 def test_a_batch_of_similar_events_is_small() -> None:
@@ -109,31 +113,57 @@ def test_a_batch_of_similar_events_is_small() -> None:
     assert len(batch.pack("zlib")["body"]) * 3 < len(batch.pack("none")["body"])
 
 
+GOOD = Batch(tracker="default", path="w", events=[EVENT]).pack("zlib")
+LATER = "the batch has format 3, and this version of eventtracking-async-celery reads 2"
+
+
 @pytest.mark.parametrize(
     ("message", "text"),
     [
+        ({"format": 3, "secret": "Curie"}, LATER),
+        ("Curie", "the batch is damaged: it has no format"),
+        (None, "the batch is damaged: it has no format"),
+        ({"format": {"who": "Curie"}}, "the batch is damaged: it has no format"),
+        ({"format": True}, "the batch is damaged: it has no format"),
+        ({"format": 1}, "the batch is damaged: 'tracker' is missing or wrong"),
+        ({**GOOD, "attempt": "Curie"}, "the batch is damaged: 'attempt' is missing or wrong"),
+        ({**GOOD, "lost": -1}, "the batch is damaged: 'lost' is missing or wrong"),
         (
-            {"format": 2},
-            "the batch has format 2, and this version of eventtracking-async-celery reads 1",
+            {**GOOD, "first_at": float("nan")},
+            "the batch is damaged: 'first_at' is missing or wrong",
         ),
+        ({**GOOD, "leaf": ["Curie"]}, "the batch is damaged: 'leaf' is missing or wrong"),
         (
-            "text",
-            "the batch has format unknown, and this version of eventtracking-async-celery reads 1",
+            {**GOOD, "compression": "Curie"},
+            "the batch is damaged: 'compression' is missing or wrong",
         ),
+        ({**GOOD, "body": "Curie"}, "the batch is damaged: its body cannot be unpacked"),
         (
-            {"format": {"who": "Curie"}},
-            "the batch has format unknown, and this version of eventtracking-async-celery reads 1",
+            {**GOOD, "compression": "none"},
+            "the batch is damaged: its body cannot be read",
         ),
-        ({"format": 1}, "the batch is damaged"),
-        ({"format": 1, "body": "AAAA", "compression": "zlib"}, "the batch is damaged"),
     ],
 )
 def test_what_cannot_be_read_is_named(message: Any, text: str) -> None:
-    """The error tells the format, and nothing of the content; it pickles."""
+    """The error tells the place, and nothing of the content; it pickles."""
     with pytest.raises(BatchFormatError) as caught:
         Batch.unpack(message)
     assert str(caught.value) == text
     assert str(pickle.loads(pickle.dumps(caught.value))) == text
+    assert caught.value.damaged is (text != LATER)
+
+
+def test_a_body_is_unpacked_up_to_a_limit() -> None:
+    """A kilobyte that unpacks to a gigabyte is never unpacked whole."""
+    bomb = base64.b64encode(zlib.compress(bytes(50_000_000), 9)).decode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(BatchFormatError, match="more than 1,000,000 bytes"):
+            Batch.unpack({**GOOD, "body": bomb}, 1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    assert Batch.unpack(GOOD, 1_000_000).events == [EVENT]
 
 
 def test_the_wait_grows_to_its_limit() -> None:
@@ -437,7 +467,7 @@ def test_what_nobody_thought_of_costs_an_attempt(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(SITE)},
     )
     assert done.stdout == "1 1 1\n"
-    assert done.stderr.count("and is tried again later") == 2
+    assert done.stderr.count("unforeseen error; will retry later") == 2
 
 
 OTHER_BROKER = """

@@ -1,31 +1,24 @@
-"""The Celery apps: the application's own, or one for each broker that a config names."""
+"""The Celery apps: the application's own, or one for each `broker_url` of a config."""
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from celery import Celery, _state
+from celery.app.amqp import AMQP
 from celery.bootsteps import StartStopStep
 from kombu import Connection
 
 from eventtracking.errors import DeliveryError
+from eventtracking_async_celery.brokers.choice import kind_of
 
-__all__ = ["application_app", "driver_of", "own_app", "visibility_timeout_of"]
+__all__ = ["Pulse", "application_app", "own_app", "shown_broker"]
 
-CELERY_DEFAULT_VISIBILITY_S: Final = 3600.0
-_MIN_SWEEP_S: Final = 1.0
-_MAX_SWEEP_S: Final = 10.0
-
-_SOCKET_TIMEOUT_S: Final = 15.0
-"""How long Redis may take to answer a worker.
-
-It waits a second itself for the next message, and a big save may stop it for some.
-"""
-_CONNECT_TIMEOUT_S: Final = 10.0
-_HEALTH_CHECK_S: Final = 10
-"""How often kombu looks whether the connection on which a worker waits for messages still answers.
-"""
 _PULSE_S: Final = 0.2
+_MASK: Final = "***"
+
+_PLAIN_HOST: Final = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
 
 _own: dict[str, OwnApp] = {}
 
@@ -33,10 +26,11 @@ _own: dict[str, OwnApp] = {}
 class Pulse(StartStopStep):  # type: ignore[misc]  # Celery has no types
     """A step of a worker that wakes its event loop now and then.
 
-    A worker raises its prefetch count by one for each batch that waits in it. Celery tells RabbitMQ
-    so at the next turn of the loop; but where the broker's answer to the last change came together
-    with a further waiting batch (seen with Celery 5.7), the loop sleeps until something else
-    happens, with no room for new batches meanwhile.
+    It serves batches that wait in the worker itself, as those from 0.1.0 do on RabbitMQ. A worker
+    raises its prefetch count by one for each of them. Celery tells RabbitMQ so at the next turn of
+    the loop; but where the broker's answer to the last change came together with a further waiting
+    batch (seen with Celery 5.7), the loop sleeps until something else happens, with no room for
+    new batches meanwhile.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -58,6 +52,24 @@ def _nothing() -> None:
     """Do what a turn of the event loop does by itself."""
 
 
+class _DiscreetConnection(Connection):  # type: ignore[misc]  # kombu has no types
+    """A connection whose URL, as workers print it, holds no secret.
+
+    kombu masks the password before the host alone, and not one in a query.
+    """
+
+    def as_uri(self, include_password: bool = False, *args: Any, **kwargs: Any) -> str:
+        """Return the URL with a mask for the password; only its kind, where that may not do."""
+        shown = shown_broker(self)
+        if shown.endswith(_MASK) and not include_password:
+            return shown
+        return str(super().as_uri(include_password, *args, **kwargs))
+
+
+class _DiscreetAMQP(AMQP):  # type: ignore[misc]  # Celery has no types
+    Connection = _DiscreetConnection
+
+
 class OwnApp(Celery):  # type: ignore[misc]  # Celery has no types
     """An app for one broker, which no setting from elsewhere changes.
 
@@ -65,11 +77,20 @@ class OwnApp(Celery):  # type: ignore[misc]  # Celery has no types
     application's app, to the one that an app was made with.
     """
 
+    amqp_cls = _DiscreetAMQP
+
     def __init__(self, broker_url: str) -> None:
-        self._own_broker_url = broker_url
-        super().__init__("eventtracking", broker=broker_url, set_as_current=False)
+        self.kind = kind_of(broker_url)
+        self._own_broker_url, self._url_options = self.kind.split(broker_url)
+        super().__init__("eventtracking", broker=self._own_broker_url, set_as_current=False)
         self.conf.update(_SETTINGS)
         self.steps["consumer"].add(Pulse)
+
+    def serve(self, visibility_timeout_s: float) -> None:
+        """Set how the broker is used; of several visibility timeouts the longest one counts."""
+        known_s = self.conf.broker_transport_options.get("visibility_timeout", 0)
+        options = self.kind.own_options(max(visibility_timeout_s, known_s))
+        self.conf.broker_transport_options = {**options, **self._url_options}
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Connection:  # noqa: ARG002 - there is but one
         """Return a connection to its broker."""
@@ -80,15 +101,13 @@ class OwnApp(Celery):  # type: ignore[misc]  # Celery has no types
         return super().connection_for_write(self._own_broker_url, **options)
 
 
-def driver_of(broker_url: str) -> str:
-    """Tell what kind of broker a URL names: `amqp`, `redis`, `memory` and so on.
-
-    Nothing is connected.
-
-    Raises:
-        Exception: If kombu knows no such transport, or lacks the library for it.
-    """
-    return str(Connection(broker_url).transport.driver_type)
+def shown_broker(connection: Connection) -> str:
+    """Return where a broker is; of what may hold a secret, nothing is shown."""
+    host = connection.hostname or ""
+    # A slash in a password that is not quoted ends the host too soon: the rest is no host then.
+    if not _PLAIN_HOST.fullmatch(host) or "@" in str(connection.virtual_host):
+        return f"{connection.transport_cls}://{_MASK}"
+    return f"{connection.transport_cls}://{host}:{connection.port or ''}"
 
 
 def application_app() -> Celery:
@@ -135,27 +154,16 @@ def own_app(broker_url: str, visibility_timeout_s: float) -> Celery:
         visibility_timeout_s: After how long a killed worker's batches come back. The longest one
             counts.
     """
-    known = _own.get(broker_url)
-    if known is None:
-        known = _own[broker_url] = OwnApp(broker_url)
-    longest = max(
-        visibility_timeout_s, known.conf.broker_transport_options.get("visibility_timeout", 0)
-    )
-    known.conf.broker_transport_options = _transport_options(driver_of(broker_url), longest)
-    return known
-
-
-def visibility_timeout_of(app: Celery) -> float:
-    """Tell after how many seconds an app's broker gives an unacknowledged message to another
-    worker.
-    """
-    return float(
-        app.conf.broker_transport_options.get("visibility_timeout", CELERY_DEFAULT_VISIBILITY_S)
-    )
+    app = _own.get(broker_url)
+    if app is None:
+        app = _own[broker_url] = OwnApp(broker_url)
+    app.serve(visibility_timeout_s)
+    return app
 
 
 _SETTINGS: Final[dict[str, Any]] = {
     "accept_content": ["json"],
+    "broker_connection_max_retries": None,  # for ever: an outage may be long
     "broker_connection_retry_on_startup": True,
     "enable_utc": True,
     "task_acks_late": True,
@@ -174,28 +182,3 @@ _SETTINGS: Final[dict[str, Any]] = {
     "worker_prefetch_multiplier": 8,
     "worker_send_task_events": False,
 }
-
-
-def _transport_options(driver: str, visibility_timeout_s: float) -> dict[str, Any]:
-    if driver == "amqp":
-        return {"confirm_publish": True}
-    if driver != "redis":
-        return {"visibility_timeout": visibility_timeout_s}
-    return {
-        "visibility_timeout": visibility_timeout_s,
-        # kombu gives back what is overdue in the whole database, by the shortest timeout of all
-        # workers there: with keys of our own, the tasks of an application that shares the database
-        # keep theirs.
-        "unacked_key": "eventtracking.unacked",
-        "unacked_index_key": "eventtracking.unacked_index",
-        "unacked_mutex_key": "eventtracking.unacked_mutex",
-        "unacked_mutex_expire": 30,
-        # By default kombu looks for overdue messages every hundred seconds.
-        "unacked_restore_interval": min(max(visibility_timeout_s / 4, _MIN_SWEEP_S), _MAX_SWEEP_S),
-        "unacked_restore_throttle": 1,
-        "socket_keepalive": True,
-        # Without these, a worker whose connection has gone silent waits for ever.
-        "socket_timeout": _SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
-        "health_check_interval": _HEALTH_CHECK_S,
-    }

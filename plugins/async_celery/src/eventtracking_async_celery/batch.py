@@ -1,64 +1,41 @@
-"""The batch: what one task carries from the process that emits to a worker, and from worker to
-worker.
+"""The batch: the events of one task, where they go, and how far they have come.
 
-A message is a flat JSON object, so that any Celery application takes it with its default settings.
-The events in it, and how far each has come, are one binary text: msgpack of what
+In a message all of it but the counts is one binary text: msgpack of what
 `eventtracking_buffer.codec` makes of each event, compressed, in base64. Types survive, nothing is
 pickled, and there is no place for a config or a credential.
 """
 
 from __future__ import annotations
 
-import base64
-import time
-import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 import msgspec
 
 from eventtracking import Event
 from eventtracking.counts import Outcome
-from eventtracking.errors import EventTrackingError
-from eventtracking.protocols import Progress
+from eventtracking.standing import Standing, from_names, groups_over, to_names
+from eventtracking_async_celery.envelope import (
+    FORMAT,
+    BatchFormatError,
+    Compression,
+    Envelope,
+    pack_body,
+)
 from eventtracking_buffer import codec
 
-__all__ = ["FORMAT", "Batch", "BatchFormatError", "Compression", "Verdicts", "is_readable", "tried"]
+__all__ = ["MAX_UNPACKED_BYTES", "Batch", "Verdicts"]
 
-FORMAT: Final = 1
-"""Grows when an older worker could not read the rest."""
+MAX_UNPACKED_BYTES: Final = 64_000_000
+"""Default limit of an unpacked body."""
 
-Compression = Literal["none", "zlib"]
 Verdicts = dict[str, str]
 """Why each event died, by its id."""
 
-_COMPRESSION_LEVEL: Final = 1
-"""Events compress six- to tenfold at the fastest level; the others take more time than the broker
-saves.
-"""
-
-
-class BatchFormatError(EventTrackingError, ValueError):
-    """Raised for a message that this version cannot read.
-
-    Args:
-        found: What stands in the message as its format.
-        damaged: Whether no version could read it.
-    """
-
-    def __init__(self, found: str, damaged: bool = False) -> None:
-        super().__init__(found, damaged)
-        self.found = found
-        self.damaged = damaged
-
-    def __str__(self) -> str:
-        if self.damaged:
-            return "the batch is damaged"
-        return (
-            f"the batch has format {self.found}, and this version of eventtracking-async-celery"
-            f" reads {FORMAT}"
-        )
+_Body = tuple[list[bytes], dict[str, dict[str, int | str]], dict[str, str]]
+_read_body = msgspec.msgpack.Decoder(_Body).decode
+_write_body = msgspec.msgpack.Encoder().encode
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -76,7 +53,7 @@ class Batch:
     """How often, besides, a worker began it and was gone before it came to an end."""
     first_at: float = 0.0
     """When it was tried first, in seconds since 1970; 0 if it never was."""
-    progress: Progress = attrs.field(factory=dict)
+    progress: Mapping[str, Standing] = attrs.field(factory=dict)
     """What became of each event so far, by event id and path. Empty at first."""
     dead: Verdicts = attrs.field(factory=dict)
     """For dead letters: why, by event id."""
@@ -84,6 +61,8 @@ class Batch:
     """For dead letters, and those that are replayed: the route where the events died."""
     died_at: float = 0.0
     """For dead letters: when, in seconds since 1970."""
+    paused_until: float = 0.0
+    """Until when the destination asked for a pause; passing it is no attempt."""
 
     @property
     def tries(self) -> int:
@@ -94,16 +73,21 @@ class Batch:
         """Where some of its events have been tried without success."""
         known = {
             path
-            for outcomes in self.progress.values()
-            for path, o in outcomes.items()
-            if o is Outcome.PENDING
+            for standing in self.progress.values()
+            for path, outcome in standing.items()
+            if outcome is Outcome.PENDING
         }
-        return known - self._groups(known)
+        return known - {group for path in known for group in groups_over(path, self.path)}
 
-    @staticmethod
-    def _groups(paths: set[str]) -> set[str]:
-        """Those of some paths that others lie below: a group stands in the progress too."""
-        return {path for path in paths if any(other.startswith(f"{path}/") for other in paths)}
+    def part(self, events: Sequence[Event]) -> Batch:
+        """Return a batch of some of its events."""
+        ids = {event.id for event in events}
+        return attrs.evolve(
+            self,
+            events=events,
+            progress={key: known for key, known in self.progress.items() if key in ids},
+            dead={key: reason for key, reason in self.dead.items() if key in ids},
+        )
 
     def only_at(self, leaf: str, events: Sequence[Event]) -> Batch:
         """Return some of its events as a batch that is pending at one leaf, and over at the others,
@@ -113,104 +97,85 @@ class Batch:
             self,
             events=events,
             progress={
-                event.id: _only_at(leaf, self.progress.get(event.id, {})) for event in events
+                event.id: _only_at(leaf, self.progress.get(event.id, {}), self.path)
+                for event in events
             },
             leaf=leaf,
         )
 
     def pack(self, compression: Compression) -> dict[str, Any]:
         """Turn it into a message."""
-        progress = {
-            event_id: {path: int(o) for path, o in known.items()}
-            for event_id, known in self.progress.items()
-        }
-        body = msgspec.msgpack.encode(
-            [[codec.encode(event) for event in self.events], progress, self.dead]
-        )
-        if compression == "zlib":
-            body = zlib.compress(body, _COMPRESSION_LEVEL)
-        return {
-            "format": FORMAT,
-            "tracker": self.tracker,
-            "path": self.path,
-            "count": len(self.events),
-            "attempt": self.attempt,
-            "lost": self.lost,
-            "first_at": self.first_at,
-            "leaf": self.leaf,
-            "died_at": self.died_at,
-            "compression": compression,
-            "body": base64.b64encode(body).decode(),
-        }
+        return self.pack_encoded([codec.encode(event) for event in self.events], compression)
+
+    def pack_encoded(self, encoded: Collection[bytes], compression: Compression) -> dict[str, Any]:
+        """Turn it into a message with events that are encoded already."""
+        progress = {key: to_names(standing) for key, standing in self.progress.items()}
+        body = _write_body((encoded, progress, self.dead))
+        return Envelope(
+            format=FORMAT,
+            tracker=self.tracker,
+            path=self.path,
+            count=len(encoded),
+            attempt=self.attempt,
+            lost=self.lost,
+            first_at=self.first_at,
+            leaf=self.leaf,
+            died_at=self.died_at,
+            paused_until=self.paused_until,
+            compression=compression,
+            body=pack_body(body, compression),
+        ).message()
 
     @classmethod
-    def unpack(cls, message: Any) -> Batch:
+    def unpack(cls, message: Any, max_bytes: int = MAX_UNPACKED_BYTES) -> Batch:
         """Read a message.
 
         Raises:
             BatchFormatError: If it, or an event in it, has another format, or is damaged.
         """
-        if not is_readable(message):
-            raise BatchFormatError(_shown(message))
-        try:
-            return cls._read(message)
-        except codec.FormatError as error:
-            raise BatchFormatError(
-                f"{FORMAT} with events of format {error.version}", error.version is None
-            ) from error
-        except Exception as error:
-            raise BatchFormatError(str(FORMAT), damaged=True) from error
+        return cls.open(Envelope.read(message), max_bytes)
 
     @classmethod
-    def _read(cls, message: Mapping[str, Any]) -> Batch:
-        body = base64.b64decode(message["body"])
-        if message["compression"] == "zlib":
-            body = zlib.decompress(body)
-        events, progress, dead = msgspec.msgpack.decode(body)
+    def open(cls, envelope: Envelope, max_bytes: int = MAX_UNPACKED_BYTES) -> Batch:
+        """Read the body of a message.
+
+        Raises:
+            BatchFormatError: If it, or an event in it, has another format, or is damaged.
+        """
+        body = envelope.unpack_body(max_bytes)
+        try:
+            encoded, progress, dead = _read_body(body)
+            events = {event.id: event for event in map(codec.decode, encoded)}
+            standings = {key: from_names(progress[key]) for key in events if key in progress}
+        except codec.FormatError as error:
+            damaged = error.version is None or error.version < codec.VERSION
+            raise BatchFormatError(_EVENT_FORMAT.format(error.version), damaged) from None
+        except Exception:  # noqa: BLE001 - whatever it is, it may quote the message
+            raise BatchFormatError("its body cannot be read", damaged=True) from None
+        if not events or len(events) != len(encoded):
+            raise BatchFormatError("it has no events, or one twice", damaged=True)
         return cls(
-            tracker=message["tracker"],
-            path=message["path"],
-            events=[codec.decode(event) for event in events],
-            attempt=message["attempt"],
-            lost=message.get("lost", 0),
-            first_at=message["first_at"],
-            progress={
-                key: {path: Outcome(o) for path, o in known.items()}
-                for key, known in progress.items()
-            },
-            dead=dead,
-            leaf=message["leaf"],
-            died_at=message["died_at"],
+            tracker=envelope.tracker,
+            path=envelope.path,
+            events=list(events.values()),
+            attempt=envelope.attempt,
+            lost=envelope.lost,
+            first_at=envelope.first_at,
+            progress=standings,
+            dead={key: dead[key] for key in events if key in dead},
+            leaf=envelope.leaf,
+            died_at=envelope.died_at,
+            paused_until=envelope.paused_until,
         )
 
 
-def _only_at(leaf: str, known: Mapping[str, Outcome]) -> dict[str, Outcome]:
+_EVENT_FORMAT: Final = "an event of it has format {}, and this version reads " + str(codec.VERSION)
+
+
+def _only_at(leaf: str, known: Standing, root: str) -> Standing:
     over = {
         path: Outcome.FILTERED if outcome is Outcome.PENDING else outcome
         for path, outcome in known.items()
     }
-    groups = {path: Outcome.PENDING for path in over if leaf.startswith(f"{path}/")}
+    groups = {path: Outcome.PENDING for path in groups_over(leaf, root) if path in over}
     return {**over, **groups, leaf: Outcome.PENDING}
-
-
-def is_readable(message: Any) -> bool:
-    """Whether a message says that it has the format of this version."""
-    return isinstance(message, Mapping) and message.get("format") == FORMAT
-
-
-def tried(message: Mapping[str, Any], attempts: int = 0, lost: int = 0) -> dict[str, Any]:
-    """Return a message as it is after further attempts, without a look at its events, on which a
-    worker may have died.
-    """
-    return {
-        **message,
-        "attempt": message.get("attempt", 0) + attempts,
-        "lost": message.get("lost", 0) + lost,
-        "first_at": message.get("first_at") or time.time(),
-    }
-
-
-def _shown(message: Any) -> str:
-    """Tell a message's format without its values."""
-    found = message.get("format") if isinstance(message, Mapping) else None
-    return str(found) if isinstance(found, int) else "unknown"

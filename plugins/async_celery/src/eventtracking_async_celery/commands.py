@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -69,27 +70,45 @@ def worker(
             " --detach out, and let the init system, or `nohup ... &`, keep it in the background"
         )
     load_config(config_path)
-    app = _load_app(config_path, route)
+    _prepare(config_path, route, queues)
     chosen = ["--queues", ",".join(queues)] if queues else []
     # Two workers of one name, on one broker, shut each other out; Celery's own default is the same
     # for all of a machine.
     name = ["--hostname", f"eventtracking-{os.getpid()}@%h"]
-    sys.exit(app.worker_main(["worker", *name, *chosen, *passed_on]) or 0)
+    _become(["worker", *name, *chosen, *passed_on])
 
 
-def _load_app(config_path: str, route: str | None) -> Any:
-    from eventtracking_async_celery.startup import CONFIG_VARIABLE, ROUTE_VARIABLE
+def _prepare(config_path: str, route: str | None, queues: tuple[str, ...]) -> None:
+    """Tell the Celery app which config and route are meant, and see that it can be made."""
+    from eventtracking_async_celery.startup import CONFIG_VARIABLE, ROUTE_VARIABLE, choose_app
 
-    os.environ[CONFIG_VARIABLE] = (
-        config_path  # Celery may start other processes, which read it again
-    )
+    os.environ[CONFIG_VARIABLE] = str(Path(config_path).absolute())
+    os.environ.pop(ROUTE_VARIABLE, None)
     if route is not None:
         os.environ[ROUTE_VARIABLE] = route
     try:
-        from eventtracking_async_celery.worker import app
+        app = choose_app(load_tracker(config_path), route)
     except ConfigError as error:
         raise ConfigFailure(error, config_path) from error
-    return app
+    known = [queue.name for queue in app.conf.task_queues]
+    for queue in queues:
+        if queue not in known:
+            raise click.UsageError(
+                f"--queue: found {queue!r}, expected a queue of this config: {', '.join(known)}"
+            )
+
+
+def _become(arguments: list[str]) -> None:
+    """Replace this process by Celery's own command.
+
+    So its exit status is Celery's, and gevent and eventlet can patch the standard library before
+    anything else is imported.
+    """
+    script = str(Path(__file__).with_name("launch.py"))
+    command = [sys.executable, script, "-A", "eventtracking_async_celery.worker"]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [*command, *arguments])  # noqa: S606 - our own interpreter
 
 
 class _Group(click.Group):

@@ -12,9 +12,8 @@ from typing import Any, Final
 import attrs
 from kombu import Exchange, Message, Queue
 
-from eventtracking import Event
-from eventtracking_async_celery.batch import Batch, BatchFormatError
-from eventtracking_async_celery.post import DEAD_SUFFIX, Post
+from eventtracking_async_celery.batch import MAX_UNPACKED_BYTES, Batch
+from eventtracking_async_celery.batch_queue import DEAD_SUFFIX, BatchQueue
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 
 __all__ = ["DeadLetters"]
@@ -32,15 +31,16 @@ class DeadLetters:
     timeout.
 
     Args:
-        post: The way to the queue.
+        queue: The queue of the router.
         tracker: The name of the tracker.
         path: The path of the router; letters of other trackers and routers on the same queue stay
             as they are.
     """
 
-    post: Post
+    queue: BatchQueue
     tracker: str
     path: str
+    max_unpacked_bytes: int = MAX_UNPACKED_BYTES
 
     def select(self, selection: Selection) -> list[DeadLetter]:
         """Return the dead letters that are meant, oldest first."""
@@ -59,7 +59,7 @@ class DeadLetters:
             PublishError: If the broker did not confirm; those that it had not confirmed stay dead
                 letters.
         """
-        return self._take(selection, lambda batch: self.post.send(_revived(batch)))
+        return self._take(selection, lambda batch: self.queue.send(_revived(batch)))
 
     def purge(self, selection: Selection) -> int:
         """Delete dead letters for good. Return how many.
@@ -85,39 +85,42 @@ class DeadLetters:
         """Use a part of a message, and bury the rest anew, before the message goes."""
         rest = [event for event in batch.events if event.id not in meant]
         if rest:
-            self.post.bury(_part(batch, rest))
+            self.queue.bury(batch.part(rest))
         if use is not None:
-            use(_part(batch, [event for event in batch.events if event.id in meant]))
+            use(batch.part([event for event in batch.events if event.id in meant]))
 
     @contextmanager
     def _held(self) -> Iterator[dict[Message, Batch]]:
         """Take every message that this version can read; put back what is left at the end."""
-        name = self.post.queue + DEAD_SUFFIX
-        with self.post.publisher.channel() as channel:
-            queue = Queue(name, Exchange(""), routing_key=name, durable=True)(channel)
-            queue.queue_declare()
+        name = self.queue.name + DEAD_SUFFIX
+        with self.queue.publisher.channel() as channel:
+            dead = Queue(name, Exchange(""), routing_key=name, durable=True)(channel)
+            dead.queue_declare()
             taken: list[Message] = []
             held: dict[Message, Batch] = {}
             try:
-                self._read(queue, taken, held)
+                self._read(dead, taken, held)
                 yield held
             finally:
                 for message in taken:
                     if not message.acknowledged:
                         message.requeue()
 
-    def _read(self, queue: Any, taken: list[Message], held: dict[Message, Batch]) -> None:
+    def _read(self, dead: Any, taken: list[Message], held: dict[Message, Batch]) -> None:
         while (
             len(taken) < _MAX_READ
-            and (message := queue.get(no_ack=False, accept=["json"])) is not None
+            and (message := dead.get(no_ack=False, accept=["json"])) is not None
         ):
             taken.append(message)
-            try:
-                batch = Batch.unpack(message.payload)
-            except BatchFormatError:  # a later version's: it stays
-                continue
-            if (batch.tracker, batch.path) == (self.tracker, self.path):
+            batch = self._opened(message)
+            if batch is not None and (batch.tracker, batch.path) == (self.tracker, self.path):
                 held[message] = batch
+
+    def _opened(self, message: Message) -> Batch | None:
+        try:
+            return Batch.unpack(message.payload, self.max_unpacked_bytes)
+        except Exception:  # noqa: BLE001 - a later version's, or damaged: it stays
+            return None
 
 
 def _letters(batch: Batch) -> Iterator[DeadLetter]:
@@ -131,16 +134,6 @@ def _letters(batch: Batch) -> Iterator[DeadLetter]:
             first_at=batch.first_at,
             last_at=batch.died_at,
         )
-
-
-def _part(batch: Batch, events: list[Event]) -> Batch:
-    ids = {event.id for event in events}
-    return attrs.evolve(
-        batch,
-        events=events,
-        progress={key: known for key, known in batch.progress.items() if key in ids},
-        dead={key: reason for key, reason in batch.dead.items() if key in ids},
-    )
 
 
 def _revived(batch: Batch) -> Batch:

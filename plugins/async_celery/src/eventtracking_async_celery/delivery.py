@@ -19,10 +19,10 @@ from eventtracking.protocols import Downstream
 from eventtracking_async_celery.batch import Batch, Verdicts
 from eventtracking_async_celery.registry import Owner
 
-__all__ = ["Delivery"]
+__all__ = ["MIN_LOSSES", "Delivery"]
 
 _log = logging.getLogger("eventtracking.async_celery")
-_MIN_LOSSES: Final = 2
+MIN_LOSSES: Final = 2
 """One loss alone buries no batch, however few attempts are allowed: RabbitMQ tells of one, too,
 where a worker just stopped.
 """
@@ -71,7 +71,7 @@ class Delivery:
     def _try(self) -> Failed:
         if not self.batch.progress:
             return self._deliver(self.batch.events)
-        self.downstream.adopt(self.batch.progress, received=True)
+        self.downstream.adopt({k: dict(v) for k, v in self.batch.progress.items()}, received=True)
         failures: Failed = {}
         for leaf in self._leaves:
             for first in (False, True):
@@ -141,11 +141,11 @@ class Delivery:
         """
         if not self.batch.lost:
             return self.batch.tries >= self.owner.max_attempts
-        return self.batch.lost >= _MIN_LOSSES and bool(self._given_up(self.batch.tries))
+        return self.batch.lost >= MIN_LOSSES and bool(self._given_up(self.batch.tries))
 
     def _untried(self) -> dict[str, Verdicts]:
         """Every event, at each leaf where it is not over."""
-        self.downstream.adopt(self.batch.progress, received=True)
+        self.downstream.adopt({k: dict(v) for k, v in self.batch.progress.items()}, received=True)
         lost = self.batch.lost
         cause = f"the worker died with it {lost} times" if lost else "see the workers' logs"
         reason = self._given_up(self.batch.tries) + cause
@@ -191,7 +191,7 @@ class Delivery:
                 leaf=leaf,
                 died_at=time.time(),
             )
-            self.owner.post().bury(letter)
+            self.owner.batch_queue().bury(letter)
             for reason, event_ids in _by_reason(dead).items():
                 self.downstream.settle(leaf, event_ids, Outcome.DEAD_LETTERED, reason)
                 _log.error("%d events became dead letters at %r: %s", len(event_ids), leaf, reason)
@@ -204,7 +204,7 @@ class Delivery:
         if not waiting:
             return
         delay_s = self.owner.backoff.delay_s(self._attempts)
-        self.owner.post().send(
+        self.owner.batch_queue().send(
             attrs.evolve(
                 self.batch,
                 events=self._events(waiting),

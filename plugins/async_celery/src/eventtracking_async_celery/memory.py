@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from eventtracking import Event
+from eventtracking import Event, Rejected
 from eventtracking.counts import Counts, Ledger, Outcome
 from eventtracking.protocols import Failures, Progress
 from eventtracking.standing import Routes
@@ -33,7 +33,7 @@ class MemoryBuffer:
     """
 
     def __init__(self, path: str, publish: Publish, max_events: int, max_batch_events: int) -> None:
-        self._outbox = Outbox(path, publish)
+        self._publishing = PublishDownstream(path, publish)
         self._router = BufferRouter(
             storage="memory",
             max_events=max_events,
@@ -41,7 +41,7 @@ class MemoryBuffer:
             max_attempts=_NEVER,
             retry_max_s=_MAX_RETRY_S,
         )
-        self._router.bind(self._outbox)
+        self._router.bind(self._publishing)
         self.open = self._router.open
         self.send = self._router.send
         self.flush = self._router.flush
@@ -49,7 +49,7 @@ class MemoryBuffer:
 
     def counts(self) -> Mapping[str, Counts]:
         """The counts of the router: an event is pending until the broker has it."""
-        reasons = Counts(reasons=self._outbox.ledger.counts().reasons)
+        reasons = Counts(reasons=self._publishing.ledger.counts().reasons)
         return {path: counts + reasons for path, counts in self._router.counts().items()}
 
 
@@ -57,7 +57,7 @@ class MemoryBuffer:
 # and no books
 
 
-class Outbox:
+class PublishDownstream:
     """The publication, as a buffer sees it: `eventtracking.protocols.Downstream` with one leaf, the
     router itself.
 
@@ -88,6 +88,10 @@ class Outbox:
         outcomes.update(dict.fromkeys(ids, Outcome.PENDING))
         try:
             self._publish(events)
+        except Rejected as error:
+            failures[self.path] = dict.fromkeys(error.reasons, error)
+            ids = [event_id for event_id in ids if event_id not in error.reasons]
+            failures.finished.update(dict.fromkeys(ids, Outcome.DELIVERED))
         except Exception as error:  # noqa: BLE001 - whatever it is, the events wait
             failures[self.path] = dict.fromkeys(ids, error)
         else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib.util
 from typing import Final
 
-from eventtracking_async_celery.apps import driver_of
-from eventtracking_async_celery.post import DEAD_SUFFIX
+from eventtracking_async_celery.batch_queue import DEAD_SUFFIX
+from eventtracking_async_celery.brokers.choice import kind_of
 
 __all__ = ["queue_problem", "url_problem"]
 
@@ -29,12 +29,11 @@ def url_problem(broker_url: str) -> str:
     if broker_url.partition(":")[0] in _REDIS_SCHEMES and importlib.util.find_spec("redis") is None:
         return "the driver is missing; pip install 'eventtracking-async-celery[redis]'"
     try:
-        driver_of(broker_url)
+        return kind_of(broker_url).problem(broker_url)
     except ImportError as error:
         return f"{error}; install what kombu needs for this transport"
     except Exception:  # noqa: BLE001 - whatever kombu raises quotes the URL
         return _EXPECTED_URL
-    return ""
 
 
 def queue_problem(queue: str) -> str:

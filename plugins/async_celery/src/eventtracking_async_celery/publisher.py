@@ -16,8 +16,10 @@ from celery import Celery
 from kombu import Connection, Exchange, Producer, Queue
 
 from eventtracking.errors import DeliveryError
+from eventtracking_async_celery.apps import shown_broker
+from eventtracking_async_celery.brokers.base import Broker
+from eventtracking_async_celery.brokers.choice import broker_of
 from eventtracking_async_celery.content import check_content
-from eventtracking_async_celery.spares import Spares, spare_time_s
 
 __all__ = ["TASK_NAME", "PublishError", "Publisher", "publisher_for"]
 
@@ -44,19 +46,17 @@ class PublishError(DeliveryError):
     """
 
     def __init__(self, broker: str, queue: str, reason: str) -> None:
-        super().__init__()
-        self.args = (broker, queue, reason)  # what it is pickled by
+        if queue:
+            text = f"the broker {broker} did not confirm a batch for the queue {queue!r}: {reason}"
+        else:
+            text = f"the broker {broker} cannot be reached: {reason}"
+        super().__init__(text)
         self.broker = broker
         self.queue = queue
         self.reason = reason
 
-    def __str__(self) -> str:
-        if not self.queue:
-            return f"the broker {self.broker} cannot be reached: {self.reason}"
-        return (
-            f"the broker {self.broker} did not confirm a batch for the queue {self.queue!r}:"
-            f" {self.reason}"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.broker, self.queue, self.reason)
 
 
 def publisher_for(app: Celery, timeout_s: float | None = None) -> Publisher:
@@ -87,14 +87,11 @@ class Publisher:
         self.timeout_s = timeout_s
         self._idle: deque[Connection] = deque()
         self._pid = os.getpid()
-        self._driver: str | None = None
 
     @property
-    def keeps_spares(self) -> bool:
-        """Whether the broker is one that needs spare copies."""
-        if self._driver is None:
-            self._driver = str(self.app.connection_for_write().transport.driver_type)
-        return self._driver == "redis" and not self.app.conf.task_always_eager
+    def broker(self) -> Broker:
+        """The kind of broker that it is."""
+        return broker_of(self.app)
 
     def send_task(
         self,
@@ -102,7 +99,7 @@ class Publisher:
         message: dict[str, Any],
         delay_s: float = 0.0,
         task_id: str = "",
-        spare: bool = True,
+        keep_copy: bool = True,
     ) -> None:
         """Publish a batch as a task.
 
@@ -115,7 +112,7 @@ class Publisher:
             message: What `Batch.pack` made.
             delay_s: How long a worker is to wait before it starts.
             task_id: The task's id; a new one if empty.
-            spare: Whether to keep a spare copy, on Redis.
+            keep_copy: Whether to keep a copy, where the broker needs one.
 
         Raises:
             PublishError: If the broker did not confirm it.
@@ -126,29 +123,26 @@ class Publisher:
             self._run_here(queue, message)
             return
         name = task_id or str(uuid.uuid4())
-        within_s = delay_s + spare_time_s(self.app)
 
         def publish(producer: Producer) -> None:
-            if spare and self.keeps_spares:
-                Spares(queue).keep(producer.channel.client, name, message, within_s)
+            if keep_copy:
+                self.broker.keep_copy(producer.channel, queue, name, message, delay_s)
             self.app.send_task(
                 TASK_NAME,
                 kwargs={"batch": message, "queue": queue},
                 # shown in logs and headers, where no event belongs
-                kwargsrepr=f"<{message.get('count', '?')} events>",
+                kwargsrepr=f"<{_count_in(message)} events>",
                 argsrepr="",
                 task_id=name,
-                queue=queue,
                 exchange="",
-                routing_key=queue,
                 delivery_mode=_PERSISTENT,
-                countdown=delay_s or None,
                 producer=producer,
                 serializer="json",
                 compression=None,
                 retry=False,
                 ignore_result=True,
                 add_to_parent=False,
+                **self.broker.delay_options(queue, delay_s),
                 **self._delivery_options(),
             )
 
@@ -161,43 +155,39 @@ class Publisher:
             raise PublishError("of an app with task_always_eager", queue, result.state)
 
     def begin(self, queue: str, task_id: str, redelivered: bool) -> int:
-        """Note that a worker has a task now, so that its spare copy is not sent again; if the
-        broker is there.
-
-        Args:
-            queue: The name of the queue.
-            task_id: The task's id.
-            redelivered: Whether the broker says that a worker had it before.
+        """Note that a worker begins a task, if the broker is there.
 
         Returns:
-            How often a worker has begun it and never come to an end. Redis counts that. Of other
-            brokers only `redelivered` is known, which is true as well for what a worker had fetched
-            and not begun.
+            How many workers were lost with it.
         """
-        if not self.keeps_spares:
-            return int(redelivered)
+        broker = self.broker
+        if not broker.keeps_copies:
+            return broker.begin(None, queue, task_id, redelivered)
         with suppress(PublishError), self.channel() as channel:
-            return Spares(queue).begin(channel.client, task_id, spare_time_s(self.app)) - 1
+            return broker.begin(channel, queue, task_id, redelivered)
         return 0
 
     def give_back(self, queue: str, task_id: str) -> None:
-        """Note that a worker gives a task back in order, so that it does not count as lost; if the
-        broker is there.
-        """
-        if self.keeps_spares:
+        """Note that a worker returns a task in order, if the broker is there."""
+        if self.broker.keeps_copies:
             with suppress(PublishError), self.channel() as channel:
-                Spares(queue).give_back(channel.client, task_id)
+                self.broker.give_back(channel, queue, task_id)
 
     def finish(self, queue: str, task_id: str) -> None:
-        """Drop the spare copy of a task that is done; if the broker is away, the batch comes a
-        second time.
+        """Drop the copy of a task that is done; if the broker is away, the batch comes a second
+        time.
         """
-        if self.keeps_spares:
+        if self.broker.keeps_copies:
             with suppress(PublishError), self.channel() as channel:
-                Spares(queue).drop(channel.client, task_id)
+                self.broker.finish(channel, queue, task_id)
 
-    def send_dead(self, queue: str, message: dict[str, Any]) -> None:
+    def send_dead(self, queue: str, message: Any, reason: str = "") -> None:
         """Put a dead letter on a queue that no worker reads.
+
+        Args:
+            queue: The name of that queue.
+            message: What to put there.
+            reason: For a header, where the message itself says none.
 
         Raises:
             PublishError: If the broker did not confirm it.
@@ -213,6 +203,7 @@ class Publisher:
                 serializer="json",
                 retry=False,
                 delivery_mode=_PERSISTENT,
+                headers={"eventtracking_reason": reason} if reason else None,
                 **self._delivery_options(),
             )
 
@@ -235,8 +226,11 @@ class Publisher:
                 return
         try:
             self._use(self._connect(), publish)
-        except Exception as error:
-            raise self._failure(queue, error) from error
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like
+            failure = self._failure(queue, error)
+        else:
+            return
+        raise failure  # outside, so that the driver's error, which may quote the URL, is no context
 
     def _use(self, connection: Connection, publish: Callable[[Producer], None]) -> None:
         with self._kept_if_sound(connection):
@@ -267,16 +261,22 @@ class Publisher:
         Raises:
             PublishError: If the broker cannot be reached.
         """
-        connection = self._take_idle()
-        try:
-            connection = connection or self._connect()
-        except Exception as error:
-            raise self._failure("", error) from error
+        connection = self._take_idle() or self._connected()
+        failure = None
         try:
             with self._kept_if_sound(connection):
                 yield connection.default_channel
         except connection.connection_errors + connection.channel_errors as error:
-            raise self._failure("", error) from error
+            failure = self._failure("", error)
+        if failure is not None:
+            raise failure
+
+    def _connected(self) -> Connection:
+        try:
+            return self._connect()
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like
+            failure = self._failure("", error)
+        raise failure
 
     def probe(self) -> None:
         """See that a new connection can be made, and that what is published would be taken.
@@ -290,19 +290,21 @@ class Publisher:
             connection = self._connect()
             with self._kept_if_sound(connection):
                 connection.default_channel  # noqa: B018 - Redis is connected by the first channel
-        except Exception as error:
-            raise self._failure("", error) from error
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like
+            failure = self._failure("", error)
+        else:
+            return
+        raise failure
 
     def _connect(self) -> Connection:
         base = self.app.connection_for_write()
-        driver = base.transport.driver_type
-        options = {**(base.transport_options or {}), **_timeouts(driver, self.timeout_s)}
+        limits = self.broker.publishing_options(self.timeout_s)
+        options = {**(base.transport_options or {}), **limits}
         connection = base.clone(transport_options=options, connect_timeout=self.timeout_s)
         hosts = len(connection.alt or [""])
         try:
             connection.ensure_connection(max_retries=hosts - 1, interval_start=0, interval_step=0)
-            if driver == "amqp":  # else only connecting and confirming have a limit there
-                connection.connection.sock.settimeout(self.timeout_s)
+            self.broker.limit(connection, self.timeout_s)
         except BaseException:
             _abandon(connection)
             raise
@@ -310,15 +312,8 @@ class Publisher:
 
     def _failure(self, queue: str, error: Exception) -> PublishError:
         cause = error.__cause__ if error.__cause__ is not None else error
-        return PublishError(self.broker, queue, type(cause).__name__)
-
-    @property
-    def broker(self) -> str:
-        """Where the broker is, without the user and the password."""
-        connection = self.app.connection_for_write()
-        host = connection.hostname or ""
-        shown = host if "@" not in host else "***"
-        return f"{connection.transport_cls}://{shown}:{connection.port or ''}"
+        place = shown_broker(self.app.connection_for_write())
+        return PublishError(place, queue, type(cause).__name__)
 
     def close(self) -> None:
         """Close the connections that nobody uses now."""
@@ -327,16 +322,10 @@ class Publisher:
                 connection.release()
 
 
-def _timeouts(driver: str, timeout_s: float) -> dict[str, Any]:
-    if driver == "amqp":
-        return {"confirm_publish": True}
-    if driver == "redis":
-        return {
-            "socket_timeout": timeout_s,
-            "socket_connect_timeout": timeout_s,
-            "retry_on_timeout": False,
-        }
-    return {}
+def _count_in(message: Any) -> int | str:
+    """Read the number of events from a message of any form; nothing else of it is shown."""
+    count = message.get("count") if isinstance(message, dict) else None
+    return count if isinstance(count, int) else "?"
 
 
 def _abandon(connection: Connection) -> None:

@@ -13,7 +13,7 @@ from eventtracking.errors import DeliveryError
 from eventtracking.protocols import Downstream
 from eventtracking.tracker import Tracker
 from eventtracking_async_celery.backoff import Backoff
-from eventtracking_async_celery.post import Post
+from eventtracking_async_celery.batch_queue import BatchQueue
 
 __all__ = ["Owner", "add", "is_of", "owner_of", "owners", "owners_in", "owners_of"]
 
@@ -27,6 +27,8 @@ class Owner(Protocol):
     queue: str
     max_attempts: int
     max_age_s: float | None
+    spare_copies: bool
+    max_unpacked_bytes: int
 
     @property
     def downstream(self) -> Downstream:
@@ -44,8 +46,8 @@ class Owner(Protocol):
     def backoff(self) -> Backoff:
         """How long to wait between attempts."""
 
-    def post(self) -> Post:
-        """Return the way to its queues."""
+    def batch_queue(self) -> BatchQueue:
+        """Return its queue on the broker."""
 
 
 def add(owner: Owner) -> None:

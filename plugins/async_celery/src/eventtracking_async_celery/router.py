@@ -4,7 +4,7 @@ the same config.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, ClassVar, Final
 
@@ -12,33 +12,35 @@ import attrs
 import msgspec
 from celery import Celery
 
-from eventtracking import Event
+from eventtracking import Event, Rejected
 from eventtracking.counts import Counts
 from eventtracking.errors import DeliveryError, OptionsError
 from eventtracking.protocols import Downstream
 from eventtracking.tracker import DEFAULT_NAME, registered_trackers
-from eventtracking_async_celery import readiness as _readiness  # noqa: F401 - a signal of Celery's
-from eventtracking_async_celery import registry
-from eventtracking_async_celery import shutdown as _shutdown  # noqa: F401 - a signal of Celery's
-from eventtracking_async_celery import sweeper as _sweeper  # noqa: F401 - a signal of Celery's
-from eventtracking_async_celery import task as _task  # noqa: F401 - registers the task
-from eventtracking_async_celery.apps import application_app, own_app, visibility_timeout_of
+from eventtracking_async_celery import readiness, registry, shutdown, task, upkeep
+from eventtracking_async_celery.apps import application_app, own_app
 from eventtracking_async_celery.backoff import Backoff
-from eventtracking_async_celery.batch import Batch, Compression
+from eventtracking_async_celery.batch import MAX_UNPACKED_BYTES, Batch
+from eventtracking_async_celery.batch_queue import BatchQueue
+from eventtracking_async_celery.brokers.choice import broker_of
 from eventtracking_async_celery.dead_letters import DeadLetters
+from eventtracking_async_celery.envelope import Compression
 from eventtracking_async_celery.memory import MemoryBuffer
 from eventtracking_async_celery.options import queue_problem, url_problem
-from eventtracking_async_celery.post import Post
 from eventtracking_async_celery.publisher import publisher_for
+from eventtracking_buffer import codec
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 
 __all__ = ["AsyncCeleryRouter"]
 
 _DEFAULT_VISIBILITY_S: Final = 300.0
-_MAX_DELAY_S: Final = 900.0
-"""RabbitMQ closes the channel of a worker that holds a message for half an hour, and a waiting one
-is held.
-"""
+_WORKER_PARTS: Final = (readiness, shutdown, task, upkeep)
+"""Imported for what that does: each connects to signals of Celery's; `task` registers the task."""
+
+_MAX_BATCH_BYTES: Final = 8_000_000
+"""Of the events of one batch, before compression: RabbitMQ refuses messages of more than 16 MB."""
+_BODY_OVERHEAD_BYTES: Final = 100_000
+"""Room in a body for the standing of one event."""
 
 _NOT_BEFORE_BROKER: Final = frozenset({"buffer", "async_celery"})
 """Below these, nobody's request waits for `send`, and what is above lets go of an event when `send`
@@ -84,6 +86,15 @@ class AsyncCeleryRouter:
     )
     compression: Compression = attrs.field(
         default="zlib", metadata={"help": "How the events of a batch are compressed."}
+    )
+    max_unpacked_bytes: Annotated[int, msgspec.Meta(ge=1_000_000)] = attrs.field(
+        default=MAX_UNPACKED_BYTES,
+        metadata={
+            "help": (
+                "How many bytes a worker unpacks of one message at most; a larger one becomes a"
+                " dead letter as it is."
+            )
+        },
     )
     publish_timeout_s: PositiveFloat = attrs.field(
         default=5.0,
@@ -200,7 +211,7 @@ class AsyncCeleryRouter:
         Raises:
             DeliveryError: If not, or if the application has no Celery app.
         """
-        self.post().publisher.probe()
+        self.batch_queue().publisher.probe()
 
     def send(self, events: Sequence[Event]) -> None:
         """Take the events over: into memory, or, below a buffer or a worker, to the broker.
@@ -250,7 +261,9 @@ class AsyncCeleryRouter:
         return self._graveyard().purge(selection)
 
     def _graveyard(self) -> DeadLetters:
-        return DeadLetters(self.post(), self._name_of_tracker(), self.path)
+        return DeadLetters(
+            self.batch_queue(), self._name_of_tracker(), self.path, self.max_unpacked_bytes
+        )
 
     # Publishing
 
@@ -271,19 +284,40 @@ class AsyncCeleryRouter:
         """How long to wait between attempts; not so long that Redis takes the batch for that of a
         killed worker.
         """
-        longest = min(self.max_retry_s, _MAX_DELAY_S, visibility_timeout_of(self.app) / 2)
+        longest = min(self.max_retry_s, broker_of(self.app).max_delay_s)
         return Backoff(min_s=self.min_retry_s, max_s=longest)
 
-    def post(self) -> Post:
-        """Return the way to its queues."""
+    def batch_queue(self) -> BatchQueue:
+        """Return its queue on the broker."""
         publisher = publisher_for(self.app, self.publish_timeout_s)
-        return Post(publisher, self.queue, self.compression, self.spare_copies)
+        return BatchQueue(publisher, self.queue, self.compression, self.spare_copies)
 
     def _publish(self, events: Sequence[Event]) -> None:
-        post, name = self.post(), self._name_of_tracker()
-        for start in range(0, len(events), self.max_batch_events):
-            part = events[start : start + self.max_batch_events]
-            post.send(Batch(tracker=name, path=self.path, events=part))
+        queue = self.batch_queue()
+        fresh = Batch(tracker=self._name_of_tracker(), path=self.path, events=())
+        refused: dict[str, str] = {}
+        for part in self._parts(events, refused):
+            queue.send_message(fresh.pack_encoded(part, self.compression))
+        if refused:
+            raise Rejected(refused)
+
+    def _parts(self, events: Sequence[Event], refused: dict[str, str]) -> Iterator[list[bytes]]:
+        """Encode events, and cut them into batches that workers unpack and brokers take."""
+        limit = min(_MAX_BATCH_BYTES, self.max_unpacked_bytes // 2)
+        part: list[bytes] = []
+        size = 0
+        for event in events:
+            encoded = codec.encode(event)
+            if len(encoded) > self.max_unpacked_bytes - _BODY_OVERHEAD_BYTES:
+                refused[event.id] = f"{len(encoded):,} bytes, more than `max_unpacked_bytes` allows"
+                continue
+            if part and (len(part) >= self.max_batch_events or size + len(encoded) > limit):
+                yield part
+                part, size = [], 0
+            part.append(encoded)
+            size += len(encoded)
+        if part:
+            yield part
 
     def _name_of_tracker(self) -> str:
         """The name under which the tracker of this tree is registered; a worker looks it up by

@@ -1,10 +1,5 @@
-"""The predecessor's names for the filter by patterns."""
-
-from typing import Final
+"""The predecessor's name for the filter by patterns."""
 
 from eventtracking_legacy.objects import RegexFilter
 
-__all__ = ["ALLOWLIST", "BLOCKLIST", "RegexFilter"]
-
-ALLOWLIST: Final = "allowlist"
-BLOCKLIST: Final = "blocklist"
+__all__ = ["RegexFilter"]
