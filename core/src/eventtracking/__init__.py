@@ -3,11 +3,13 @@ of backends.
 """
 
 from pkgutil import extend_path
+from typing import Any
 
 # Other distributions may add modules to this package: that of the predecessor's module names does.
 __path__ = extend_path(__path__, __name__)
 
 from eventtracking import tracker
+from eventtracking._former import find_former
 from eventtracking.counts import Counts, Outcome
 from eventtracking.errors import (
     ConfigError,
@@ -45,3 +47,8 @@ __all__ = [
     "hookimpl",
     "tracker",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Find a name of event-tracking, if eventtracking-legacy is installed."""
+    return find_former(__name__, name)

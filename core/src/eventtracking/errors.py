@@ -143,7 +143,7 @@ class Problem:
         return "; ".join(parts)
 
 
-class ConfigError(EventTrackingError):
+class ConfigError(EventTrackingError, ValueError):
     """Raised when a config cannot be used. It carries every problem, not just the first.
 
     Args:

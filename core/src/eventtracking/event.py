@@ -12,6 +12,7 @@ import uuid_utils
 
 from eventtracking._data.copy import IS_COMPILED
 from eventtracking._data.mend import clean_text, snapshot
+from eventtracking._data.shape import MARK, in_shape
 
 __all__ = ["Event", "new_event_id"]
 
@@ -91,7 +92,7 @@ class Event:
         Times, UUIDs and bytes stay what they are; text is valid Unicode (see `to_json`). The keys
         are `name`, `timestamp`, `context`, `data`, `id`, and then the extra ones.
         """
-        document = self._document()
+        document = self._written()
         try:
             _encode(document)  # the cheapest proof that all text is valid
         except Exception:  # noqa: BLE001 - the slow way copes with all that the fast one refuses
@@ -105,11 +106,15 @@ class Event:
         which are no valid Unicode, become the text of their escape, so that every store can hold
         them.
         """
-        document = self._document()
+        document = self._written()
         try:
             return _encode(document).decode()
         except Exception:  # noqa: BLE001 - the slow way copes with all that the fast one refuses
             return _encode(clean_text(snapshot(document).value, plain=True)).decode()
+
+    def _written(self) -> dict[str, Any]:
+        document = self._document()
+        return in_shape(document) if MARK in document else document
 
     def _document(self) -> dict[str, Any]:
         document: dict[str, Any] = {

@@ -14,6 +14,7 @@ from typing import Any, Final, overload
 
 from eventtracking import config
 from eventtracking._data.declared import Declared
+from eventtracking._former import find_former
 from eventtracking._pipeline import process
 from eventtracking._pipeline.tracker import EventLossWarning, Tracker
 
@@ -115,3 +116,8 @@ def exit_context(name: str) -> None:
 def resolve_context() -> dict[str, Any]:
     """Return the current context of the default tracker; see `Tracker.resolve_context`."""
     return get_tracker().resolve_context()
+
+
+def __getattr__(name: str) -> Any:
+    """Find a name of event-tracking, if eventtracking-legacy is installed."""
+    return find_former(__name__, name)

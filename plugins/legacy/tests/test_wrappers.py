@@ -17,7 +17,7 @@ from eventtracking_legacy.engine import Verbatim
 from eventtracking_legacy.exceptions import EventEmissionExit
 from eventtracking_legacy.objects import RoutingBackend
 from eventtracking_legacy.settings import translate
-from eventtracking_legacy.shape import from_legacy, restore, to_legacy
+from eventtracking_legacy.shape import from_legacy, to_legacy
 from eventtracking_testkit.contracts import BackendContract
 
 Recorded = dict[str, list[Any]]
@@ -179,17 +179,18 @@ def test_the_log_line_has_the_shape_that_the_site_gave_it(caplog: pytest.LogCapt
 
 
 def test_a_shape_survives_a_router_that_knows_nothing_of_it() -> None:
-    """An event whose class is lost on the way gets its shape back."""
+    """The shape is in what routers store and carry."""
     event = Event(name="n", data={"k": 1})
     shaped = from_legacy(event, {"name": "n", "verb": "did", "data": "text"})
-    plain = Event(
+    carried = Event(
         name=shaped.name,
         id=shaped.id,
         timestamp=shaped.timestamp,
+        data=pickle.loads(pickle.dumps(shaped.data)),
         extra=pickle.loads(pickle.dumps(shaped.extra)),
     )
-    assert to_legacy(plain) == {"name": "n", "verb": "did", "data": "text"}
-    assert restore(plain).to_json() == shaped.to_json()
+    assert to_legacy(carried) == {"name": "n", "verb": "did", "data": "text"}
+    assert carried.to_json() == shaped.to_json()
     assert shaped.id == event.id
 
 

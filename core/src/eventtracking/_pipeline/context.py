@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-__all__ = ["Frame", "enter", "frames", "leave"]
+__all__ = ["Frame", "enter", "frames", "leave", "put"]
 
 
 class Frame(NamedTuple):
@@ -42,17 +42,29 @@ def leave(tracker_key: int, name: object, base: Mapping[str, Any]) -> bool:
 
     Return whether there was one.
     """
+    return _change(tracker_key, name, None, base)
+
+
+def put(tracker_key: int, name: object, own: Mapping[str, Any], base: Mapping[str, Any]) -> None:
+    """Enter a context, or give the innermost one of that name these keys, where it stands."""
+    if not _change(tracker_key, name, own, base):
+        enter(tracker_key, name, own, base)
+
+
+def _change(
+    tracker_key: int, name: object, own: Mapping[str, Any] | None, base: Mapping[str, Any]
+) -> bool:
     entered = frames.get()
-    left: list[Frame] = []
+    inner: list[Frame] = []
     frame = entered.get(tracker_key)
     while frame is not None and frame.name != name:
-        left.append(frame)
+        inner.append(frame)
         frame = frame.outer
     if frame is None:
         return False
-    stack = frame.outer
-    for inner in reversed(left):
-        stack = _inside(stack, inner.name, inner.own, base)
+    stack = frame.outer if own is None else _inside(frame.outer, name, own, base)
+    for one in reversed(inner):
+        stack = _inside(stack, one.name, one.own, base)
     others = {key: value for key, value in entered.items() if key != tracker_key}
     frames.set(others if stack is None else {**others, tracker_key: stack})
     return True

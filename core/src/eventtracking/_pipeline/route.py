@@ -147,6 +147,11 @@ class Leaf(Route):
         """Told of each batch that a router sent here: path, events, seconds."""
         self._on_open = on_open
         self.reset()
+        if hasattr(backend, "remark_to"):  # one that may say something of what it has delivered
+            backend.remark_to(self._remark)
+
+    def _remark(self, text: str) -> None:
+        self.ledger.remark(text)
 
     def reset(self) -> None:
         """Start anew in a forked child."""

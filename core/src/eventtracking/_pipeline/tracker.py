@@ -6,7 +6,7 @@ import itertools
 import time
 import warnings
 from _thread import get_ident
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from typing import Any, Final, cast, overload
@@ -17,6 +17,7 @@ from eventtracking import config
 from eventtracking._data.capture import capture
 from eventtracking._data.declared import Declared, data_of, name_of
 from eventtracking._data.mend import clean_text, snapshot
+from eventtracking._data.shape import MARK, bare
 from eventtracking._pipeline import context as contexts
 from eventtracking._pipeline import process
 from eventtracking._pipeline.reentrancy import Reentrancy
@@ -202,16 +203,21 @@ class Tracker:
         self._report(problems)
         return data
 
-    def submit(self, event: Event) -> None:
+    def submit(self, event: Event, *, as_written: bool = False) -> None:
         """Send an event that exists already, to replay it.
 
         It keeps its id, time and context. Never raises.
+
+        Args:
+            event: The event.
+            as_written: Whether data that is text or a list is written as it is, as event-tracking
+                wrote it. By default it becomes `{"value": ...}`.
 
         Raises:
             DataError: In strict mode only, if the event had to be mended.
         """
         try:
-            mended = self._mend_event(event)
+            mended = self._mend_event(event, as_written)
         except DataError:
             raise
         except Exception as error:  # noqa: BLE001 - as in `emit`
@@ -219,10 +225,15 @@ class Tracker:
         else:
             self._send(mended)
 
-    def _mend_event(self, event: Event) -> Event:
+    def _mend_event(self, event: Event, as_written: bool) -> Event:
         parts = {key: snapshot(getattr(event, key)) for key in ("context", "data", "extra")}
         self._report([problem for part in parts.values() for problem in part.problems])
         changes: dict[str, Any] = {key: _mapping(part.value) for key, part in parts.items()}
+        if changes["extra"].pop(MARK, None) is not None:
+            self._report([f"the extra key {MARK} is reserved, and was dropped"])
+        if as_written and not isinstance(parts["data"].value, dict):
+            changes["data"], mark = bare(parts["data"].value)
+            changes["extra"] |= mark
         if type(event.name) is not str or not event.name:
             changes["name"] = self._mend_name(event.name)
         if type(event.id) is not str or not event.id:
@@ -337,10 +348,12 @@ class Tracker:
             return self._entered_context(_as_name(name_or_context), context)
         return self._entered_context(object(), name_or_context)
 
-    def _enter(self, name: object, context: Any) -> None:
+    def _enter(
+        self, name: object, context: Any, enter: Callable[..., None] = contexts.enter
+    ) -> None:
         copy = {} if context is None else self._mend(context)
         own = copy if isinstance(copy, dict) else self._wrap(copy)
-        contexts.enter(self._key, name, own, self._base)
+        enter(self._key, name, own, self._base)
 
     def _leave(self, name: object) -> None:
         if not contexts.leave(self._key, name, self._base):

@@ -90,7 +90,7 @@ def _tracker_class() -> type[DjangoTracker]:
     if not conf.uses_old_settings():
         return DjangoTracker
     try:
-        return _old().SettingsTracker  # type: ignore[no-any-return]  # as above
+        return _old().DjangoTracker  # type: ignore[no-any-return]  # as above
     except ConfigError:  # reported when the config is read
         return DjangoTracker
 

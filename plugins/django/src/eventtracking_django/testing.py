@@ -27,9 +27,12 @@ class _CapturingTracker(StandIn):
         if event is not None:
             self._keep(event)
 
-    def submit(self, event: Event) -> None:
-        """Keep an event that exists already, such as one whose transaction has committed."""
+    def submit(self, event: Event, *, as_written: bool = False) -> None:  # noqa: ARG002 - kept as it is
+        """Keep an event that exists already."""
         self._keep(event)
+
+    def _send(self, event: Event) -> None:
+        self._keep(event)  # its transaction has committed
 
     def _keep(self, event: Event) -> None:
         # A test may want its events where the settings of all tests have tracking disabled.

@@ -137,7 +137,7 @@ class _Waiting:
         """Send the event, once."""
         event = self.take()
         if event is not None:
-            self._tracker.submit(event)
+            self._tracker._send(event)  # captured already, with its shape
 
     def __del__(self) -> None:
         """Count an event that was never sent."""

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import attrs
 
-from eventtracking import Event, OptionsError, Rejected
+from eventtracking import Event, Rejected
 from eventtracking_legacy.engine import (
+    Given,
     find_class,
     instantiate,
     options_for,
     require_fitting_options,
 )
-from eventtracking_legacy.exceptions import EventEmissionExit
+from eventtracking_legacy.exceptions import (
+    EventEmissionExit,
+    NoBackendEnabled,
+    NoTransformerImplemented,
+)
 from eventtracking_legacy.objects import collect_rejections
 from eventtracking_legacy.shape import to_legacy
 
 __all__ = ["LegacyBackend"]
 
+_log = logging.getLogger("eventtracking.legacy")
 _MAX_REMEMBERED: Final = 10_000
 _MAX_LONE_FAILURES: Final = 3
 """So often an event may fail in a batch whose others are delivered, before it is rejected."""
@@ -48,22 +55,28 @@ class LegacyBackend:
     _delivered: dict[str, str] = attrs.field(init=False, repr=False, factory=dict)
     _failures: dict[str, int] = attrs.field(init=False, repr=False, factory=dict)
 
+    _remark: Callable[[str], object] = attrs.field(init=False, repr=False, default=_log.debug)
+
     def __attrs_post_init__(self) -> None:
+        if isinstance(self.options, Given):
+            self._site, self._made_in = self.options.value, os.getpid()
+            self._options, self._class = {}, None
+            return
         self._options = options_for(self.engine, self.options)
-        self._class = find_class(self.engine)
+        self._class = find_class(self.engine, "send")
         require_fitting_options(self._class, self._options)
-        if isinstance(self._class, type) and not callable(getattr(self._class, "send", None)):
-            raise OptionsError(
-                {"engine": f"{self.engine} has no method `send`, so it is no backend"}
-            )
 
     @property
     def site(self) -> Any:
         """The site's own object, made anew in each process."""
-        if self._made_in != os.getpid():
+        if self._made_in != os.getpid() and self._class is not None:
             self._site = self._class(**instantiate(self._options))
             self._made_in = os.getpid()
         return self._site
+
+    def remark_to(self, remark: Callable[[str], object]) -> None:
+        """Take the function that adds a reason to the counts of this backend's route."""
+        self._remark = remark
 
     def open(self) -> None:
         """Make the site's object.
@@ -102,6 +115,10 @@ class LegacyBackend:
                 self.site.send(to_legacy(event))
         except EventEmissionExit:
             return Rejected({event.id: "the backend raised EventEmissionExit"})
+        except (NoBackendEnabled, NoTransformerImplemented) as answer:
+            # The backend has looked at the event and wants nothing of it: no retry helps.
+            self._remark(f"the backend raised {type(answer).__name__}")
+            reasons = []
         except Exception as error:  # noqa: BLE001 - it is raised again when the others have been tried
             return error
         self._delivered[event.id] = "; ".join(reasons)

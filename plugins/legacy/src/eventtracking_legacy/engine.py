@@ -13,7 +13,15 @@ import attrs
 
 from eventtracking import OptionsError
 
-__all__ = ["Verbatim", "find_class", "instantiate", "options_for", "require_fitting_options"]
+__all__ = [
+    "Given",
+    "Verbatim",
+    "find_class",
+    "instantiate",
+    "make",
+    "options_for",
+    "require_fitting_options",
+]
 
 
 @attrs.frozen(eq=False)
@@ -21,6 +29,13 @@ class Verbatim:
     """Options that come from settings, not from a config file: `$` stands for itself, and tuples
     stay tuples.
     """
+
+    value: Any = attrs.field(repr=False)
+
+
+@attrs.frozen(eq=False)
+class Given:
+    """A site's object that exists already, in the place of its options."""
 
     value: Any = attrs.field(repr=False)
 
@@ -37,11 +52,15 @@ def options_for(engine: str, given: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def find_class(engine: str) -> Any:
-    """Import a class (or another callable) by its dotted path.
+def find_class(engine: str, method: str | None = None) -> type[Any]:
+    """Import a class by its dotted path. It is not called.
+
+    Args:
+        engine: The dotted path.
+        method: A method that its instances must have.
 
     Raises:
-        OptionsError: If it cannot be imported.
+        OptionsError: If it cannot be imported, is no class, or lacks the method.
     """
     module_name, _, name = engine.rpartition(".")
     if not module_name:
@@ -54,10 +73,38 @@ def find_class(engine: str) -> Any:
         ) from error
     if not hasattr(module, name):
         raise OptionsError({"engine": f"{module_name} has no {name}"})
-    return getattr(module, name)
+    found = getattr(module, name)
+    if not isinstance(found, type):
+        raise OptionsError({"engine": f"{engine} is a {type(found).__name__}, not a class"})
+    if method is not None and not _has_method(found, method):
+        raise OptionsError({"engine": f"{engine} has no method `{method}`"})
+    return found
 
 
-def require_fitting_options(site_class: Any, options: Mapping[str, Any]) -> None:
+def _has_method(found: type[Any], method: str) -> bool:
+    """Look into the class and its bases alone: every class itself can be called."""
+    return any(callable(vars(base).get(method)) for base in found.__mro__) or (
+        method != "__call__" and callable(getattr(found, method, None))
+    )
+
+
+def make(site_class: type[Any], options: Mapping[str, Any]) -> Any:
+    """Make an instance with what stands in its options, which becomes instances first.
+
+    Raises:
+        OptionsError: If the class refuses them.
+    """
+    try:
+        return site_class(**instantiate(options))
+    except OptionsError:
+        raise
+    except Exception as error:  # the text may hold an option's value
+        raise OptionsError(
+            {"options": f"{site_class.__name__} refused them with {type(error).__name__}"}
+        ) from error
+
+
+def require_fitting_options(site_class: type[Any], options: Mapping[str, Any]) -> None:
     """Hold the options to the class's signature.
 
     Raises:

@@ -13,6 +13,7 @@ __all__ = [
     "CELERY",
     "DISABLED",
     "EMPTY_WHITELIST",
+    "EVENT_BUS",
     "FAIL_CLOSED",
     "LOGGER_LIMIT",
     "MERGED_YAML",
@@ -79,6 +80,11 @@ SEGMENT: Final = (
     " as failed otherwise; they vanished before"
 )
 EMPTY_WHITELIST: Final = "the whitelist is empty, so that everything is filtered out, as before"
+EVENT_BUS: Final = (
+    "needs eventtracking-event-bus; the settings SEND_TRACKING_EVENT_EMITTED_SIGNAL and"
+    " EVENT_BUS_TRACKING_LOGS decide which events go to the bus, as before. A buffer in memory"
+    " sends them, so that no request waits, and tries again what a receiver of the signal refuses"
+)
 DISABLED: Final = (
     "tracking is disabled; now a disabled emit() is counted and does nothing, and no longer raises"
 )

@@ -1,8 +1,8 @@
-"""The predecessor's own classes, for site code that subclasses them, or names them below a router
-of its own.
+"""The predecessor's own classes, for site code that subclasses them, calls them, or names them
+below a router of its own.
 
-They work on dicts. What they do is done by the plugins of the same purpose; named in settings, the
-classes are never used, because the settings become a config that names the plugins.
+They work on dicts. Named in settings, the classes are never used, because the settings become a
+config that names the plugins. A subclass may leave out `super().__init__()`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,23 @@ import copy
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from eventtracking import DropEvent, Event, Rejected
-from eventtracking_legacy.exceptions import EventEmissionExit, ImproperlyConfigured
+from eventtracking import Event, Rejected
+from eventtracking_legacy.exceptions import (
+    EventEmissionExit,
+    ImproperlyConfigured,
+    NoBackendEnabled,
+    NoTransformerImplemented,
+)
+from eventtracking_legacy.shape import from_legacy
 
 __all__ = [
     "AsyncRoutingBackend",
+    "EventBusRoutingBackend",
     "LoggerBackend",
     "MongoBackend",
     "NameWhitelistProcessor",
@@ -29,6 +36,8 @@ __all__ = [
     "SegmentBackend",
     "collect_rejections",
 ]
+
+Processor = Callable[[Any], Any]
 
 
 class RoutingBackend:
@@ -42,14 +51,30 @@ class RoutingBackend:
     def __init__(
         self,
         backends: Mapping[str, Any] | None = None,
-        processors: Sequence[Callable[[Any], Any]] | None = None,
+        processors: Sequence[Processor] | None = None,
     ) -> None:
-        self.backends: dict[str, Any] = {}
-        self.processors: list[Callable[[Any], Any]] = []
         for name, backend in sorted((backends or {}).items()):
             self.register_backend(name, backend)
         for processor in processors or ():
             self.register_processor(processor)
+
+    @property
+    def backends(self) -> Any:
+        """The backends by name."""
+        return vars(self).setdefault("_backends", {})
+
+    @backends.setter
+    def backends(self, backends: Mapping[str, Any]) -> None:
+        vars(self)["_backends"] = backends
+
+    @property
+    def processors(self) -> Any:
+        """The processors, in order."""
+        return vars(self).setdefault("_processors", [])
+
+    @processors.setter
+    def processors(self, processors: Sequence[Processor]) -> None:
+        vars(self)["_processors"] = processors
 
     def register_backend(self, name: str, backend: Any) -> None:
         """Add a backend.
@@ -61,7 +86,7 @@ class RoutingBackend:
             raise ValueError(f"{type(backend).__name__} has no method `send`, so it is no backend")
         self.backends[name] = backend
 
-    def register_processor(self, processor: Callable[[Any], Any]) -> None:
+    def register_processor(self, processor: Processor) -> None:
         """Add a processor after the others.
 
         Raises:
@@ -105,6 +130,8 @@ class RoutingBackend:
         for backend in self.backends.values():
             try:
                 backend.send(copy.deepcopy(event))
+            except (NoBackendEnabled, NoTransformerImplemented) as answer:
+                _log.debug("%s raised %s", type(backend).__name__, type(answer).__name__)
             except Exception as error:  # noqa: BLE001 - the other backends go on
                 errors.append(error)
         if errors:
@@ -120,12 +147,53 @@ class AsyncRoutingBackend(RoutingBackend):
 
     def __init__(
         self,
-        processors: Sequence[Callable[[Any], Any]] | None = None,
+        processors: Sequence[Processor] | None = None,
         backends: Mapping[str, Any] | None = None,
         backend_name: str = "",
     ) -> None:
         super().__init__(backends=backends, processors=processors)
         self.backend_name = backend_name
+
+
+class EventBusRoutingBackend(AsyncRoutingBackend):
+    """Send each event to the event bus; what comes from there goes to the backends.
+
+    Named in settings, it becomes the plugin `event_bus_router`.
+
+    Raises:
+        ImproperlyConfigured: If the distribution that sends is not installed.
+    """
+
+    def __init__(
+        self,
+        processors: Sequence[Processor] | None = None,
+        backends: Mapping[str, Any] | None = None,
+        backend_name: str = "",
+    ) -> None:
+        super().__init__(processors=processors, backends=backends, backend_name=backend_name)
+        self._bus = _event_bus()
+
+    def send(self, event: Any) -> None:
+        """Send an event to the event bus, if the settings allow it.
+
+        Raises:
+            DeliveryError: If a receiver of the signal failed.
+        """
+        bus = vars(self).get("_bus") or _event_bus()
+        found = from_legacy(Event(name="unknown"), event)
+        if bus.refusal(found.name) is None:
+            bus.publish(found)
+
+
+def _event_bus() -> Any:
+    try:
+        from eventtracking_event_bus import bus
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            "EventBusRoutingBackend: its plugin is not installed;"
+            " pip install 'eventtracking-legacy[event_bus]'"
+        ) from error
+    return bus
 
 
 _log = logging.getLogger("eventtracking.legacy")
@@ -148,12 +216,16 @@ def collect_rejections() -> Iterator[list[str]]:
 
 
 class _PluginBackend:
-    """A plugin's backend that takes one dict at a time."""
+    """A backend that takes one dict at a time, and has a plugin do the work."""
+
+    _engine: str
+    _plugin: str
+    _made: Any = None
+    _is_open = False
+    _at_route: Callable[[Event], object] | None = None
 
     def __init__(self, **options: Any) -> None:
-        self._backend: Any = self._make(options)
-        self._is_open = False
-        self._deliver: Callable[[Event], object] = self._deliver_alone
+        self._made = _build(self._plugin, self._engine, options)
         self._show()
 
     @classmethod
@@ -165,17 +237,20 @@ class _PluginBackend:
             deliver: Sends an event down the route to it.
         """
         found = cls.__new__(cls)
-        found._backend, found._deliver = backend, deliver
+        found._made, found._at_route = backend, deliver
         found._show()
         return found
 
-    def _make(self, options: dict[str, Any]) -> Any:
-        raise NotImplementedError
+    @property
+    def _backend(self) -> Any:
+        if self._made is None:  # a subclass without super().__init__()
+            self._made = _build(self._plugin, self._engine, {})
+        return self._made
 
     def _show(self) -> None:
         """Set the attributes that sites read."""
 
-    def _deliver_alone(self, event: Event) -> None:
+    def _deliver(self, event: Event) -> None:
         if not self._is_open:
             getattr(self._backend, "open", lambda: None)()
             self._is_open = True
@@ -194,7 +269,7 @@ class _PluginBackend:
             Exception: What the plugin's backend raised, if the event may be tried again.
         """
         try:
-            self._deliver(_event(event))
+            (self._at_route or self._deliver)(from_legacy(Event(name="unknown"), event))
         except Rejected as rejection:
             self._note("; ".join(rejection.reasons.values()))
 
@@ -207,128 +282,135 @@ class _PluginBackend:
 
 
 class LoggerBackend(_PluginBackend):
-    """Log each event as one line of JSON. The options are `name`, `level` and `max_event_size`."""
+    """Log each event as one line of JSON. The options are `name`, `level` and `max_event_size`.
 
-    event_logger: logging.Logger
+    A subclass may set the three attributes below, which `send` uses.
+    """
+
+    _engine, _plugin = "eventtracking.backends.logger.LoggerBackend", "logger"
+
+    event_logger: logging.Logger = logging.getLogger()
     """The logger that it writes to."""
-    log: Callable[..., None]
+    log: Callable[..., None] = event_logger.info
     """The method of that logger for its level."""
-    max_event_size: int
+    max_event_size: int = sys.maxsize
     """The longest line in bytes; without a limit, a number that no line reaches."""
-
-    def _make(self, options: dict[str, Any]) -> Any:
-        return _build("logger", "eventtracking.backends.logger.LoggerBackend", options)
 
     def _show(self) -> None:
         self.event_logger = logging.getLogger(self._backend.name)
         self.log = getattr(self.event_logger, self._backend.level)
         self.max_event_size = self._backend.max_event_bytes or sys.maxsize
 
+    def _deliver(self, event: Event) -> None:
+        line = event.to_json()
+        if len(line.encode()) > self.max_event_size:
+            raise Rejected({event.id: f"longer than max_event_bytes={self.max_event_size}"})
+        self.log(line)
+
 
 class MongoBackend(_PluginBackend):
     """Store each event in MongoDB. The options are those of the predecessor."""
 
-    def _make(self, options: dict[str, Any]) -> Any:
-        return _build("mongo", "eventtracking.backends.mongodb.MongoBackend", options)
+    _engine, _plugin = "eventtracking.backends.mongodb.MongoBackend", "mongo"
 
 
 class SegmentBackend(_PluginBackend):
     """Send each event to Segment."""
 
-    def _make(self, options: dict[str, Any]) -> Any:
-        return _build("segment", "eventtracking.backends.segment.SegmentBackend", options)
+    _engine, _plugin = "eventtracking.backends.segment.SegmentBackend", "segment"
 
 
-class _PluginFilter:
-    """A plugin's filter that takes one dict at a time."""
+class _Filter:
+    """A filter by names. Of a list of events, it returns those that pass."""
 
-    _filter: Any
-
-    @classmethod
-    def of_plugin(cls, plugin_filter: Any) -> _PluginFilter:
-        """Return the object for a plugin's filter that stands in a tracker's tree."""
-        found = cls.__new__(cls)
-        found._filter = plugin_filter
-        found._show()
-        return found
-
-    def _show(self) -> None:
-        """Set the attributes that sites read."""
+    def accepts(self, name: Any) -> bool:
+        """Tell whether events of this name pass."""
+        raise NotImplementedError
 
     def __call__(self, event: Any) -> Any:
-        """Return the event.
+        """Return the event, or those of a list that pass.
 
         Raises:
-            EventEmissionExit: If its name is not accepted.
+            EventEmissionExit: If the name of a single event is not accepted.
         """
-        try:
-            self._filter(Event(name=event["name"]))
-        except DropEvent as drop:
-            raise EventEmissionExit(drop.reason) from drop
+        if isinstance(event, list):
+            return [one for one in event if self.accepts(one["name"])]
+        if not self.accepts(event["name"]):
+            raise EventEmissionExit("the name is not accepted")
         return event
 
 
-class RegexFilter(_PluginFilter):
+class RegexFilter(_Filter):
     """Keep or drop events by patterns at the start of their names."""
 
-    filter_type: str
-    regular_expressions: frozenset[str]
-    compiled_expressions: list[re.Pattern[str]]
+    filter_type: str = "allowlist"
+    regular_expressions: frozenset[str] = frozenset()
+    compiled_expressions: Sequence[re.Pattern[str]] = ()
 
     def __init__(
-        self, filter_type: str = "allowlist", regular_expressions: Sequence[str] | None = None
+        self, filter_type: str = "allowlist", regular_expressions: Collection[str] | None = None
     ) -> None:
-        self._filter = _build_filter(
-            "eventtracking.processors.regex_filter.RegexFilter",
-            {"filter_type": filter_type, "regular_expressions": regular_expressions},
+        if filter_type not in ("allowlist", "blocklist"):
+            raise ImproperlyConfigured(
+                f"filter_type: expected allowlist or blocklist; found {filter_type!r}"
+            )
+        self.filter_type = filter_type
+        self.regular_expressions = frozenset(regular_expressions or ())
+        self.compiled_expressions = _compile(self.regular_expressions)
+
+    @classmethod
+    def of_plugin(cls, plugin_filter: Any) -> RegexFilter:
+        """Return the object for a plugin's filter that stands in a tracker's tree."""
+        return cls(plugin_filter.filter_type, plugin_filter.regular_expressions)
+
+    def accepts(self, name: Any) -> bool:
+        """Tell whether events of this name pass."""
+        matches = any(pattern.match(name) for pattern in self.compiled_expressions)
+        return matches is (self.filter_type == "allowlist")
+
+
+def _compile(expressions: Collection[str]) -> list[re.Pattern[str]]:
+    compiled, problems = [], []
+    for expression in expressions:
+        try:
+            compiled.append(re.compile(expression))
+        except re.error as error:
+            problems.append(f"{expression!r} ({error})")
+    if problems:
+        raise ImproperlyConfigured(
+            f"regular_expressions: no valid regular expressions: {', '.join(problems)}"
         )
-        self._show()
-
-    def _show(self) -> None:
-        self.filter_type = self._filter.filter_type
-        self.regular_expressions = frozenset(self._filter.regular_expressions)
-        self.compiled_expressions = [
-            re.compile(expression) for expression in self.regular_expressions
-        ]
+    return compiled
 
 
-class NameWhitelistProcessor(_PluginFilter):
+class NameWhitelistProcessor(_Filter):
     """Keep the events whose names are listed."""
 
-    whitelist: frozenset[str]
+    whitelist: frozenset[Any] = frozenset()
 
     def __init__(self, whitelist: Any = None, **_ignored: Any) -> None:
-        self._filter = _build_filter(
-            "eventtracking.processors.whitelist.NameWhitelistProcessor", {"whitelist": whitelist}
-        )
-        self._show()
+        if isinstance(whitelist, str | bytes):
+            whitelist = None
+        try:
+            self.whitelist = frozenset(whitelist)
+        except TypeError:
+            raise TypeError("whitelist: expected a collection of names") from None
 
-    def _show(self) -> None:
-        self.whitelist = frozenset(self._filter.names)
+    @classmethod
+    def of_plugin(cls, plugin_filter: Any) -> NameWhitelistProcessor:
+        """Return the object for a plugin's filter that stands in a tracker's tree."""
+        return cls(plugin_filter.names)
 
-
-def _event(document: Mapping[str, Any]) -> Event:
-    from eventtracking_legacy.shape import from_legacy
-
-    return from_legacy(Event(name="unknown"), document)
+    def accepts(self, name: Any) -> bool:
+        """Tell whether events of this name pass."""
+        return name in self.whitelist
 
 
 def _build(name: str, engine: str, options: dict[str, Any]) -> Any:
     from eventtracking.config import parse
     from eventtracking_legacy.settings import translate
 
-    spec = parse(translate({name: {"ENGINE": engine, "OPTIONS": options}}).config)
+    translation = translate({name: {"ENGINE": engine, "OPTIONS": options}})
+    spec = parse(translation.config)
     route = spec.routes[0]
     return (route.children[0] if route.children else route).instance
-
-
-def _build_filter(engine: str, options: dict[str, Any]) -> Any:
-    from eventtracking import ConfigError
-    from eventtracking.config import parse
-    from eventtracking_legacy.settings import translate
-
-    try:
-        spec = parse(translate({}, [{"ENGINE": engine, "OPTIONS": options}]).config)
-    except ConfigError as error:
-        raise ImproperlyConfigured(str(error)) from error
-    return spec.processors[0].instance

@@ -13,6 +13,7 @@ import attrs
 from eventtracking import ConfigError, Problem
 from eventtracking_legacy import notes
 from eventtracking_legacy.engine import Verbatim
+from eventtracking_legacy.errors import settings_error, with_extra
 from eventtracking_legacy.notes import Note
 
 __all__ = ["BACKENDS", "ENABLED", "PROCESSORS", "Translation", "translate"]
@@ -60,9 +61,20 @@ class Translation:
         """Return the same problems with their places in the settings in place of those in the
         config.
         """
-        return ConfigError(
-            [attrs.evolve(problem, path=self._place(problem.path)) for problem in error.problems]
-        )
+        found = [
+            attrs.evolve(
+                with_extra(problem, self._node(problem.path)), path=self._place(problem.path)
+            )
+            for problem in error.problems
+        ]
+        # a buffer and the backend below it may lack the same extra, at the same place
+        return settings_error(list(dict.fromkeys(found)))
+
+    def _node(self, path: str) -> Mapping[str, Any]:
+        node: Any = self.config
+        for key in path.split(".")[:-1]:
+            node = node.get(key, {}) if isinstance(node, Mapping) else {}
+        return node if isinstance(node, Mapping) else {}
 
     def _place(self, path: str) -> str:
         found = max(
@@ -103,10 +115,9 @@ def translate(
     chain = translator.chain(processors, PROCESSORS, "")
     if chain:
         config["processors"] = chain
-    translator.sees(chain)
     config["backends"] = translator.routes(backends, BACKENDS, "")
     if translator.problems:
-        raise ConfigError(translator.problems)
+        raise settings_error(translator.problems)
     return Translation(config, tuple(translator.notes), translator.places)
 
 
@@ -116,9 +127,7 @@ class _Translator:
     def __init__(self, plain: bool, queue: Callable[[], str | None]) -> None:
         self._plain = plain
         self._queue = queue
-        self._reshaped = False
-        """Whether a site's processor stands above, which may give events another shape."""
-        self._behind_celery = False
+        self._off_request = False
         self.problems: list[Problem] = []
         self.notes: list[Note] = []
         self.places: dict[str, str] = {}
@@ -130,12 +139,6 @@ class _Translator:
         self, place: str, message: str, found: Any = None, hint: str | None = None
     ) -> None:
         self.problems.append(Problem(path=place, message=message, found=_kind(found), hint=hint))
-
-    def sees(self, chain: Sequence[Mapping[str, Any]]) -> None:
-        """Remember that events below passed this chain."""
-        self._reshaped = self._reshaped or any(
-            step["plugin"] == "legacy_processor" for step in chain
-        )
 
     # Nodes
 
@@ -192,15 +195,8 @@ class _Translator:
             return None
         engine, options = read
         self.places[path] = place
-        if engine in (_ROUTER, _ASYNC_ROUTER):
+        if engine in (_ROUTER, _ASYNC_ROUTER, _BUS_ROUTER):
             return self._router(engine, options, place, path)
-        if engine == _BUS_ROUTER:
-            self._problem(
-                f"{place}.ENGINE",
-                f"{engine}, the event bus router, has no successor",
-                hint="leave this backend out",
-            )
-            return None
         if engine == _LOGGER:
             return self._logger(options, place)
         remote = {_MONGO: self._mongo, _SEGMENT: self._segment}.get(engine)
@@ -224,49 +220,47 @@ class _Translator:
     def _router(
         self, engine: str, options: dict[str, Any], place: str, path: str
     ) -> dict[str, Any] | None:
-        is_async = engine == _ASYNC_ROUTER
-        chain = self.chain(options.pop("processors", None), f"{place}.OPTIONS.processors", path)
-        before = self._reshaped, self._behind_celery
-        self.sees(chain)
-        self._behind_celery = self._behind_celery or is_async
-        children = self.routes(options.pop("backends", None), f"{place}.OPTIONS.backends", path)
-        reshaped = self._reshaped
-        self._reshaped, self._behind_celery = before
+        is_bus = engine == _BUS_ROUTER
+        # The processors of a router to the event bus work on what comes from there.
+        inner = self._inside_bus(path) if is_bus else path
+        chain = self.chain(options.pop("processors", None), f"{place}.OPTIONS.processors", inner)
+        before = self._off_request
+        self._off_request = before or engine == _ASYNC_ROUTER
+        children = self.routes(options.pop("backends", None), f"{place}.OPTIONS.backends", inner)
+        self._off_request = before
         options.pop("backend_name", None)
         self._leave_out(options, place)
-        if is_async:
+        group = {**({"processors": chain} if chain else {}), "backends": children}
+        if is_bus:
+            return self._off_the_request(self._bus(group, place, path), place, path)
+        if engine == _ASYNC_ROUTER:
             self._note(notes.CELERY, place)
-            if reshaped:
-                self._restore_shapes(children, path)
         if not children:
             self._note(notes.NO_CHILDREN, place)
             return None
-        node = self._celery_node() if is_async else {}
-        return {**node, **({"processors": chain} if chain else {}), "backends": children}
+        return {**(self._celery_node() if engine == _ASYNC_ROUTER else {}), **group}
+
+    def _inside_bus(self, path: str) -> str:
+        buffered = "" if self._off_request else ".backends.event_bus_router"
+        return f"{path}{buffered}.backends.{path.rpartition('.')[2]}"
+
+    def _bus(self, group: dict[str, Any], place: str, path: str) -> dict[str, Any]:
+        self._note(notes.EVENT_BUS, place)
+        allowed = [{"plugin": "event_bus_settings"}]
+        if not group["backends"]:
+            return {"plugin": "event_bus", "processors": allowed}
+        name = path.rpartition(".")[2]
+        return {"plugin": "event_bus_router", "processors": allowed, "backends": {name: group}}
 
     def _off_the_request(self, node: dict[str, Any], place: str, path: str) -> dict[str, Any]:
         """Put a buffer in memory before what talks to a network, unless Celery stands there: it
         acknowledges now, and takes its time.
         """
-        if self._behind_celery:
+        if self._off_request:
             return node
-        if self._reshaped:
-            node["processors"] = [{"plugin": "legacy_processor"}]
         self.places[f"{path}.backends.{node['plugin']}"] = place
         self._note(notes.BUFFER, place)
         return {"plugin": "buffer", "storage": "memory", "backends": {node["plugin"]: node}}
-
-    def _restore_shapes(self, children: dict[str, Any], path: str) -> None:
-        """Below Celery, give events the shape back that site code above gave them; other site code
-        does so itself.
-        """
-        for name, node in children.items():
-            if node.get("plugin") != "legacy":
-                chain = node.get("processors", [])
-                prefix = f"{path}.backends.{name}.processors"
-                for index in reversed(range(len(chain))):
-                    self.places[f"{prefix}[{index + 1}]"] = self.places[f"{prefix}[{index}]"]
-                node["processors"] = [{"plugin": "legacy_processor"}, *chain]
 
     def _celery_node(self) -> dict[str, Any]:
         queue = self._queue()
@@ -284,7 +278,8 @@ class _Translator:
             "name": _escape(options.pop("name", None) or ""),
         }
         if options.get("level") is not None:
-            node["level"] = _escape(options["level"])
+            level = options["level"]
+            node["level"] = _escape(level.lower() if isinstance(level, str) else level)
         options.pop("level", None)
         limit = options.pop("max_event_size", None)
         if limit is None:
@@ -341,7 +336,8 @@ class _Translator:
         return {key: _escape(value) for key, value in node.items()}
 
     def _whitelist(self, options: dict[str, Any], place: str) -> dict[str, Any]:
-        names = _listed(options.pop("whitelist", None))
+        names = options.pop("whitelist", None)
+        names = list(names) if isinstance(names, Mapping) else _listed(names)
         if not isinstance(names, list):
             self._problem(f"{place}.OPTIONS.whitelist", "expected a collection of names", names)
         elif not names:

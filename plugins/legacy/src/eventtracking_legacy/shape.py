@@ -1,8 +1,8 @@
 """Events as the dicts that code written for event-tracking works on, and back.
 
-Such code may give an event any shape: it renames `timestamp` to `time`, moves keys to the top
-level, or makes several events of one. An `Event` that was given another shape is a `ShapedEvent`,
-which is written out in that shape.
+Such code may give an event any shape: it emits text, renames `timestamp` to `time`, moves keys to
+the top level, or makes several events of one. Core writes the shape out (`_data/shape.py`); here
+the mark for it is made.
 """
 
 from __future__ import annotations
@@ -11,16 +11,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-import attrs
-
 from eventtracking import Event
 from eventtracking._data.mend import snapshot
+from eventtracking._data.shape import BARE, MARK, bare, in_shape
 
-__all__ = ["ShapedEvent", "from_legacy", "restore", "to_legacy"]
-
-_MARK: Final = "_legacy"
-"""The key in `Event.extra` under which the shape travels, through routers that know nothing of it.
-"""
+__all__ = ["from_legacy", "to_legacy"]
 
 _FITS: Final[dict[str, Callable[[Any], bool]]] = {
     "name": lambda value: isinstance(value, str) and bool(value),
@@ -28,50 +23,19 @@ _FITS: Final[dict[str, Callable[[Any], bool]]] = {
     "context": lambda value: isinstance(value, dict),
     "data": lambda value: isinstance(value, dict),
 }
-_OWN_KEYS: Final = (*_FITS, "id")
-
-
-@attrs.define(kw_only=True)
-class ShapedEvent(Event):
-    """An event that was given a shape of its own: keys are missing, or hold what an `Event` cannot,
-    or it is a list.
-    """
-
-    def _document(self) -> dict[str, Any]:
-        mark = self.extra[_MARK]
-        if "events" in mark:
-            return {"name": self.name, "events": mark["events"], "id": self.id}
-        own = {
-            "name": self.name,
-            "timestamp": self.timestamp,
-            "context": self.context,
-            "data": self.data,
-        }
-        document = {key: value for key, value in own.items() if key not in mark["absent"]}
-        others = {key: value for key, value in self.extra.items() if key != _MARK}
-        return {**document, "id": self.id, **others, **mark["own"]}
-
-
-def restore(event: Event) -> Event:
-    """Give an event its shape back, which a router on the way did not know of."""
-    if _MARK not in event.extra or isinstance(event, ShapedEvent):
-        return event
-    return ShapedEvent(**{field.name: getattr(event, field.name) for field in attrs.fields(Event)})
+_OWN_KEYS: Final = (*_FITS, "id", MARK)
 
 
 def to_legacy(event: Event) -> Any:
     """Return the event as a dict of its own (or as the list that a site's processor made of it)."""
-    event = restore(event)
-    mark = event.extra.get(_MARK, {})
-    document: dict[str, Any] = snapshot(
-        event._document()
-    ).value  # as to_dict(), but text may be what it was
+    mark = event.extra.get(MARK, {})
+    document = event._document()  # as to_dict(), but text may be what it was
+    document = snapshot(in_shape(document) if mark else document).value
     if "events" in mark:
         return document["events"]
     if "id" not in mark.get("own", {}):
-        del document[
-            "id"
-        ]  # the predecessor's events had none, and code that copies all keys stumbles over it
+        # the predecessor's events had none, and code that copies all keys stumbles over it
+        del document["id"]
     return document
 
 
@@ -87,9 +51,7 @@ def from_legacy(event: Event, result: Any) -> Event:
     """
     if isinstance(result, list | tuple) and all(isinstance(item, Mapping) for item in result):
         shape = {"events": snapshot([dict(item) for item in result]).value}
-        return ShapedEvent(
-            id=event.id, name=event.name, timestamp=event.timestamp, extra={_MARK: shape}
-        )
+        return Event(id=event.id, name=event.name, timestamp=event.timestamp, extra={MARK: shape})
     if not isinstance(result, Mapping):
         raise TypeError(
             f"a processor must return a dict, a list of dicts or None, not {type(result).__name__}"
@@ -102,7 +64,12 @@ def _from_dict(event: Event, document: dict[str, Any]) -> Event:
     fitting = {key: value for key, value in given.items() if key in _FITS and _FITS[key](value)}
     if len(fitting) == len(given) == len(_FITS):
         return Event(**fitting, id=event.id, extra=document)
-    own = {key: value for key, value in given.items() if key not in fitting}
-    absent = [key for key in _FITS if key not in given]
+    mark: dict[str, Any] = {"absent": [key for key in _FITS if key not in given]}
+    if "data" in given and "data" not in fitting and given["data"]:
+        # not beside the event's data but as a part of it, so that scrubbers below find it
+        fitting["data"], _ = bare(given["data"])
+        mark[BARE] = True
+    # A key with the mark's own name is the site's, and no mark: it is written as it is.
+    mark["own"] = {key: value for key, value in given.items() if key not in fitting}
     fields = {"name": event.name, "timestamp": event.timestamp, **fitting, "id": event.id}
-    return ShapedEvent(**fields, extra={**document, _MARK: {"absent": absent, "own": own}})
+    return Event(**fields, extra={**document, MARK: mark})

@@ -2,42 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, MutableSequence
 from typing import Any
 
 from django.conf import settings
 
-from eventtracking import ConfigError, Tracker
+from eventtracking import ConfigError, Event, Outcome, Tracker
+from eventtracking._data.shape import bare
+from eventtracking._pipeline import context as contexts
+from eventtracking._pipeline.route import Route
+from eventtracking._pipeline.tracker import _as_name
 from eventtracking.config import Spec, parse
 from eventtracking_django.install import configure_default, register_default
 from eventtracking_django.tracker import DjangoTracker as _DjangoTracker
+from eventtracking_legacy.changes import with_backend, with_objects, with_processors
 from eventtracking_legacy.queue import celery_queue
 from eventtracking_legacy.settings import BACKENDS, PROCESSORS, Translation, translate
 from eventtracking_legacy.views import RouterView, view_of
 
 __all__ = [
+    "UNKNOWN_EVENT_TYPE",
     "DjangoTracker",
-    "SettingsTracker",
     "configure_from_settings",
     "override_default_tracker",
     "parse_settings",
     "settings_as_config",
 ]
 
+UNKNOWN_EVENT_TYPE = "unknown"
+"""The name of an event that was emitted without one."""
 
-class SettingsTracker(_DjangoTracker):
-    """A tracker with the attributes that users of event-tracking know."""
+
+class _Bare(dict[str, Any]):
+    """Data that is no mapping, as core wraps it."""
+
+
+class DjangoTracker(_DjangoTracker):
+    """A tracker that behaves as event-tracking's did, made from the Django settings, read now.
+
+    Args:
+        backends_settings_name: The setting that holds the backends.
+        processors_settings_name: The setting that holds the processors.
+        refusal: For a tracker that is configured later: what becomes of events until then.
+
+    Raises:
+        ConfigError: With every problem, at its place in the settings.
+    """
+
+    def __init__(
+        self,
+        backends_settings_name: str = BACKENDS,
+        processors_settings_name: str = PROCESSORS,
+        *,
+        refusal: tuple[Outcome, str] | None = None,
+    ) -> None:
+        self._config: Mapping[str, Any] = {}
+        if refusal is None:
+            super().__init__()
+            configure_from_settings(self, backends_settings_name, processors_settings_name)
+        else:
+            super().__init__(refusal)
+
+    # Emitting
+
+    def emit(
+        self,
+        name: Any = None,
+        data: Any = None,
+        *,
+        on_commit: bool | None = None,
+        using: str | None = None,
+    ) -> None:
+        """Capture an event and send it, at once or on commit; see `Tracker.emit`.
+
+        Without a name it is called `unknown`. Data that is text or a list reaches every
+        destination as it is.
+        """
+        super().emit(name, data, on_commit=on_commit, using=using)
+
+    def _capture(self, name: Any, data: Any) -> Event | None:
+        if name is None or (type(name) is str and not name):
+            name = UNKNOWN_EVENT_TYPE
+        event = super()._capture(name, data)
+        if event is None or type(event.data) is not _Bare:
+            return event
+        facts, mark = bare(event.data["value"])
+        return event.replace(data=facts, extra={**event.extra, **mark})
+
+    def _wrap(self, data: Any) -> dict[str, Any]:
+        return _Bare(value=data)
+
+    # Contexts
+
+    def enter_context(self, name: str, context: Mapping[str, Any]) -> None:
+        """Enter a context, in the place of the one of that name that is entered already.
+
+        So one that is never left is gone with the next of its name. `with tracker.context(...)`
+        nests.
+        """
+        self._enter(_as_name(name), context, contexts.put)
+
+    # Looking in, and changing
 
     @property
     def routing_backend(self) -> RouterView:
-        """What stands at the root, as a router."""
-        return view_of(self._tree, self._reentrancy.entered)
+        """The router at the root."""
+        return RouterView(self, "")
 
     @property
-    def backends(self) -> Mapping[str, Any]:
-        """The backends at the root, by name: a site's own objects, or views of what
-        stands there.
-        """
+    def backends(self) -> MutableMapping[str, Any]:
+        """The backends at the root, by name: a site's own objects, or views of our plugins."""
         return self.routing_backend.backends
 
     def get_backend(self, name: str) -> Any:
@@ -49,29 +123,41 @@ class SettingsTracker(_DjangoTracker):
         return self.backends[name]
 
     @property
-    def processors(self) -> tuple[Any, ...]:
+    def processors(self) -> MutableSequence[Any]:
         """The processors at the root: a site's own objects, or ours as the predecessor's
         classes.
         """
         return self.routing_backend.processors
 
+    def shown(self, route: Route) -> Any:
+        """Return a route as users of event-tracking know it."""
+        return view_of(self, route)
 
-class DjangoTracker(SettingsTracker):
-    """A tracker made from the Django settings, read now.
+    def configure(self, mapping: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Give the tracker a config; see `Tracker.configure`."""
+        result = super().configure(mapping, *args, **kwargs)
+        self._config = mapping
+        return result
 
-    Args:
-        backends_settings_name: The setting that holds the backends.
-        processors_settings_name: The setting that holds the processors.
+    def put_backend(self, router: str, name: str, backend: Any) -> None:
+        """Put a site's object below a router, or remove what is there (None).
 
-    Raises:
-        ConfigError: With every problem, at its place in the settings.
-    """
+        Raises:
+            ConfigError: If the tree cannot have it.
+        """
+        self.configure(with_backend(self._as_objects(), router, name, backend))
 
-    def __init__(
-        self, backends_settings_name: str = BACKENDS, processors_settings_name: str = PROCESSORS
-    ) -> None:
-        super().__init__()
-        configure_from_settings(self, backends_settings_name, processors_settings_name)
+    def put_processors(self, route: str, processors: list[Any]) -> None:
+        """Give a route other processors.
+
+        Raises:
+            ConfigError: If the tree cannot have them.
+        """
+        self.configure(with_processors(self._as_objects(), route, processors))
+
+    def _as_objects(self) -> dict[str, Any]:
+        """The config, with the objects that the tracker uses in the place of their classes."""
+        return with_objects(self._config, self._tree)
 
 
 def configure_from_settings(

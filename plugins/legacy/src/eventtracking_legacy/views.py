@@ -3,20 +3,26 @@
 
 A site's own objects are shown as they are. What our plugins do is shown as objects of the
 predecessor's classes; what is sent to one of those goes down the tracker's own route, and is
-counted there. Nothing can be added or removed.
+counted there. A change is made to the tracker's config, and the tracker goes on with the new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, Final, NoReturn
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+)
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from eventtracking import Event
 from eventtracking._pipeline.route import Group, Leaf, Route
-from eventtracking._tree.tree import Tree
 from eventtracking_legacy.objects import (
     AsyncRoutingBackend,
+    EventBusRoutingBackend,
     LoggerBackend,
     MongoBackend,
     NameWhitelistProcessor,
@@ -27,9 +33,11 @@ from eventtracking_legacy.objects import (
 from eventtracking_legacy.processor import LegacyProcessor
 from eventtracking_legacy.shape import from_legacy
 
-__all__ = ["AsyncRouterView", "RouterView", "view_of"]
+if TYPE_CHECKING:
+    from eventtracking_legacy.tracker import DjangoTracker
 
-Entered = Callable[[], AbstractContextManager[None]]
+__all__ = ["RouterView", "view_of"]
+
 Deliver = Callable[[Event], object]
 
 _BACKENDS: Final = {"logger": LoggerBackend, "mongo": MongoBackend, "segment": SegmentBackend}
@@ -37,169 +45,220 @@ _FILTERS: Final[dict[str, type[NameWhitelistProcessor | RegexFilter]]] = {
     "name_filter": NameWhitelistProcessor,
     "regex_filter": RegexFilter,
 }
+_BUS: Final = ("event_bus", "event_bus_router")
 
 
-def _refuse() -> NoReturn:
-    raise TypeError(
-        "the routes of a tracker come from the settings, and stay as they are: change the settings,"
-        " then make the tracker anew (`override_default_tracker()`, or"
-        " `register_tracker(DjangoTracker())`)"
-    )
+class _Backends(MutableMapping[str, Any]):
+    """The backends below a router, by name, as they are at the moment."""
 
+    def __init__(self, view: RouterView) -> None:
+        self._view = view
 
-class _Routes(Mapping[str, Any]):
-    """Backends by name.
-
-    To set one, which event-tracking allowed, is an error that says what to do.
-    """
-
-    def __init__(self, found: Mapping[str, Any]) -> None:
-        self._found = found
+    def _routes(self) -> dict[str, Route]:
+        below = self._view.below
+        return {route.path.rpartition("/")[2]: route for route in below.children}
 
     def __getitem__(self, name: str) -> Any:
-        return self._found[name]
+        return self._view.tracker.shown(self._routes()[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return iter(self._routes())
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._routes())
 
-    def __setitem__(self, name: str, backend: Any) -> NoReturn:
-        _refuse()
+    def __setitem__(self, name: str, backend: Any) -> None:
+        self._view.register_backend(name, backend)
 
-    def __delitem__(self, name: str) -> NoReturn:
-        _refuse()
+    def __delitem__(self, name: str) -> None:
+        self._routes()[name]  # a KeyError for an unknown one
+        self._view.tracker.put_backend(self._view.below.path, name, None)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._found!r})"
+        return f"{type(self).__name__}({dict(self)!r})"
+
+
+class _Processors(MutableSequence[Any]):
+    """The processors of a router, as they are at the moment."""
+
+    def __init__(self, view: RouterView) -> None:
+        self._view = view
+
+    def _now(self) -> list[Any]:
+        return list(_processors(self._view.chained))
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: Any) -> Any:
+        return self._now()[index]
+
+    def __len__(self) -> int:
+        return len(self._now())
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        found = self._now()
+        found[index] = value
+        self._view.processors = found
+
+    def __delitem__(self, index: Any) -> None:
+        found = self._now()
+        del found[index]
+        self._view.processors = found
+
+    def insert(self, index: int, value: Any) -> None:
+        """Add a processor before the one at an index."""
+        found = self._now()
+        found.insert(index, value)
+        self._view.processors = found
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, list | tuple | _Processors):
+            return NotImplemented
+        return self._now() == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # it can be changed, as a list can
+
+    def __repr__(self) -> str:
+        return repr(self._now())
 
 
 class RouterView(RoutingBackend):
     """A router of the settings.
 
     Args:
-        backends: What is below it, by name.
-        processors: Its processors.
-        deliver: Sends an event down its route.
+        tracker: Whose router it is.
+        path: The path of its route.
     """
 
-    backends: Mapping[str, Any]  # type: ignore[assignment]  # nothing is added here
-    processors: tuple[Any, ...]  # type: ignore[assignment]  # as above
+    def __init__(self, tracker: DjangoTracker, path: str) -> None:
+        self.tracker = tracker
+        self.path = path
+        self.backend_name = path.rpartition("/")[2]
 
-    def __init__(
-        self, backends: Mapping[str, Any], processors: tuple[Any, ...], deliver: Deliver
-    ) -> None:
-        self.backends = _Routes(backends)
-        self.processors = processors
-        self._deliver = deliver
+    @property
+    def below(self) -> Group:
+        """The group that holds its backends."""
+        tree = self.tracker._tree
+        subtree, route = tree.downstreams.get(self.path), tree.routes[self.path]
+        if subtree is None:
+            return route if isinstance(route, Group) else Group(self.path, None)
+        inner = subtree.root.children[0]
+        is_bus = isinstance(route, Leaf) and route.plugin in _BUS
+        return inner if is_bus and isinstance(inner, Group) else subtree.root
 
-    def register_backend(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse it.
+    @property
+    def chained(self) -> Route:
+        """The route that holds its processors."""
+        route = self.tracker._tree.routes[self.path]
+        return self.below if getattr(route, "plugin", "") in _BUS else route
+
+    @property
+    def backends(self) -> MutableMapping[str, Any]:
+        """The backends by name."""
+        return _Backends(self)
+
+    @backends.setter
+    def backends(self, backends: Mapping[str, Any]) -> None:
+        for name in [*self.backends]:
+            if name not in backends:
+                del self.backends[name]
+        for name, backend in backends.items():
+            self.register_backend(name, backend)
+
+    @property
+    def processors(self) -> MutableSequence[Any]:
+        """The processors, in order."""
+        return _Processors(self)
+
+    @processors.setter
+    def processors(self, processors: Iterable[Any]) -> None:
+        self.tracker.put_processors(self.chained.path, [_callable(one) for one in processors])
+
+    def register_backend(self, name: str, backend: Any) -> None:
+        """Add a backend, or put it in the place of the one of that name.
 
         Raises:
-            TypeError: Always; it says what to do.
+            ValueError: If it has no method `send`.
         """
-        _refuse()
+        self.tracker.put_backend(self.below.path, name, _sending(backend))
 
-    def register_processor(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse it.
+    def register_processor(self, processor: Callable[[Any], Any]) -> None:
+        """Add a processor after the others.
 
         Raises:
-            TypeError: Always; it says what to do.
+            ValueError: If it cannot be called.
         """
-        _refuse()
+        self.processors.append(processor)
 
     def send(self, event: Any) -> None:
         """Send an event down the tracker's route, which processes, delivers and counts it.
 
         What fails there is not raised.
         """
-        self._deliver(from_legacy(Event(name="unknown"), event))
+        _deliver_to(self.tracker, self.path)(from_legacy(Event(name="unknown"), event))
 
 
-class AsyncRouterView(RouterView, AsyncRoutingBackend):
+class _AsyncRouterView(RouterView, AsyncRoutingBackend):
     """An asynchronous router of the settings."""
 
-    def __init__(
-        self, name: str, backends: Mapping[str, Any], processors: tuple[Any, ...], deliver: Deliver
-    ) -> None:
-        super().__init__(backends, processors, deliver)
-        self.backend_name = name
+
+class _EventBusRouterView(RouterView, EventBusRoutingBackend):
+    """A router of the settings that sends to the event bus."""
 
 
-def view_of(tree: Tree, entered: Entered) -> RouterView:
-    """Return the whole tree.
-
-    Args:
-        entered: Marks the current thread as inside the tree for the length of a block.
-    """
-    return _Viewer(tree, entered).router(tree.root)
+def _sending(backend: Any) -> Any:
+    if not callable(getattr(backend, "send", None)):
+        raise ValueError(f"{type(backend).__name__} has no method `send`, so it is no backend")
+    return backend
 
 
-class _Viewer:
-    def __init__(self, tree: Tree, entered: Entered) -> None:
-        self._tree = tree
-        self._entered = entered
+def _callable(processor: Any) -> Any:
+    if not callable(processor):
+        raise ValueError(f"{type(processor).__name__} cannot be called, so it is no processor")
+    return processor
 
-    def router(self, route: Group) -> RouterView:
-        return RouterView(self._children(route), _processors(route), self._deliver_to(route))
 
-    def _children(self, group: Group) -> dict[str, Any]:
-        return {route.path.rpartition("/")[2]: self._any(route) for route in group.children}
-
-    def _any(self, route: Route) -> Any:
-        if isinstance(route, Group):
-            return self.router(route)
-        assert isinstance(route, Leaf)  # noqa: S101 - there is no third kind
-        return self._leaf(route)
-
-    def _leaf(self, route: Leaf) -> Any:
-        deliver = self._deliver_to(route)
-        if route.path in self._tree.downstreams:
-            below = self._tree.downstreams[route.path].root
-            if route.plugin == "async_celery":
-                name = route.path.rpartition("/")[2]
-                return AsyncRouterView(name, self._children(below), _processors(route), deliver)
-            return self._stored(below, deliver) or RouterView(
-                self._children(below), _processors(route), deliver
-            )
+def view_of(tracker: DjangoTracker, route: Route) -> Any:
+    """Return a route as users of event-tracking know it."""
+    if not isinstance(route, Leaf):
+        return RouterView(tracker, route.path)
+    if route.plugin in _BUS:
+        return _EventBusRouterView(tracker, route.path)
+    subtree = tracker._tree.downstreams.get(route.path)
+    if subtree is None:
         known = _BACKENDS.get(route.plugin)
-        return (
-            _site_object(route.backend) if known is None else known.at_route(route.backend, deliver)
-        )
-
-    def _stored(self, below: Group, deliver: Deliver) -> Any:
-        """Show the backend that the settings have where we put a buffer before it."""
-        only = below.children[0]
-        known = (
-            _BACKENDS.get(only.plugin)
-            if isinstance(only, Leaf) and len(below.children) == 1
-            else None
-        )
-        if known is None or not isinstance(only, Leaf):
-            return None
-        return known.at_route(only.backend, deliver)
-
-    def _deliver_to(self, route: Route) -> Deliver:
-        def deliver(event: Event) -> None:
-            with self._entered():
-                route.emit(event)
-
-        return deliver
+        if known is None:
+            return _site_object(route.backend)
+        return known.at_route(route.backend, _deliver_to(tracker, route.path))
+    if route.plugin == "async_celery":
+        return _AsyncRouterView(tracker, route.path)
+    # a buffer that we put before a backend of the settings
+    only = subtree.root.children[0]
+    if len(subtree.root.children) == 1 and isinstance(only, Leaf):
+        if only.plugin in _BUS:
+            return view_of(tracker, only)
+        known = _BACKENDS.get(only.plugin)
+        if known is not None:
+            return known.at_route(only.backend, _deliver_to(tracker, route.path))
+    return RouterView(tracker, route.path)
 
 
-def _processors(route: Route) -> tuple[Any, ...]:
-    links = () if route.chain is None else route.chain.links
-    found = (_processor(link.plugin, link.processor) for link in links)
-    return tuple(
-        one for one in found if not isinstance(one, LegacyProcessor)
-    )  # those without a site's object are ours alone
+def _deliver_to(tracker: DjangoTracker, path: str) -> Deliver:
+    def deliver(event: Event) -> None:
+        with tracker._reentrancy.entered():
+            tracker._tree.routes[path].emit(event)
+
+    return deliver
 
 
-def _processor(plugin: str, processor: Any) -> Any:
-    known: Any = _FILTERS.get(plugin)
-    return _site_object(processor) if known is None else known.of_plugin(processor)
+def _processors(route: Route) -> Iterator[Any]:
+    for link in () if route.chain is None else route.chain.links:
+        known: Any = _FILTERS.get(link.plugin)
+        shown = _site_object(link.processor) if known is None else known.of_plugin(link.processor)
+        if not isinstance(shown, LegacyProcessor):  # those without a site's object are ours alone
+            yield shown
 
 
 def _site_object(wrapper: Any) -> Any:
