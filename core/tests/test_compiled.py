@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from eventtracking import Event
 from eventtracking._data import copy as _copy
 from eventtracking._data.capture import capture, capture_in_python
-from eventtracking._data.copy import MAX_CONTAINERS, MAX_DEPTH, copy_in_python, fast_copy
+from eventtracking._data.copy import MAX_DEPTH, MAX_VALUES, copy_in_python, fast_copy
 
 HERE = Path(__file__).resolve().parent
 CAN_COMPILE = bool(
@@ -79,6 +79,8 @@ _scalars = st.one_of(
     st.text(),
     st.binary(),
     st.datetimes(),
+    st.datetimes(timezones=st.sampled_from([timezone.utc, timezone(timedelta(hours=1))])),
+    st.sampled_from([1 << 63, 1 << 13_999, 1 << 14_001, -(1 << 14_001)]),
     st.dates(),
     st.uuids(),
     st.sampled_from(
@@ -118,13 +120,13 @@ def test_both_end_at_the_same_depth(copy: Any, wrap: Any) -> None:
 
 @pytest.mark.parametrize("copy", [copy_in_python, fast_copy], ids=["python", "used"])
 def test_both_end_at_the_same_size(copy: Any) -> None:
-    """The containers below the second level count; those at the second do not, and are as many as
-    the caller has lists.
-    """
-    assert result_of(copy, [[[] for _ in range(MAX_CONTAINERS)]]) is not TypeError
-    assert result_of(copy, [[[] for _ in range(MAX_CONTAINERS + 1)]]) is TypeError
-    assert result_of(copy, {"k": [{} for _ in range(MAX_CONTAINERS + 1)]}) is TypeError
-    assert result_of(copy, [[] for _ in range(MAX_CONTAINERS + 1)]) is not TypeError
+    """Every value counts, as often as it is held; what is held many times is not walked first."""
+    shared = [0] * 1_000
+    for wrap in (list, tuple, lambda values: dict.fromkeys(map(str, values))):
+        assert result_of(copy, wrap(range(MAX_VALUES))) is not TypeError
+        assert result_of(copy, wrap(range(MAX_VALUES + 1))) is TypeError
+    assert result_of(copy, [shared] * (MAX_VALUES // 1_001)) is not TypeError
+    assert result_of(copy, [shared] * (MAX_VALUES // 1_001 + 1)) is TypeError
 
 
 @pytest.mark.parametrize("make", [capture_in_python, capture], ids=["python", "used"])
@@ -153,6 +155,8 @@ def test_an_event_is_made(make: Any) -> None:
     ("name", "data"),
     [
         ("", {}),
+        ("x" * 1_025, {}),
+        ("x\ud800", {}),
         (Text("x"), {}),
         (5, {}),
         ("x", [1]),

@@ -16,7 +16,7 @@ import pytest
 from eventtracking_fakes import CALLS, RECORDED, ROUTERS
 
 from eventtracking import DeliveryError, DropEvent, Event, Tracker
-from eventtracking._data.mend import snapshot
+from eventtracking._data.snapshot import snapshot
 from eventtracking_testkit.distribution import fake_distribution
 
 

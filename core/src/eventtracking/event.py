@@ -10,9 +10,9 @@ import attrs
 import msgspec
 import uuid_utils
 
-from eventtracking._data.copy import IS_COMPILED
-from eventtracking._data.mend import clean_text, snapshot
+from eventtracking._data.copy import IS_COMPILED, fast_copy, genuine_datetime
 from eventtracking._data.shape import MARK, in_shape
+from eventtracking._data.snapshot import as_utc, clean, valid_text
 
 __all__ = ["Event", "new_event_id"]
 
@@ -34,8 +34,12 @@ def _now() -> datetime:
     return datetime.now(_UTC)
 
 
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=_UTC) if moment.tzinfo is None else moment.astimezone(_UTC)
+def _utc(moment: datetime) -> datetime:
+    """Return a time in UTC; the same if UTC has no year for it, which `submit` mends."""
+    try:
+        return as_utc(moment)
+    except OverflowError:
+        return moment
 
 
 @attrs.define(kw_only=True)
@@ -46,13 +50,16 @@ class Event:
 
     It has no frozen setters, because those cost three times the construction; the contract suites
     of the test kit catch a plugin that changes an event in place.
+
+    Making one turns its name and id into valid Unicode and its time into UTC. From then on, no way
+    out changes any of the three.
     """
 
-    name: str
+    name: str = attrs.field(converter=valid_text)
     """What happened: `edx.course.enrollment.activated`."""
-    id: str = attrs.field(factory=new_event_id)
+    id: str = attrs.field(factory=new_event_id, converter=valid_text)
     """A UUIDv7 in text form. Stores use it so that delivering twice stores once."""
-    timestamp: datetime = attrs.field(factory=_now)
+    timestamp: datetime = attrs.field(factory=_now, converter=_utc)
     """When it happened: an aware datetime in UTC."""
     context: dict[str, Any] = attrs.field(factory=dict)
     """Where it happened: the merged contexts. Shared between events, so never change it."""
@@ -78,9 +85,9 @@ class Event:
             TypeError: If a change names no field.
         """
         event: Event = _new(self.__class__)  # `attrs.evolve` costs four times as much
-        event.name = self.name if name is _SAME else name
-        event.id = self.id if id is _SAME else id
-        event.timestamp = self.timestamp if timestamp is _SAME else timestamp
+        event.name = self.name if name is _SAME else valid_text(name)
+        event.id = self.id if id is _SAME else valid_text(id)
+        event.timestamp = self.timestamp if timestamp is _SAME else _utc(timestamp)
         event.context = self.context if context is _SAME else context
         event.data = self.data if data is _SAME else data
         event.extra = self.extra if extra is _SAME else extra
@@ -96,8 +103,11 @@ class Event:
         try:
             _encode(document)  # the cheapest proof that all text is valid
         except Exception:  # noqa: BLE001 - the slow way copes with all that the fast one refuses
-            return clean_text(snapshot(document).value)  # type: ignore[no-any-return]  # a dict stays one
-        return snapshot(document).value  # type: ignore[no-any-return]  # a dict stays one
+            return self._mended_document()
+        try:
+            return fast_copy(document)  # type: ignore[no-any-return]  # a dict stays one
+        except Exception:  # noqa: BLE001 - as above
+            return self._mended_document()
 
     def to_json(self) -> str:
         """Return the event as one line of JSON that starts with `{`.
@@ -110,7 +120,18 @@ class Event:
         try:
             return _encode(document).decode()
         except Exception:  # noqa: BLE001 - the slow way copes with all that the fast one refuses
-            return _encode(clean_text(snapshot(document).value, plain=True)).decode()
+            return _encode(self._mended_document(plain=True)).decode()
+
+    def _mended_document(self, plain: bool = False) -> dict[str, Any]:
+        """Make a document of fields that are mended each by itself.
+
+        Name, id and time are no part of the walk over the data, whose bounds could replace them.
+        """
+        document = {key: clean(getattr(self, key), plain) for key in _OWN_KEYS}
+        extra = clean(self.extra, plain)
+        if isinstance(extra, dict):
+            document = {**document, **extra, **document}
+        return in_shape(document) if MARK in document else document
 
     def _written(self) -> dict[str, Any]:
         document = self._document()
@@ -154,12 +175,13 @@ class Event:
 if IS_COMPILED:
     from eventtracking._data._compiled import bind
 
-    bind(Event, uuid_utils.uuid7)  # which also gives it compiled forms of `replace` and `_document`
+    # This gives it compiled forms of `replace` and `_document`, too.
+    bind(Event, uuid_utils.uuid7, valid_text, _utc)
 
 
 def _read_timestamp(value: Any) -> datetime:
     try:
-        return _aware(msgspec.convert(value, datetime, strict=False))
+        return as_utc(msgspec.convert(value, genuine_datetime(), strict=False))
     except (msgspec.ValidationError, OverflowError):
         raise ValueError(
             "the event's `timestamp` must be a datetime or RFC 3339 text, in the years 1 to 9999"

@@ -1,8 +1,10 @@
-/* Capturing an event, compiled. `capture.py` and `copy.py` have the same in Python, for where this is missing.
+/* Capturing an event, compiled. `capture.py` and `copy.py` have the same in Python, for where this
+is missing.
 
-The copy knows the exact builtin types and nothing else. Each container is copied in one step of CPython's own, and only
-the copy, which nobody else has, is looked at. No code of the caller's runs in between, so nothing that other threads,
-destructors or data with methods of its own do to the originals can reach the walk.
+The copy knows the exact builtin types and nothing else. Each container is copied in one step of
+CPython's own, and only the copy, which nobody else has, is looked at. No code of the caller's runs
+in between, so nothing that other threads, destructors or data with methods of its own do to the
+originals can reach the walk.
 */
 
 #define PY_SSIZE_T_CLEAN
@@ -10,13 +12,17 @@ destructors or data with methods of its own do to the originals can reach the wa
 #include <datetime.h>
 #include <structmember.h>
 
-enum { MAX_DEPTH = 200, MAX_CONTAINERS = 100000 }; /* as in `copy.py` */
+enum { MAX_DEPTH = 200, MAX_VALUES = 100000, MAX_INT_BITS = 14000 }; /* as in `copy.py` */
+enum { MAX_NAME_CHARS = 1024 }; /* as in `capture.py` */
 enum { ID, NAME, TIMESTAMP, CONTEXT, DATA, EXTRA, FIELDS };
-static const char *const FIELD_NAMES[FIELDS] = {"id", "name", "timestamp", "context", "data", "extra"};
+static const char *const FIELD_NAMES[FIELDS] = {
+    "id", "name", "timestamp", "context", "data", "extra",
+};
 
 typedef struct {
     PyTypeObject *datetime, *date, *uuid, *event;
     PyObject *make_id, *utc, *now, *real_now;
+    PyObject *valid_text, *as_utc; /* what makes an event's name, id and time valid */
     PyObject *names[FIELDS];
     Py_ssize_t offsets[FIELDS]; /* of the slots of an event */
 } State;
@@ -28,13 +34,54 @@ typedef struct {
 
 static PyObject *copy_container(PyObject *value, int depth, Walk *walk);
 
+/* Whether an integer has a text: the others are marked. */
+static int
+is_printable(PyObject *value)
+{
+    int overflow = 0;
+    (void)PyLong_AsLongLongAndOverflow(value, &overflow);
+    if (!overflow) {
+        return 1;
+    }
+    PyObject *bits = PyObject_CallMethod(value, "bit_length", NULL);
+    long count = bits == NULL ? -1 : PyLong_AsLong(bits);
+    Py_XDECREF(bits);
+    PyErr_Clear();
+    return count >= 0 && count <= MAX_INT_BITS;
+}
+
+static inline int
+is_utc(PyObject *value, const State *types)
+{
+    return Py_TYPE(value) == types->datetime && PyDateTime_DATE_GET_TZINFO(value) == types->utc;
+}
+
 static inline int
 is_native(PyObject *value, const State *types)
 {
     PyTypeObject *type = Py_TYPE(value);
-    return type == &PyUnicode_Type || type == &PyLong_Type || type == &PyBool_Type || value == Py_None
-        || type == &PyFloat_Type || type == types->datetime || type == types->uuid || type == types->date
+    return type == &PyUnicode_Type || (type == &PyLong_Type && is_printable(value))
+        || type == &PyBool_Type || value == Py_None || type == &PyFloat_Type
+        || is_utc(value, types) || type == types->uuid || type == types->date
         || type == &PyBytes_Type;
+}
+
+/* Whether it is text without lone surrogates. */
+static int
+is_valid_text(PyObject *text)
+{
+    if (!PyUnicode_CheckExact(text)) {
+        return 0;
+    }
+    if (PyUnicode_IS_ASCII(text) || PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND) {
+        return 1;
+    }
+    for (Py_ssize_t index = 0; index < PyUnicode_GET_LENGTH(text); index++) {
+        if (Py_UNICODE_IS_SURROGATE(PyUnicode_READ_CHAR(text, index))) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 /* Copy the members of a dict that is a copy itself; takes over the reference to it. */
@@ -54,10 +101,12 @@ copy_fields(PyObject *fields, int depth, Walk *walk)
         if (is_native(member, walk->types)) {
             continue;
         }
-        Py_INCREF(key); /* a destructor may run wherever memory is asked for, and find even this dict */
+        /* A destructor may run wherever memory is asked for, and find even this dict. */
+        Py_INCREF(key);
         Py_INCREF(member);
         PyObject *copied = copy_container(member, depth, walk);
-        int status = copied == NULL ? -1 : PyDict_SetItem(fields, key, copied); /* it is there: the order stays */
+        /* The key is there, so the order stays. */
+        int status = copied == NULL ? -1 : PyDict_SetItem(fields, key, copied);
         Py_XDECREF(copied);
         Py_DECREF(member);
         Py_DECREF(key);
@@ -101,33 +150,35 @@ copy_container(PyObject *value, int depth, Walk *walk)
         PyErr_SetNone(PyExc_RecursionError);
         return NULL;
     }
-    if (depth >= 2 && --walk->left < 0) {
-        PyErr_SetNone(PyExc_TypeError);
-        return NULL;
-    }
     if (PyDict_CheckExact(value)) {
-        return copy_fields(PyDict_Copy(value), depth + 1, walk);
-    }
-    if (PyList_CheckExact(value)) {
-        return copy_members(PyList_GetSlice(value, 0, PyList_GET_SIZE(value)), depth + 1, walk);
-    }
-    if (PyTuple_CheckExact(value)) {
-        return copy_members(PySequence_List(value), depth + 1, walk);
+        if ((walk->left -= PyDict_GET_SIZE(value)) >= 0) {
+            return copy_fields(PyDict_Copy(value), depth + 1, walk);
+        }
+    } else if (PyList_CheckExact(value)) {
+        if ((walk->left -= PyList_GET_SIZE(value)) >= 0) {
+            PyObject *members = PyList_GetSlice(value, 0, PyList_GET_SIZE(value));
+            return copy_members(members, depth + 1, walk);
+        }
+    } else if (PyTuple_CheckExact(value)) {
+        if ((walk->left -= PyTuple_GET_SIZE(value)) >= 0) {
+            return copy_members(PySequence_List(value), depth + 1, walk);
+        }
     }
     PyErr_SetNone(PyExc_TypeError);
     return NULL;
 }
 
-PyDoc_STRVAR(fast_copy_doc, "fast_copy(value, /)\n--\n\nSee `_copy.copy_in_python`.");
+PyDoc_STRVAR(fast_copy_doc, "fast_copy(value, /)\n--\n\nSee `copy.copy_in_python`.");
 
 static PyObject *
 fast_copy(PyObject *module, PyObject *value)
 {
-    Walk walk = {PyModule_GetState(module), MAX_CONTAINERS};
+    Walk walk = {PyModule_GetState(module), MAX_VALUES};
     return is_native(value, walk.types) ? Py_NewRef(value) : copy_container(value, 0, &walk);
 }
 
-/* Make a function of this module a method of a type: in a class, a built-in function would not be bound. */
+/* Make a function of this module a method of a type: in a class, a built-in function would not be
+bound. */
 static int
 add_method(PyObject *module, PyObject *type, const char *method_name, const char *function_name)
 {
@@ -139,14 +190,16 @@ add_method(PyObject *module, PyObject *type, const char *method_name, const char
     return status;
 }
 
-PyDoc_STRVAR(bind_doc, "bind(event_type, make_id, /)\n--\n\nSay what an event is, and what makes an id.");
+PyDoc_STRVAR(bind_doc, "bind(event_type, make_id, valid_text, as_utc, /)\n--\n\n"
+                       "Say what an event is, and what makes its id, its texts and its time.");
 
 static PyObject *
 bind(PyObject *module, PyObject *args)
 {
     State *state = PyModule_GetState(module);
-    PyObject *type, *make_id;
-    if (!PyArg_ParseTuple(args, "O!O:bind", &PyType_Type, &type, &make_id)) {
+    PyObject *type, *make_id, *valid_text, *as_utc;
+    if (!PyArg_ParseTuple(args, "O!OOO:bind", &PyType_Type, &type, &make_id, &valid_text,
+                          &as_utc)) {
         return NULL;
     }
     for (int field = 0; field < FIELDS; field++) {
@@ -168,7 +221,10 @@ bind(PyObject *module, PyObject *args)
     }
     Py_XSETREF(state->event, (PyTypeObject *)Py_NewRef(type));
     Py_XSETREF(state->make_id, Py_NewRef(make_id));
-    if (add_method(module, type, "replace", "replace") < 0 || add_method(module, type, "_document", "document") < 0) {
+    Py_XSETREF(state->valid_text, Py_NewRef(valid_text));
+    Py_XSETREF(state->as_utc, Py_NewRef(as_utc));
+    if (add_method(module, type, "replace", "replace") < 0
+        || add_method(module, type, "_document", "document") < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -195,23 +251,30 @@ read_clock(PyObject *clock, const State *state)
     if (clock == (PyObject *)state->datetime) {
         return PyObject_CallOneArg(state->real_now, state->utc);
     }
-    return PyObject_CallMethodOneArg(clock, state->now, state->utc);
+    PyObject *now = PyObject_CallMethodOneArg(clock, state->now, state->utc);
+    if (now == NULL || is_utc(now, state)) {
+        return now;
+    }
+    Py_SETREF(now, PyObject_CallOneArg(state->as_utc, now)); /* of a class that freezes time */
+    return now;
 }
 
-PyDoc_STRVAR(capture_doc, "capture(name, data, context, clock, /)\n--\n\nSee `capture.capture_in_python`.");
+PyDoc_STRVAR(capture_doc, "capture(name, data, context, clock, /)\n--\n\n"
+                          "See `capture.capture_in_python`.");
 
 static PyObject *
 capture(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     const State *state = PyModule_GetState(module);
-    if (count != 4 || state->event == NULL || !PyUnicode_CheckExact(args[0]) || PyUnicode_GET_LENGTH(args[0]) == 0
+    if (count != 4 || state->event == NULL || !is_valid_text(args[0])
+        || PyUnicode_GET_LENGTH(args[0]) == 0 || PyUnicode_GET_LENGTH(args[0]) > MAX_NAME_CHARS
         || !(PyDict_CheckExact(args[1]) || args[1] == Py_None)) {
         PyErr_SetNone(PyExc_TypeError);
         return NULL;
     }
     PyObject *values[FIELDS] = {NULL};
     PyObject *event = NULL;
-    Walk walk = {state, MAX_CONTAINERS};
+    Walk walk = {state, MAX_VALUES};
     values[DATA] = args[1] == Py_None ? PyDict_New() : copy_container(args[1], 0, &walk);
     if (values[DATA] != NULL && (values[ID] = new_id(state)) != NULL
         && (values[TIMESTAMP] = read_clock(args[3], state)) != NULL
@@ -233,9 +296,22 @@ capture(PyObject *module, PyObject *const *args, Py_ssize_t count)
 }
 
 PyDoc_STRVAR(replace_doc,
-             "replace(self, *, name=None, id=None, timestamp=None, context=None, data=None, extra=None)\n--\n\n"
-             "Return a copy with some fields changed: `event.replace(data={**event.data, \"score\": 1})`.\n\n"
+             "replace(self, *, name=None, id=None, timestamp=None, context=None, data=None,"
+             " extra=None)\n--\n\n"
+             "Return a copy with some fields changed:"
+             " `event.replace(data={**event.data, \"score\": 1})`.\n\n"
              "Raises:\n    TypeError: If a change names no field.\n");
+
+/* Return a field's value as an event holds it: valid text, and a time in UTC. */
+static PyObject *
+held(int field, PyObject *value, const State *state)
+{
+    int is_text = field == NAME || field == ID;
+    if (is_text ? is_valid_text(value) : field != TIMESTAMP || is_utc(value, state)) {
+        return Py_NewRef(value);
+    }
+    return PyObject_CallOneArg(is_text ? state->valid_text : state->as_utc, value);
+}
 
 static PyObject *
 replace(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
@@ -259,10 +335,16 @@ replace(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *key
         }
         if (field == FIELDS) {
             PyErr_Format(PyExc_TypeError,
-                         "an event has no field %R; its fields are id, name, timestamp, context, data and extra", key);
+                         "an event has no field %R; its fields are id, name, timestamp, context,"
+                         " data and extra", key);
             Py_CLEAR(event);
         } else {
-            Py_XSETREF(*slot(event, state, field), Py_NewRef(args[1 + index]));
+            PyObject *value = held(field, args[1 + index], state);
+            if (value == NULL) {
+                Py_CLEAR(event);
+            } else {
+                Py_XSETREF(*slot(event, state, field), value);
+            }
         }
     }
     for (int field = 0; event != NULL && field < FIELDS; field++) {
@@ -274,7 +356,8 @@ replace(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *key
     return event;
 }
 
-PyDoc_STRVAR(document_doc, "document(event, /)\n--\n\nMake a dict of an event, which shares its members.");
+PyDoc_STRVAR(document_doc, "document(event, /)\n--\n\n"
+                           "Make a dict of an event, which shares its members.");
 
 static PyObject *
 document(PyObject *module, PyObject *event)
@@ -295,14 +378,16 @@ document(PyObject *module, PyObject *event)
             Py_CLEAR(made);
         }
     }
-    PyObject *extra = Py_XNewRef(*slot(event, state, EXTRA)); /* the event may change while a mapping's own code runs */
+    /* The event may change while a mapping's own code runs. */
+    PyObject *extra = Py_XNewRef(*slot(event, state, EXTRA));
     if (made != NULL && extra == NULL) {
         PyErr_SetObject(PyExc_AttributeError, state->names[EXTRA]);
         Py_CLEAR(made);
     }
     if (made != NULL) {
         int is_any = PyObject_IsTrue(extra);
-        if (is_any < 0 || (is_any && PyDict_Merge(made, extra, 0) < 0)) { /* which replaces nothing */
+        /* Merging replaces nothing. */
+        if (is_any < 0 || (is_any && PyDict_Merge(made, extra, 0) < 0)) {
             Py_CLEAR(made);
         }
     }
@@ -314,7 +399,7 @@ static int
 execute(PyObject *module)
 {
     State *state = PyModule_GetState(module);
-    PyDateTime_IMPORT; /* the real types, even while a test has replaced those that Python code sees */
+    PyDateTime_IMPORT; /* the real types, even while a test has replaced those of Python code */
     PyObject *uuid = PyDateTimeAPI == NULL ? NULL : PyImport_ImportModule("uuid");
     if (uuid == NULL) {
         return -1;
@@ -330,7 +415,8 @@ execute(PyObject *module)
         }
     }
     state->now = PyUnicode_InternFromString("now");
-    state->real_now = state->now == NULL ? NULL : PyObject_GetAttr((PyObject *)state->datetime, state->now);
+    state->real_now =
+        state->now == NULL ? NULL : PyObject_GetAttr((PyObject *)state->datetime, state->now);
     return state->uuid == NULL || state->real_now == NULL ? -1 : 0;
 }
 
@@ -349,6 +435,8 @@ traverse(PyObject *module, visitproc visit, void *arg)
         Py_VISIT(state->names[field]);
     }
     Py_VISIT(state->real_now);
+    Py_VISIT(state->valid_text);
+    Py_VISIT(state->as_utc);
     return 0;
 }
 
@@ -367,6 +455,8 @@ clear(PyObject *module)
         Py_CLEAR(state->names[field]);
     }
     Py_CLEAR(state->real_now);
+    Py_CLEAR(state->valid_text);
+    Py_CLEAR(state->as_utc);
     return 0;
 }
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Final
 
 from uuid_utils import uuid7
 
 from eventtracking._data.copy import IS_COMPILED, fast_copy
+from eventtracking._data.snapshot import as_utc, valid_text
 from eventtracking.event import Event
 
-__all__ = ["capture", "capture_in_python"]
+__all__ = ["MAX_NAME_CHARS", "capture", "capture_in_python"]
+
+MAX_NAME_CHARS: Final = 1_024
+"""Characters of a name; it goes through regular expressions, keys and columns of stores."""
 
 _UTC = timezone.utc
 _new = object.__new__
@@ -34,14 +38,16 @@ def capture_in_python(
     Raises:
         TypeError, RecursionError: If the name or the data has to be mended.
     """
-    if type(name) is not str or not name or (type(data) is not dict and data is not None):
+    if type(name) is not str or not 0 < len(name) <= MAX_NAME_CHARS:
+        raise TypeError
+    if (type(data) is not dict and data is not None) or valid_text(name) is not name:
         raise TypeError
     event: Event = _new(
         Event
     )  # field by field: `__init__` with its keywords costs three times as much
     event.id = str(uuid7())
     event.name = name
-    event.timestamp = clock.now(_UTC)
+    event.timestamp = as_utc(clock.now(_UTC))
     event.context = context
     event.data = {} if data is None else fast_copy(data)
     event.extra = {}

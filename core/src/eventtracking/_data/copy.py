@@ -11,90 +11,101 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from typing import Any, Final
 
-__all__ = ["IS_COMPILED", "MAX_CONTAINERS", "MAX_DEPTH", "copy_in_python", "fast_copy"]
+__all__ = [
+    "IS_COMPILED",
+    "MAX_DEPTH",
+    "MAX_INT_BITS",
+    "MAX_VALUES",
+    "NATIVE",
+    "copy_in_python",
+    "fast_copy",
+    "genuine_date",
+    "genuine_datetime",
+    "is_native",
+]
 
 MAX_DEPTH: Final = 200
 """Containers inside containers.
 
 Past MongoDB's own 100, far below what exhausts the stack of an encoder.
 """
-MAX_CONTAINERS: Final = 100_000
-"""Containers below the second level, each counted as often as it is held, so that a few lists that
-hold each other many times
-over cannot keep the caller for hours."""
+MAX_VALUES: Final = 100_000
+"""Values in one part of an event, each counted as often as it is held.
 
-_NATIVE: Final = frozenset({str, int, float, bool, type(None), bytes, datetime, date, uuid.UUID})
-"""The exact types of scalars that a snapshot holds as they are."""
+A few lists that hold each other many times over cannot keep the caller for hours.
+"""
+MAX_INT_BITS: Final = 14_000
+"""Below the 4,300 digits past which Python refuses to write an integer."""
+
+_UTC: Final = timezone.utc
 
 
-def copy_in_python(value: Any, left: list[int] | None = None, depth: int = 1) -> Any:  # noqa: C901 - a call more for each container would cost much of it
+def _genuine(kind: type, name: str) -> type[Any]:
+    """Return the standard library's class among the bases of one that may stand for it."""
+    return next(base for base in reversed(kind.__mro__) if base.__name__ == name)
+
+
+# In containers: a library that freezes time replaces the names in all modules by classes of its
+# own, and this module may be imported while it does.
+_DATETIMES: Final = (_genuine(datetime, "datetime"),)
+_DATES: Final = (_genuine(date, "date"),)
+_INTS: Final = (-(1 << MAX_INT_BITS), 1 << MAX_INT_BITS)
+
+NATIVE: Final = frozenset({str, float, bool, type(None), bytes, _DATES[0], uuid.UUID})
+"""The exact types of scalars that a snapshot always holds as they are."""
+
+
+def genuine_datetime() -> type[datetime]:
+    """Return the standard library's `datetime`, also while time is frozen."""
+    return _DATETIMES[0]
+
+
+def genuine_date() -> type[date]:
+    """Return the standard library's `date`, also while time is frozen."""
+    return _DATES[0]
+
+
+def is_native(value: Any) -> bool:
+    """Tell whether a snapshot holds a scalar as it is: a datetime in UTC, an integer of no
+    outrageous size, or another builtin.
+    """
+    kind = type(value)
+    if kind in NATIVE:
+        return True
+    if kind is int:
+        return _INTS[0] < value < _INTS[1]
+    return kind in _DATETIMES and bool(value.tzinfo is _UTC)
+
+
+def copy_in_python(value: Any) -> Any:
     """Copy dicts with text keys, lists (also from tuples) and native scalars.
-
-    Args:
-        left: How many containers there may yet be below the second level. None for the outermost
-            container.
-        depth: The number of this container, if it is one, counted from the outermost.
 
     Raises:
         TypeError: If there is anything else in it, or too much.
         RecursionError: If it is too deep, or has a cycle.
     """
-    kind = type(value)
-    if kind is dict:
-        below = left
-        fields: dict[str, Any] = value.copy()
-        for key, member in fields.items():
-            if type(key) is not str:
-                raise TypeError
-            kind = type(member)
-            if kind in _NATIVE:
-                continue
-            if below is None:
-                below = [MAX_CONTAINERS]
-            elif left is not None:
-                _spend(left, depth)
-            # A small container without others inside is copied here: a call would cost more than
-            # that.
-            if kind is dict:
-                fields[key] = inner = member.copy()
-                for name, scalar in inner.items():
-                    if type(name) is not str or type(scalar) not in _NATIVE:
-                        fields[key] = copy_in_python(member, below, depth + 1)
-                        break
-            elif kind is list:
-                fields[key] = members = member.copy()
-                for scalar in members:
-                    if type(scalar) not in _NATIVE:
-                        fields[key] = copy_in_python(member, below, depth + 1)
-                        break
-            else:
-                fields[key] = copy_in_python(member, below, depth + 1)
-        return fields
-    if kind is list or kind is tuple:
-        members = list(value)
-        if not _NATIVE.issuperset(map(type, members)):
-            below = left or [MAX_CONTAINERS]
-            for index, member in enumerate(members):
-                if type(member) not in _NATIVE:
-                    if left is not None:
-                        _spend(left, depth)
-                    members[index] = copy_in_python(member, below, depth + 1)
-        return members
-    if kind in _NATIVE:
-        return value
-    raise TypeError
+    return value if is_native(value) else _copy_container(value, [MAX_VALUES], 0)
 
 
-def _spend(left: list[int], depth: int) -> None:
-    """Enter one container more, below the one of that depth."""
+def _copy_container(value: Any, left: list[int], depth: int) -> Any:
     if depth >= MAX_DEPTH:
         raise RecursionError
-    left[0] -= 1
+    kind = type(value)
+    if kind is not dict and kind is not list and kind is not tuple:
+        raise TypeError
+    left[0] -= len(value)
     if left[0] < 0:
         raise TypeError
+    copied: Any = value.copy() if kind is dict else list(value)
+    for key, member in copied.items() if kind is dict else enumerate(copied):
+        if kind is dict and type(key) is not str:
+            raise TypeError
+        if type(member) not in NATIVE and not is_native(member):
+            copied[key] = _copy_container(member, left, depth + 1)
+    return copied
 
 
 fast_copy: Callable[[Any], Any] = copy_in_python

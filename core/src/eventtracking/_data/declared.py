@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
-from eventtracking._data.mend import field_values
-
 if TYPE_CHECKING:
     import msgspec
     from attrs import AttrsInstance
@@ -64,5 +62,6 @@ def data_of(value: Any) -> tuple[Any, str | None]:
     except Exception as error:  # noqa: BLE001 - the class's own code may raise anything
         kind = type(value).__qualname__
         problem = f"{kind}.__eventtracking_data__ raised {type(error).__name__}"
-    fields = field_values(value)
-    return (value if fields is None else fields), problem
+    from eventtracking._data.plain import field_values, has_fields  # with what it imports
+
+    return (field_values(value) if has_fields(type(value)) else value), problem

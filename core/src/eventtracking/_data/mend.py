@@ -1,319 +1,194 @@
-"""The snapshot: a deep copy of what the caller gave, in plain types, that never raises.
+"""The slow path of the snapshot: a walk over values of any type, iterative and bounded.
 
-What the fast path refuses goes to the slow path, which is iterative (no recursion to exhaust),
-bounded in depth and size, and also lists a container before it calls any code of the caller's.
+It lists a container before it calls any code of the caller's. Shallow values come first, and among
+them scalars before containers, so that a cut never costs an event its own fields.
 (`msgspec.to_builtins` reads dataclasses and subclasses of sets through code of the caller's, and
 crashes the interpreter when that changes a list.)
 """
 
 from __future__ import annotations
 
-import base64
 import math
-import uuid
-from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
-from datetime import date, datetime, time, timedelta, timezone
-from decimal import Decimal
-from enum import Enum
-from functools import partial
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
-import msgspec
 from msgspec import UNSET
 
-from eventtracking._data.copy import MAX_DEPTH, fast_copy
+from eventtracking._data.copy import MAX_DEPTH, MAX_VALUES, NATIVE, is_native
+from eventtracking._data.plain import as_text, form_of
+from eventtracking._data.snapshot import Values, valid_text
 
-__all__ = ["Snapshot", "clean_text", "field_values", "snapshot"]
+__all__ = ["mend"]
 
-MAX_VALUES = 50_000
-"""Values in one event that the slow path copies; what comes after is marked."""
-
-
-class Snapshot(NamedTuple):
-    """A copy, and what had to be mended to make it."""
-
-    value: Any
-    problems: tuple[str, ...] = ()
+_MAX_STAND_INS: Final = 16
+"""Values that stand for a value that stands for a value, and so on."""
+_CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
+_MAX_VALUES_OUT: Final = 2 * MAX_VALUES
+"""On the way out of an event: no captured event reaches it."""
 
 
-def snapshot(value: Any) -> Snapshot:
-    """Copy a value deeply into plain types."""
-    try:
-        return Snapshot(fast_copy(value))
-    except Exception:  # noqa: BLE001 - whatever the caller's data raises is mended
-        return _Copier().copy(value)
+class _Container(NamedTuple):
+    """A container still to be filled; its members are listed and within the budget."""
+
+    keys: list[Any] | None
+    """None for a list."""
+    members: list[Any]
+    copy: Any
+    depth: int
+    above: tuple[Any, ...]
 
 
-def clean_text(value: Any, plain: bool = False) -> Any:
-    """Return a copy of a snapshot's value whose text is all valid Unicode.
+def mend(
+    value: Any, values: Values, clean: bool = False, plain: bool = False
+) -> tuple[Any, tuple[str, ...]]:
+    """Copy a value deeply into plain types; return the copy and what had to be mended.
 
     Args:
-        plain: Also turn everything that JSON has no word for into text, and NaN and infinities into
-            None.
+        values: The plain forms that plugins have registered.
+        clean: Turn text into valid Unicode.
+        plain: Turn everything that JSON has no word for into text, NaN and infinities into None.
     """
-    return _Copier(clean=True, plain=plain).copy(value).value
+    walk = _Walk(values, clean, plain)
+    return walk.copy(value), tuple(walk.problems)
 
 
-def _valid(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-class _Task(NamedTuple):
-    """A value still to be copied, and where the copy goes."""
-
-    value: Any
-    put: Callable[[Any], object]
-    depth: int
-    above: tuple[int, ...]
-
-
-class _Copier:
+class _Walk:
     """One walk over one value."""
 
-    def __init__(self, clean: bool = False, plain: bool = False) -> None:
+    def __init__(self, values: Values, clean: bool, plain: bool) -> None:
+        self._values = values
         self._clean = clean
         self._plain = plain
-        self._problems: dict[str, None] = {}
-        self._left = MAX_VALUES
+        self._left = _MAX_VALUES_OUT if clean else MAX_VALUES
+        self._forms: dict[type, Callable[[Any], Any] | None] = {}
+        self._open: deque[_Container] = deque()
+        self.problems: dict[str, None] = {}
 
-    def copy(self, value: Any) -> Snapshot:
-        found: list[Any] = [None]
-        tasks = [_Task(value, partial(found.__setitem__, 0), 0, ())]
-        while tasks:
-            task = tasks.pop()
-            self._left -= 1
-            try:
-                self._step(task, tasks)
-            except Exception:  # noqa: BLE001 - the caller's own code, in a property or a __str__
-                task.put(self._mark("unrepresentable", task.value))
-        return Snapshot(found[0], tuple(self._problems))
+    def copy(self, value: Any) -> Any:
+        found = [None]
+        self._place(value, found, 0, 0, ())
+        while self._open:
+            self._fill(self._open.popleft())
+        return found[0]
+
+    def _fill(self, container: _Container) -> None:
+        keys, members, copy, depth, above = container
+        if keys is None:
+            copy.extend(members)
+            for place, member in enumerate(members):
+                if type(member) not in NATIVE or self._clean:
+                    self._place(member, copy, place, depth, above)
+            return
+        same: dict[str, int] = {}
+        for key, member in zip(keys, members, strict=True):
+            text = key if type(key) is str and not self._clean else self._key(key)
+            text = _free_key(text, copy, same)
+            copy[text] = None  # in its place, whatever happens to the value
+            self._place(member, copy, text, depth, above)
+
+    def _place(self, value: Any, copy: Any, place: Any, depth: int, above: tuple[Any, ...]) -> None:
+        """Put the copy of a value in its place; a container is filled later."""
+        try:
+            found = self._resolve(value)
+        except Exception:  # noqa: BLE001 - the caller's own code, in a property or a __str__
+            found = self._mark("unrepresentable", value)
+        if type(found) is not dict and type(found) is not list:
+            copy[place] = found
+        elif any(value is one for one in above):
+            copy[place] = self._mark("cycle:", value)
+        elif depth >= MAX_DEPTH:
+            copy[place] = self._mark("too deep:", value)
+        elif not found:
+            copy[place] = type(found)()
+        elif self._left <= 0:
+            copy[place] = self._mark("too many values:", value)
+        else:
+            copy[place] = inner = type(found)()
+            keys, members = self._list(found)
+            self._open.append(_Container(keys, members, inner, depth + 1, (*above, value)))
+
+    def _list(self, found: Any) -> tuple[list[Any] | None, list[Any]]:
+        """List as many members as the budget has room for, and a mark for those left out."""
+        members: list[Any]
+        if type(found) is list:
+            members = [member for member in found[: self._left + 1] if member is not UNSET]
+            keys = None
+        else:
+            pairs = [pair for pair in list(found.items()) if pair[1] is not UNSET]
+            if len(pairs) > self._left:
+                pairs = _scalars_first(pairs, self._left)
+            keys, members = [key for key, _ in pairs], [member for _, member in pairs]
+        if len(members) > self._left:
+            members[-1] = self._mark("too many values:", members[-1])
+        self._left -= len(members)
+        return keys, members
+
+    def _resolve(self, value: Any) -> Any:
+        """Return a scalar as a snapshot holds it, or a list or dict of a container's members."""
+        for _ in range(_MAX_STAND_INS):
+            kind = type(value)
+            if kind is str:
+                return valid_text(value) if self._clean else value
+            if kind is dict or kind is list:
+                return value
+            if is_native(value):
+                return self._native(value)
+            if kind is int:
+                return self._mark(f"an integer of {value.bit_length()} bits:", value)
+            if kind not in self._forms:
+                self._forms[kind] = form_of(kind, self._values)
+            form = self._forms[kind]
+            if form is None:
+                break
+            value = form(value)
+        return self._mark("unrepresentable", value)
+
+    def _native(self, value: Any) -> Any:
+        if not self._plain or value is None:
+            return value
+        if type(value) is float:
+            return value if math.isfinite(value) else None
+        return value if isinstance(value, int) else as_text(value)
+
+    def _key(self, key: Any) -> str:
+        try:
+            found = self._resolve(key)
+        except Exception:  # noqa: BLE001 - as in `_place`
+            found = self._mark("unrepresentable", key)
+        if type(found) is dict or type(found) is list:
+            found = self._mark("unrepresentable", key)
+        return found if type(found) is str else _key_text(found)
 
     def _mark(self, problem: str, value: Any) -> str:
         text = f"<{problem} {_type_name(value)}>"
-        self._problems[text] = None
+        self.problems[text] = None
         return text
 
-    def _step(self, task: _Task, tasks: list[_Task]) -> None:
-        value = task.value
-        if self._left < 0:
-            task.put(self._mark("too many values:", value))
-            return
-        members = _members(value)
-        if members is None:
-            task.put(self._scalar(value, task, tasks))
-        elif id(value) in task.above:
-            task.put(self._mark("cycle:", value))
-        elif task.depth >= MAX_DEPTH:
-            task.put(self._mark("too deep:", value))
-        elif isinstance(members, dict):
-            self._open_dict(members, task, tasks)
-        else:
-            self._open_list(members, task, tasks)
 
-    def _open_list(self, members: list[Any], task: _Task, tasks: list[_Task]) -> None:
-        members = [member for member in members if member is not UNSET]
-        members = members[: max(self._left, 0) + 1]
-        copies: list[Any] = [None] * len(members)
-        above = (*task.above, id(task.value))
-        for index, member in reversed(list(enumerate(members))):  # the first is to be copied first
-            tasks.append(_Task(member, partial(copies.__setitem__, index), task.depth + 1, above))
-        task.put(copies)
+def _scalars_first(pairs: list[tuple[Any, Any]], count: int) -> list[tuple[Any, Any]]:
+    """Return as many pairs, in their order, and one more, which is left out.
 
-    def _open_dict(self, members: dict[Any, Any], task: _Task, tasks: list[_Task]) -> None:
-        copies: dict[str, Any] = {}
-        same: dict[str, int] = {}
-        above = (*task.above, id(task.value))
-        fields = []
-        for key, member in list(members.items())[: max(self._left, 0) + 1]:
-            if member is UNSET:
-                continue
-            text = _free_key(self._key(key), copies, same)
-            copies[text] = None
-            fields.append(_Task(member, partial(copies.__setitem__, text), task.depth + 1, above))
-        tasks.extend(reversed(fields))  # the first is to be copied first
-        task.put(copies)
-
-    def _key(self, key: Any) -> str:
-        if isinstance(key, Enum):
-            key = key.value
-        found = self._plain_scalar(key)
-        if isinstance(found, str):
-            return found
-        if found is None or isinstance(found, int | float):
-            return _number_text(found)
-        return self._text(_as_text(found) or self._mark("unrepresentable", key))
-
-    def _scalar(self, value: Any, task: _Task, tasks: list[_Task]) -> Any:
-        found = self._plain_scalar(value)
-        if found is not _NOT_PLAIN:
-            return found
-        if isinstance(value, Enum):
-            tasks.append(task._replace(value=value.value, depth=task.depth + 1))
-            return None  # its value is put in this place next
-        number = _as_number(value)
-        return (
-            self._mark("unrepresentable", value) if number is None else self._plain_scalar(number)
-        )
-
-    def _plain_scalar(self, value: Any) -> Any:
-        """Return what stands for the value in a snapshot, or `_NOT_PLAIN`."""
-        if value is None or value is True or value is False:
-            return value
-        if isinstance(value, Enum):
-            return _NOT_PLAIN
-        if isinstance(value, str):
-            return self._text(
-                str.__str__(value)
-                if type(value) is not str and issubclass(type(value), str)
-                else str(value)
-            )
-        if isinstance(value, int):
-            return self._int(int.__int__(value))
-        if isinstance(value, float):
-            number = float.__float__(value)
-            return number if math.isfinite(number) or not self._plain else None
-        return self._other_scalar(value)
-
-    def _other_scalar(self, value: Any) -> Any:
-        if isinstance(value, datetime | date | uuid.UUID | bytes):
-            native = _base_copy(value)
-            return _as_text(native) if self._plain else native
-        if isinstance(value, bytearray | memoryview):
-            return base64.b64encode(bytes(value)).decode()
-        if isinstance(value, Decimal | timedelta | time):
-            return _as_text(value)
-        return self._text(str(value)) if _quacks_like_text(type(value)) else _NOT_PLAIN
-
-    def _text(self, text: str) -> str:
-        return _valid(text) if self._clean else str.__str__(text)
-
-    def _int(self, number: int) -> int | str:
-        try:
-            str(number)
-        except (
-            ValueError
-        ):  # past the interpreter's limit for printing, so no store could write it either
-            return self._mark(f"an integer of {number.bit_length()} bits:", number)
-        return number
-
-
-_NOT_PLAIN: Any = object()
-
-
-def _members(value: Any) -> dict[Any, Any] | list[Any] | None:
-    """List a container at once; None for what is no container."""
-    if isinstance(value, dict):
-        return dict(dict.items(value))
-    for base in (list, tuple, set, frozenset):
-        if isinstance(value, base):
-            return list(base.__iter__(value))  # type: ignore[arg-type]  # a subclass may have made its own
-    if isinstance(value, str | bytes | bytearray | memoryview | Enum | type):
-        return None
-    if isinstance(value, Mapping):
-        return dict(_bounded(value.items()))
-    if isinstance(value, AbstractSet) or type(value) is range:
-        return list(_bounded(value))
-    return field_values(value)
-
-
-def _bounded(values: Iterable[Any]) -> list[Any]:
-    """List at most so many values, because user code may yield without end."""
-    listed = []
-    for member in values:
-        listed.append(member)
-        if len(listed) > MAX_VALUES:
-            break
-    return listed
-
-
-def field_values(value: Any) -> dict[str, Any] | None:
-    """Return the fields of an instance of an attrs class, a dataclass or a msgspec Struct.
-
-    Fields that are `msgspec.UNSET` are left out. None if it is no such instance.
+    Native scalars stay before other values, and those before containers.
     """
-    kind = type(value)
-    names: Any = getattr(kind, "__attrs_attrs__", None)
-    if isinstance(names, tuple):
-        names = [field.name for field in names]
-    elif isinstance(value, msgspec.Struct):
-        names = value.__struct_fields__
-    else:
-        if not isinstance(getattr(kind, "__dataclass_fields__", None), dict):
-            return None
-        import dataclasses  # loaded already, or there would be none of its classes
-
-        names = [field.name for field in dataclasses.fields(kind)]  # without class variables
-    found = {name: getattr(value, name, None) for name in names}
-    return {name: member for name, member in found.items() if member is not UNSET}
+    picked: list[int] = []
+    for rank in range(3):
+        for place, (_, value) in enumerate(pairs):
+            if len(picked) > count:
+                break
+            if _rank(type(value)) == rank:
+                picked.append(place)
+    return [pairs[place] for place in [*sorted(picked[:-1]), picked[-1]]]
 
 
-def _base_copy(value: Any) -> Any:
-    """Turn a subclass of a scalar type into its base."""
-    if type(value) in (datetime, date, uuid.UUID, bytes):
-        return value
-    if isinstance(value, bytes):
-        return bytes.__getitem__(value, slice(None))
-    if isinstance(value, uuid.UUID):
-        return uuid.UUID(int=value.int)
-    if isinstance(value, datetime):
-        offset = value.utcoffset()
-        zone = None if offset is None else timezone(offset)
-        parts = (
-            value.year,
-            value.month,
-            value.day,
-            value.hour,
-            value.minute,
-            value.second,
-            value.microsecond,
-        )
-        return datetime(*parts, tzinfo=zone, fold=value.fold)
-    return date(value.year, value.month, value.day)
+def _rank(kind: type) -> int:
+    return 0 if kind in NATIVE or kind is int else 2 if kind in _CONTAINERS else 1
 
 
-def _as_text(value: Any) -> str | None:
-    """The text that stands for a scalar of the standard library; None if it is none."""
-    if isinstance(value, Decimal):
-        return Decimal.__str__(value)
-    if isinstance(value, timedelta):
-        value = timedelta(value.days, value.seconds, value.microseconds)
-    if isinstance(value, time):
-        return time.isoformat(value)
-    return (
-        str(msgspec.to_builtins(value))
-        if isinstance(value, datetime | date | timedelta | uuid.UUID | bytes)
-        else None
-    )
-
-
-def _as_number(value: Any) -> int | float | None:
-    """The number that an object such as numpy's stands for."""
-    kind = type(value)
-    if isinstance(value, type):
-        return None
-    if hasattr(kind, "__index__"):
-        return int(value.__index__())
-    return float(value) if hasattr(kind, "__float__") else None
-
-
-def _number_text(number: float | None) -> str:
-    return (
-        "null"
-        if number is None
-        else str(number).lower()
-        if isinstance(number, bool)
-        else str(number)
-    )
-
-
-def _quacks_like_text(kind: type) -> bool:
-    """Whether it is a lazy string: Django's gettext_lazy, UserString, a proxy of text."""
-    return (
-        not issubclass(kind, type)
-        and callable(getattr(kind, "casefold", None))
-        and hasattr(kind, "encode")
-    )
+def _key_text(found: Any) -> str:
+    if found is None:
+        return "null"
+    return str(found).lower() if isinstance(found, bool) else as_text(found)
 
 
 def _free_key(text: str, taken: Mapping[str, Any], same: dict[str, int]) -> str:
@@ -331,4 +206,7 @@ def _free_key(text: str, taken: Mapping[str, Any], same: dict[str, int]) -> str:
 
 def _type_name(value: Any) -> str:
     kind = type(value)
-    return f"{kind.__module__}.{kind.__qualname__}"[:100]
+    try:
+        return f"{kind.__module__}.{kind.__qualname__}"[:100]
+    except Exception:  # noqa: BLE001 - a metaclass may raise anything
+        return "of an unknown type"

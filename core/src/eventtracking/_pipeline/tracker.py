@@ -8,16 +8,17 @@ import warnings
 from _thread import get_ident
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Final, cast, overload
 
 from uuid_utils import uuid7
 
 from eventtracking import config
-from eventtracking._data.capture import capture
+from eventtracking._data.capture import MAX_NAME_CHARS, capture
+from eventtracking._data.copy import genuine_datetime
 from eventtracking._data.declared import Declared, data_of, name_of
-from eventtracking._data.mend import clean_text, snapshot
 from eventtracking._data.shape import MARK, bare
+from eventtracking._data.snapshot import Values, clean, snapshot, valid_text
 from eventtracking._pipeline import context as contexts
 from eventtracking._pipeline import process
 from eventtracking._pipeline.reentrancy import Reentrancy
@@ -38,7 +39,6 @@ DEFAULT_TIMEOUT_S: Final = 10.0
 leave a stopping process.
 """
 
-_MAX_MENDED_NAME_CHARS: Final = 200
 _NO_COUNTS: Final = Counts()
 _FAILED: Final = (
     Outcome.FAILED
@@ -88,6 +88,7 @@ class Tracker:
         """
         self._root = self._tree.root
         self._base: dict[str, Any] = {}
+        self._values: Values = {}
         self._strict = False
         self._refusal: tuple[Outcome, str] | None = refusal
         self._warned = False
@@ -114,7 +115,7 @@ class Tracker:
         tree = build_tree(spec, self._reentrancy.entered, self._on_open, self.submit)
         self._former.append(self._tree)
         self._tree, self._root = tree, tree.root
-        self._base = _mapping(snapshot(spec.context).value)
+        self._base = _mapping(snapshot(spec.context, self._values).value)
         self._strict, self._refusal, self._warned = spec.strict, None, False
         self._former[-1].close(DEFAULT_TIMEOUT_S)
 
@@ -180,8 +181,7 @@ class Tracker:
             declared = None if issubclass(type(name), str) else name_of(name)
             if declared is not None:
                 name, data = declared, self._declared_data(name, data)
-            if type(name) is not str or not name:
-                name = self._mend_name(name)
+            name = self._mend_name(name)
             copy = {} if data is None else self._mend(data)
             if type(copy) is not dict:
                 copy = self._wrap(copy)
@@ -226,21 +226,23 @@ class Tracker:
             self._send(mended)
 
     def _mend_event(self, event: Event, as_written: bool) -> Event:
-        parts = {key: snapshot(getattr(event, key)) for key in ("context", "data", "extra")}
-        self._report([problem for part in parts.values() for problem in part.problems])
-        changes: dict[str, Any] = {key: _mapping(part.value) for key, part in parts.items()}
+        changes: dict[str, Any] = {"name": self._mend_name(event.name)}
+        mark: dict[str, Any] = {}
+        for key in ("context", "data", "extra"):
+            changes[key] = _mapping(copy := self._mend(getattr(event, key)))
+            if key == "data" and as_written and not isinstance(copy, dict):
+                changes[key], mark = bare(copy)
         if changes["extra"].pop(MARK, None) is not None:
             self._report([f"the extra key {MARK} is reserved, and was dropped"])
-        if as_written and not isinstance(parts["data"].value, dict):
-            changes["data"], mark = bare(parts["data"].value)
-            changes["extra"] |= mark
-        if type(event.name) is not str or not event.name:
-            changes["name"] = self._mend_name(event.name)
+        changes["extra"] |= mark
         if type(event.id) is not str or not event.id:
             self._report(
                 [f"the id is a {type(event.id).__name__}, not text, and a new one was made"]
             )
             changes["id"] = str(uuid7())
+        if not _is_utc(event.timestamp):
+            self._report(["the time is none that UTC has, and is that of the arrival"])
+            changes["timestamp"] = datetime.now(timezone.utc)
         return event.replace(**changes)
 
     def _lose(self, error: Exception) -> None:
@@ -281,15 +283,22 @@ class Tracker:
             _warn(f"events are lost, because {reason}; `stats()` counts them")
 
     def _mend_name(self, name: Any) -> str:
-        copy = clean_text(name, plain=True)
-        text = copy if isinstance(copy, str) else str(copy)
-        self._report(
-            [f"the name is a {type(name).__name__}, not text" if text else "the name is empty"]
-        )
-        return text[:_MAX_MENDED_NAME_CHARS] or "<no name>"
+        """Return a name that is valid text and not too long, as each event has from here on."""
+        text = name if type(name) is str else str(clean(name, plain=True))
+        problems = []
+        if type(name) is not str:
+            problems = [f"the name is a {type(name).__name__}, not text"]
+        elif not name:
+            problems = ["the name is empty"]
+        elif valid_text(name) is not name:
+            problems = ["the name has lone surrogates"]
+        if len(text) > MAX_NAME_CHARS:
+            problems.append(f"the name has more than {MAX_NAME_CHARS} characters")
+        self._report(problems)
+        return valid_text(text[:MAX_NAME_CHARS])[:MAX_NAME_CHARS] or "<no name>"
 
     def _mend(self, data: Any) -> Any:
-        copy = snapshot(data)
+        copy = snapshot(data, self._values)
         self._report(copy.problems)
         return copy.value
 
@@ -486,7 +495,11 @@ class Tracker:
 
 def _as_name(name: Any) -> str:
     """The name of a context as plain text, whose comparison runs no code of the caller's."""
-    return name if type(name) is str else str(clean_text(name, plain=True))
+    return name if type(name) is str else str(clean(name, plain=True))
+
+
+def _is_utc(moment: Any) -> bool:
+    return type(moment) is genuine_datetime() and moment.tzinfo is timezone.utc
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from eventtracking import Event
-from eventtracking._data.mend import snapshot
 from eventtracking._data.shape import BARE, MARK, bare, in_shape
+from eventtracking._data.snapshot import snapshot
 
 __all__ = ["from_legacy", "to_legacy"]
 
