@@ -25,6 +25,7 @@ from eventtracking._pipeline.reentrancy import Reentrancy
 from eventtracking._pipeline.route import Leaf
 from eventtracking._tree.build import build_tree
 from eventtracking._tree.observers import RouteView
+from eventtracking._tree.taps import Tap
 from eventtracking._tree.tree import Tree
 from eventtracking.counts import Counts, Outcome
 from eventtracking.errors import DataError, describe_error, locate
@@ -459,12 +460,8 @@ class Tracker:
     def stats(self, *, shared: bool = True) -> dict[str, Counts]:
         """Return the counts of every route by its path; the root is `""`.
 
-        They go on when the tracker is given another config; a route that the new one does not have
-        keeps its counts.
-
-        Args:
-            shared: False leaves out what routers share with other processes (`status().shared`),
-                so that the counts of several processes can be added up.
+        They go on, with another config too. `shared=False` leaves out what routers share with other
+        processes.
         """
         total = self._tree.counts(shared)
         waiting = self._reentrancy.waiting
@@ -474,16 +471,17 @@ class Tracker:
                 total[path] = total.get(path, _NO_COUNTS) + counts
         return total
 
+    def tap(self, path: str, before: bool = False, room: int = 1_000) -> Tap:
+        """Look at the events that pass a route, before or after its processors; see `Tap`."""
+        return self._tree.tap(path, before, room)
+
     def downstream(self, path: str) -> Downstream:
         """Return what lies below the router at a path, so that a worker can deliver there.
 
         Raises:
             KeyError: If there is no router at that path.
         """
-        if path not in self._tree.downstreams:
-            known = ", ".join(self._tree.downstreams) or "none"
-            raise KeyError(f"no router at {path!r}; the routers of this config are {known}")
-        return cast("Downstream", self._tree.downstreams[path])
+        return cast("Downstream", self._tree.downstream(path))
 
     def explain(self, event: Event) -> list[Decision]:
         """Tell which routes would take an event, and which processor decides.

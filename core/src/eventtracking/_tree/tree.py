@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
@@ -14,6 +14,7 @@ from eventtracking._pipeline.route import Group, Leaf
 from eventtracking._tree.attempt import Passage
 from eventtracking._tree.downstream import BoundDownstream, Entered
 from eventtracking._tree.observers import Observers, RouteView
+from eventtracking._tree.taps import Tap
 from eventtracking.counts import Counts
 from eventtracking.errors import describe_error
 
@@ -21,6 +22,7 @@ __all__ = ["Tree"]
 
 _log = logging.getLogger("eventtracking")
 _NO_COUNTS: Final = Counts()
+_Item = TypeVar("_Item")
 _MAX_TOLD: Final = 5
 """Reasons of one route that the log is told at the end."""
 
@@ -169,9 +171,32 @@ class Tree:
                 total[path] = total.get(path, _NO_COUNTS) + counts
         return total
 
+    def tap(self, path: str, before: bool, room: int) -> Tap:
+        """Look at a route.
+
+        Raises:
+            KeyError: If there is none at that path.
+        """
+        return Tap(_named(self.routes, path, "route"), before, room)
+
+    def downstream(self, path: str) -> BoundDownstream:
+        """Return what lies below the router at a path.
+
+        Raises:
+            KeyError: If there is none at that path.
+        """
+        return _named(self.downstreams, path, "router")
+
     def own_counts(self) -> dict[str, Counts]:
         """Read what was counted in this process, without what routers keep themselves."""
         return {path: route.ledger.counts() for path, route in self.routes.items()}
+
+
+def _named(found: Mapping[str, _Item], path: str, kind: str) -> _Item:
+    if path not in found:
+        known = ", ".join(one or '""' for one in found) or "none"
+        raise KeyError(f"no {kind} at {path!r}; the {kind}s of this config are {known}")
+    return found[path]
 
 
 def _tell_of_failures(path: str, route: Leaf | Group) -> None:
