@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 from eventtracking_fakes import RECORDED
 
 from eventtracking import Event, Tracker
+from eventtracking.protocols import Place
+from eventtracking_testkit.distribution import fake_distribution
 
 
 def test_each_route_says_whether_it_would_take_the_event_and_who_decides() -> None:
@@ -46,3 +51,35 @@ def test_each_route_says_whether_it_would_take_the_event_and_who_decides() -> No
     ]
     assert not RECORDED
     assert all(counts.received == 0 for counts in made.stats().values())
+
+
+@attrs.define(eq=False)
+class Doubling:
+    """Submits one event more for each that it is given."""
+
+    place: Any = attrs.field(init=False, default=None)
+    sent: list[bool] = attrs.field(init=False, factory=list)
+
+    def bind(self, place: Place) -> None:
+        self.place = place
+
+    def __call__(self, event: Event) -> Event:
+        if event.name != "second":
+            self.sent.append(self.place.submit(Event(name="second")))
+        return event
+
+
+def test_a_processor_that_submits_sends_nothing() -> None:
+    """It is told so, in order to send its event the next time."""
+    with fake_distribution(plugins={"doubling": Doubling}):
+        config = {
+            "processors": [{"plugin": "doubling"}],
+            "backends": {"all": {"plugin": "recording"}},
+        }
+        with Tracker.from_config(config) as made:
+            (doubling,) = made.routes()[0].processors
+            made.explain(Event(name="first"))
+            assert made.stats()[""].received == 0
+            made.emit("first")
+            assert made.stats()["all"].delivered == 2
+            assert doubling.sent == [False, True]

@@ -65,8 +65,12 @@ class Place(Protocol):
     def above(self) -> tuple[str, ...]:
         """The plugin names of the routers above, nearest first."""
 
-    def submit(self, event: Event) -> None:
-        """Send another event down the whole tree, before the call that is inside it returns."""
+    def submit(self, event: Event) -> bool:
+        """Send another event down the whole tree, before the call that is inside it returns.
+
+        Returns:
+            False if nothing was sent, because the tree only explains.
+        """
 
     def remark(self, text: str, count: int = 1) -> None:
         """Count a text among the reasons of the route; at most 64 different ones are kept."""

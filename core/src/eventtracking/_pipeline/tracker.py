@@ -92,6 +92,8 @@ class Tracker:
         self._values: Values = {}
         self._strict = False
         self._refusal: tuple[Outcome, str] | None = refusal
+        self._explaining: set[int] = set()
+        """The threads that only ask which way an event would take."""
         self._warned = False
         process.add(self)
 
@@ -113,7 +115,7 @@ class Tracker:
             ConfigError: With every problem of the config; the tracker stays as it is.
         """
         spec = config.parse(mapping)
-        tree = build_tree(spec, self._reentrancy.entered, self._on_open, self.submit)
+        tree = build_tree(spec, self._reentrancy.entered, self._on_open, self._submit_from_within)
         self._former.append(self._tree)
         self._tree, self._root = tree, tree.root
         self._base = _mapping(snapshot(spec.context, self._values).value)
@@ -488,7 +490,19 @@ class Tracker:
 
         Nothing is sent or counted.
         """
-        return explain(self._tree, event)
+        thread = get_ident()
+        self._explaining.add(thread)
+        try:
+            return explain(self._tree, event)
+        finally:
+            self._explaining.discard(thread)
+
+    def _submit_from_within(self, event: Event) -> bool:
+        """Send an event of a processor, unless it was called to explain."""
+        if get_ident() in self._explaining:
+            return False
+        self.submit(event)
+        return True
 
 
 def _as_name(name: Any) -> str:

@@ -27,7 +27,7 @@ def build_tree(
     spec: Spec,
     entered: Entered,
     on_open: Callable[[], None],
-    submit: Callable[[Event], None] = lambda _event: None,
+    submit: Callable[[Event], bool] = lambda _event: False,
 ) -> Tree:
     """Compile a config.
 
@@ -57,7 +57,7 @@ class BoundPlace:
 
     route: Route = attrs.field(repr=False)
     above: tuple[str, ...]
-    submit: Callable[[Event], None] = attrs.field(repr=False)
+    submit: Callable[[Event], bool] = attrs.field(repr=False)
 
     @property
     def path(self) -> str:
@@ -74,7 +74,7 @@ class _Builder:
         self,
         entered: Entered,
         on_open: Callable[[], None],
-        submit: Callable[[Event], None],
+        submit: Callable[[Event], bool],
         report: Callable[[str, int, float], None] | None,
     ) -> None:
         self._entered = entered
