@@ -100,3 +100,12 @@ def test_the_readme_config_runs(caplog: pytest.LogCaptureFixture, tmp_path: Path
         tracker.emit("edx.bookmark.added")
         tracker.emit("edx.bookmark.removed")
     assert [record.name for record in caplog.records if record.name == "tracking"] == ["tracking"]
+
+
+def test_own_names_pass_an_allowlist() -> None:
+    """Records of event types pass, unless a blocklist names them."""
+    own = "eventtracking.event_type"
+    assert NameFilter(names=["x"]).accepts(own)
+    assert not NameFilter(names=[own], filter_type="blocklist").accepts(own)
+    assert NameFilter(names=["x"], filter_type="blocklist").accepts(own)
+    assert not NameFilter(names=["x"]).accepts("eventtracking")

@@ -150,3 +150,15 @@ def test_options_reject_nonsense() -> None:
         'processors[0].regular_expressions: expected a list (each text); found "a"',
         'processors[0].match: expected one of "full", "prefix", "search"; found "begin"',
     ]
+
+
+def test_own_names_pass_an_allowlist() -> None:
+    """Records of event types pass, unless a blocklist matches their name."""
+    own = "eventtracking.event_type"
+    assert RegexFilter(filter_type="allowlist", regular_expressions=["x"]).accepts(own)
+    assert RegexFilter(filter_type="allowlist", regular_expressions=[]).accepts(own)
+    assert not RegexFilter(filter_type="blocklist", regular_expressions=["event"]).accepts(own)
+    assert RegexFilter(filter_type="blocklist", regular_expressions=["x"]).accepts(own)
+    assert not RegexFilter(filter_type="allowlist", regular_expressions=["x"]).accepts(
+        "eventtracking"
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import attrs
 
 from eventtracking import DropEvent, Event
 
 __all__ = ["NameFilter"]
+
+_OWN_PREFIX: Final = "eventtracking."
+"""Names of eventtracking's own events, such as the records of event types, pass an allowlist."""
 
 
 @attrs.define(eq=False)
@@ -41,6 +44,8 @@ class NameFilter:
 
     def accepts(self, name: str) -> bool:
         """Tell whether events of this name pass."""
+        if self._keeps and name.startswith(_OWN_PREFIX):
+            return True
         return (name in self._names) is self._keeps
 
     def __call__(self, event: Event) -> Event:

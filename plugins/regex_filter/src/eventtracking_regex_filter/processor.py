@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import attrs
 
@@ -12,7 +12,9 @@ from eventtracking import DropEvent, Event, OptionsError
 
 __all__ = ["RegexFilter"]
 
-_METHODS = {"prefix": "match", "full": "fullmatch", "search": "search"}
+_OWN_PREFIX: Final = "eventtracking."
+"""Names of eventtracking's own events, such as the records of event types, pass an allowlist."""
+_METHODS: Final = {"prefix": "match", "full": "fullmatch", "search": "search"}
 
 
 @attrs.define(eq=False)
@@ -60,8 +62,11 @@ class RegexFilter:
 
     def accepts(self, name: str) -> bool:
         """Tell whether events of this name pass."""
+        is_allowlist = self.filter_type == "allowlist"
+        if is_allowlist and name.startswith(_OWN_PREFIX):
+            return True
         matches = any(matcher(name) for matcher in self._matchers)
-        return matches is (self.filter_type == "allowlist")
+        return matches is is_allowlist
 
     def __call__(self, event: Event) -> Event:
         """Return the event.
