@@ -22,17 +22,32 @@ run eventtracking check --connect
 step 'The routing tree'
 run eventtracking graph
 
+step 'The event types that catalog.toml declares'
+run eventtracking catalog check
+run eventtracking catalog list
+
 step 'Sixty events of an online course go through it; the counts tell what became of each'
 run eventtracking replay events.jsonl --log var/tracking.log
 
-step 'What the logger wrote: one line of JSON per event'
-run head -n 3 var/tracking.log
+step 'What the logger wrote: one line of JSON per event, and the record that documents its type'
+run head -n 2 var/tracking.log
 
 step 'What SQLite keeps'
 run python stored.py var/archive.db 6
 run python stored.py var/registrar.db 3
 
+step 'The documentation of a stored event comes with one query'
+run python documented.py var/archive.db grade.calculated
+
 step 'Where would this event go?'
 run eventtracking explain one_event.json
 
-step 'Change eventtracking.toml and run it again, or read README.md.'
+step 'This event does not conform to its declaration: it is tagged, and the archive refuses it'
+run eventtracking emit grade.calculated --data '{"percent": "92 %", "passed": true, "weights": {}}' --log var/tracking.log || true
+run eventtracking dead-letters list
+
+step 'The catalog as pages'
+run eventtracking catalog docs var/site --records var/archive.db
+printf '%s\n' "open $PWD/var/site/index.html"
+
+step 'Change eventtracking.toml or catalog.toml and run it again, or read README.md.'

@@ -5,13 +5,18 @@ import sqlite3
 import sys
 from contextlib import closing
 
-LAST = "SELECT timestamp, name, context, data FROM events ORDER BY timestamp DESC, id DESC LIMIT ?"
+COUNT = "SELECT count(*) FROM events WHERE name NOT LIKE 'eventtracking.%'"
+LAST = """
+SELECT timestamp, name, context, data FROM events
+WHERE name NOT LIKE 'eventtracking.%'
+ORDER BY timestamp DESC, id DESC LIMIT ?
+"""
 
 
 def main(path: str, count: str) -> None:
     """Print how many events there are, and the last of them, oldest first."""
     with closing(sqlite3.connect(path)) as store:
-        (total,) = store.execute("SELECT count(*) FROM events").fetchone()
+        (total,) = store.execute(COUNT).fetchone()
         rows = store.execute(LAST, (int(count),)).fetchall()
     print(f"{path} holds {total} events; the last {len(rows)}:")
     for timestamp, name, context, data in reversed(rows):

@@ -4,6 +4,8 @@ Declare them with `event`, `context`, `register` or a file; the processor `catal
 and documents events by them, the processor `redact` protects what they do not let pass.
 """
 
+from typing import Any
+
 from msgspec import UNSET
 
 from eventtracking.hookspecs import Register, hookimpl
@@ -14,6 +16,7 @@ __all__ = [
     "UNSET",
     "context",
     "event",
+    "eventtracking_register_commands",
     "eventtracking_register_processors",
     "field",
     "register",
@@ -29,3 +32,11 @@ def eventtracking_register_processors(register: Register) -> None:
 
     register("catalog", Catalog)
     register("redact", Redact)
+
+
+@hookimpl
+def eventtracking_register_commands(group: Any) -> None:
+    """Add `eventtracking catalog`."""
+    from eventtracking_catalog.commands import catalog
+
+    group.add_command(catalog)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import weakref
@@ -86,8 +87,6 @@ class Catalog:
                 self._layers.append(load_layer(file))
             except FileError as error:
                 problems[f"files[{index}]"] = f"{file}: {error}"
-        if self.too_large != "warn" and self.max_event_bytes is None:
-            problems["too_large"] = "has no effect without max_event_bytes; set a limit"
         problems |= self._conflicts() if not problems else {}
         if problems:
             raise OptionsError(problems)
@@ -242,7 +241,8 @@ class Catalog:
         known.record_due = now + RECORD_EVERY_S
         if self.records and self._place is not None:
             is_inline = not self._place.above
-            self._place.submit(record_of(known.declaration, is_inline))
+            if self._place.submit(record_of(known.declaration, is_inline)) is False:
+                known.record_due = -math.inf  # it was only asked which way the event would take
 
 
 _IN_DATA: Final = ("missing_field", "unknown_field", "wrong_type")
