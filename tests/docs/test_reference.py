@@ -15,7 +15,7 @@ from eventtracking import hookspecs
 from eventtracking_cli.app import app
 
 PAGES = reference.REFERENCE
-EXAMPLE = workspace.ROOT / "examples" / "third_party"
+EXAMPLE = workspace.ROOT / "examples" / "two_files"
 PLUGIN_GUIDE = workspace.ROOT / "docs" / "how-to" / "write-a-plugin.md"
 
 

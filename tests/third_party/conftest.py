@@ -12,23 +12,28 @@ import pytest
 
 import workspace
 
-EXAMPLE = workspace.ROOT / "examples" / "third_party"
-OURS = ("core", "cli", "testkit")
+EXAMPLES = workspace.ROOT / "examples"
+OUTSIDERS = ("two_files", "third_party")
+OURS = ("core", "cli", "testkit", "plugins/buffer")
 
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Install the wheels of the example, the core, the command line and the test kit."""
+    """Install the wheels of the examples, and of ours what they are used with."""
     wheels, folder = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("outsider")
-    for source in (EXAMPLE, *(workspace.ROOT / name for name in OURS)):
+    examples = [EXAMPLES / name for name in OUTSIDERS]
+    for source in (*examples, *(workspace.ROOT / name for name in OURS)):
         constrained = ("--build-constraints", workspace.CONSTRAINTS)
         workspace.uv(
             "build", "-q", "--no-sources", "--wheel", *constrained, "--out-dir", wheels, source
         )
     venv.create(folder, symlinks=True)
     places = ("--find-links", wheels, "--constraint", workspace.CONSTRAINTS, "--no-sources")
-    names = ("acme-stdout", "eventtracking-cli", "eventtracking-testkit", "pytest", "mypy")
-    workspace.uv("pip", "install", "-q", "--python", folder / "bin" / "python", *places, *names)
+    names = ("acme-stdout", "acme-lake[parquet]", "eventtracking-buffer", "eventtracking-cli")
+    tools = ("eventtracking-testkit", "duckdb", "pytest", "mypy")
+    workspace.uv(
+        "pip", "install", "-q", "--python", folder / "bin" / "python", *places, *names, *tools
+    )
     yield folder
     shutil.rmtree(folder)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import workspace
 
-EXAMPLE = workspace.ROOT / "examples" / "third_party"
+EXAMPLES = workspace.ROOT / "examples"
+EXAMPLE = EXAMPLES / "two_files"
+GUIDE = workspace.ROOT / "docs" / "how-to" / "query-files-with-duckdb.md"
 MOST_LINES = 25
 
 
@@ -38,11 +43,24 @@ def test_it_is_found_by_its_name(run: Callable[..., str], tmp_path: Path) -> Non
     assert "> a.b\n" in run(tmp_path, "eventtracking", "emit", "a.b")
 
 
-def test_its_own_tests_pass(run: Callable[..., str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", ["two_files", "third_party"])
+def test_its_own_tests_pass(example: str, run: Callable[..., str], tmp_path: Path) -> None:
     """It inherits the contract of every backend, run against the installed wheel and away from its
     source.
     """
-    shutil.copytree(EXAMPLE / "tests", tmp_path / "tests")
+    shutil.copytree(EXAMPLES / example / "tests", tmp_path / "tests")
     text = run(tmp_path, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
     assert " passed" in text
     assert "skipped" not in text
+
+
+def test_the_guide_to_duckdb(run: Callable[..., str], tmp_path: Path) -> None:
+    """Its programs run in order, below a disk buffer, and print the rows that it shows."""
+    blocks = re.findall(r"```(python|text)\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    printed = ""
+    for kind, text in blocks:
+        if kind == "python":
+            printed = run(tmp_path, "python", "-c", text)
+        else:
+            assert printed == text
+    assert [kind for kind, _ in blocks] == ["python", "python", "text"]
