@@ -1,0 +1,112 @@
+"""The tap, as it goes over the socket: redacted events, at most 100 a second."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from eventtracking import Event, Tracker
+
+__all__ = ["PER_SECOND", "TapRequest", "matches", "serve_tap", "shown"]
+
+PER_SECOND: Final = 100
+_TICK_S: Final = 0.1
+_HEARTBEAT_S: Final = 1.0
+"""How often a quiet tap says how many events it has skipped; it notices there that nobody reads."""
+
+
+class TapRequest(Protocol):
+    """What a client asks for."""
+
+    route: str
+    before: bool
+    name: str
+    fields: dict[str, str]
+
+
+def serve_tap(client: socket.socket, tracker: Tracker, request: TapRequest) -> None:
+    """Send the events that pass, a line of JSON each, until the client goes away.
+
+    Raises:
+        OSError: If it went away, or reads nothing.
+    """
+    views = {view.path: view for view in tracker.routes()}
+    if request.route not in views:
+        known = ", ".join(path or '""' for path in views)
+        _send(client, {"error": f"no route at {request.route!r}; the routes are {known}"})
+        return
+    processors = (*views[""].processors, *views[request.route].processors)
+    told_at = float("-inf")
+    with tracker.tap(request.route, request.before, int(PER_SECOND * _TICK_S)) as tap:
+        while True:
+            began_s = time.monotonic()
+            lines = [
+                {**shown(one.event, processors), "outcome": one.outcome.label}
+                for one in tap.read(_HEARTBEAT_S)
+                if matches(one.event, request.name, request.fields)
+            ]
+            if lines or began_s - told_at >= _HEARTBEAT_S:
+                told_at = began_s
+                _send(client, {"events": lines, "skipped": tap.skipped, "route": request.route})
+            time.sleep(max(_TICK_S - (time.monotonic() - began_s), 0.0))
+
+
+def _send(client: socket.socket, message: Mapping[str, Any]) -> None:
+    client.sendall(msgspec.json.encode(message, enc_hook=str) + b"\n")
+
+
+def shown(event: Event, processors: Iterable[Any]) -> dict[str, Any]:
+    """Return what people may see of an event: each processor that has `shown` is asked.
+
+    One that raises leaves the keys, without a value.
+    """
+    for processor in processors:
+        ask = getattr(processor, "shown", None)
+        if ask is None:
+            continue
+        try:
+            event = ask(event)
+        except Exception:  # noqa: BLE001 - what a redaction did not finish must not be seen
+            return _keys_only(event)
+    return msgspec.json.decode(event.to_json())  # type: ignore[no-any-return]  # an object
+
+
+def _keys_only(event: Event) -> dict[str, Any]:
+    hidden = {key: dict.fromkeys(getattr(event, key), "…") for key in ("context", "data")}
+    return {"name": event.name, "timestamp": event.timestamp, "id": event.id, **hidden}
+
+
+def matches(event: Event, name: str, fields: Mapping[str, str]) -> bool:
+    """Whether an event has this name (`*` at its end stands for anything) and these fields."""
+    if name.endswith("*"):
+        if not event.name.startswith(name[:-1]):
+            return False
+    elif name and event.name != name:
+        return False
+    return all(expected in _values_at(event, path) for path, expected in fields.items())
+
+
+def _values_at(event: Event, path: str) -> Iterator[str]:
+    """Yield what stands at a path, `course_id` or `data.user.id`, as text."""
+    parts = path.split(".")
+    if parts[0] in ("data", "context"):
+        parts, roots = parts[1:], [getattr(event, parts[0])]
+    else:
+        roots = [event.data, event.context]
+    for root in roots:
+        value: Any = root
+        for part in parts:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None:
+            yield value if isinstance(value, str) else _text(value)
+
+
+def _text(value: Any) -> str:
+    with suppress(Exception):
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    return str(value)
