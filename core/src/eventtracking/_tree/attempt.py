@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from _thread import get_ident
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
@@ -310,6 +310,7 @@ class Passage(Leaf):
     """The route of a router without `defers`, which delivers within its `send`."""
 
     __slots__ = ("_unsettled", "below", "joined")
+    is_direct: ClassVar[bool] = False
 
     def __init__(self, *args: Any) -> None:
         self.joined: dict[int, DeliveryAttempt] = {}

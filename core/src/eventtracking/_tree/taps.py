@@ -8,12 +8,14 @@ busy route pays for the events that are shown, and not for those that are skippe
 from __future__ import annotations
 
 import threading
+from _thread import get_ident
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from eventtracking._pipeline.chain import Chain, Verdict
 from eventtracking._pipeline.route import Leaf, Route
 from eventtracking.counts import Outcome
 from eventtracking.event import Event
@@ -129,13 +131,21 @@ class _Taps:
         with self._lock:
             self._all = tuple(one for one in self._all if one is not tap)
             if not self._all:
-                self._route.__class__ = self._plain
+                self._disarm()
                 self._route.tap = None
+
+    def _disarm(self) -> None:
+        self._route.__class__ = self._plain
+        if isinstance(self._route.chain, _WatchedChain):
+            self._route.chain = self._route.chain.plain
 
     def arm(self) -> None:
         """Note what passes from now on."""
         with self._lock:
             if self._all:
+                chain = self._route.chain
+                if chain is not None and not isinstance(chain, _WatchedChain):
+                    self._route.chain = _WatchedChain(chain)
                 self._route.__class__ = _tapped(self._plain)
 
     def note(self, event: Event, outcome: Outcome, before: bool) -> None:
@@ -146,7 +156,7 @@ class _Taps:
                 tap.note(event, outcome)
             idle = idle and tap.is_full and not tap._owns_no_counts()
         if idle:
-            self._route.__class__ = self._plain
+            self._disarm()
 
     def note_batch(
         self, events: Sequence[Event], passed: Sequence[Event], outcomes: Mapping[str, Outcome]
@@ -164,29 +174,40 @@ def _tapped(plain: type[Route]) -> type[Route]:
 
 
 def _make_tapped(plain: type[Route]) -> type[Route]:
-    """Make the class of a tapped route, which differs in two methods."""
+    """Make the class of a tapped route."""
 
     class TappedRoute(plain):  # type: ignore[valid-type,misc]  # its base is known at run time
         __slots__ = ()
 
         def emit(self, event: Event, parked: Any = None) -> Outcome:
-            taps = self.tap
+            taps, chain = self.tap, self.chain
             outcome = Outcome.FAILED
+            passed: Any = event
             try:
                 outcome = plain.emit(self, event, parked)
                 return outcome
             finally:
                 if taps is not None:
+                    if isinstance(chain, _WatchedChain):
+                        passed = chain.passed.pop(get_ident(), None)
                     taps.note(event, outcome, before=True)
-
-        def pass_on(self, event: Event) -> Outcome:
-            taps = self.tap
-            outcome = Outcome.FAILED
-            try:
-                outcome = plain.pass_on(self, event)
-                return outcome
-            finally:
-                if taps is not None:
-                    taps.note(event, outcome, before=False)
+                    if isinstance(passed, Event):
+                        taps.note(passed, outcome, before=False)
 
     return TappedRoute
+
+
+class _WatchedChain(Chain):
+    """The chain of a tapped route, which remembers what it let through, by thread."""
+
+    __slots__ = ("passed", "plain")
+
+    def __init__(self, plain: Chain) -> None:
+        super().__init__(())
+        self.links = plain.links
+        self.plain = plain
+        self.passed: dict[int, Event | Verdict] = {}
+
+    def apply(self, event: Event) -> Event | Verdict:
+        result = self.passed[get_ident()] = self.plain.apply(event)
+        return result
