@@ -343,7 +343,7 @@ def test_a_batch_of_a_later_format_is_kept(on_rabbitmq: Scene) -> None:
     assert "stays on the broker: the batch has format 99" in worker.output()
     worker.kill()
     with app.connection_for_read() as connection:
-        queue = Queue(on_rabbitmq.queue)(connection)
+        queue = Queue(f"{on_rabbitmq.queue}.w7")(connection)  # where it waits for half a minute
         wait_for(lambda: queue.queue_declare(passive=True).message_count)
         message = queue.get()
         assert message.payload[1]["batch"] == {"format": 99, "news": "x"}

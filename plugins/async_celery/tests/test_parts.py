@@ -78,18 +78,16 @@ def test_a_batch_comes_back_from_json(compression: Any) -> None:
 
 
 def test_a_batch_for_one_leaf_is_over_at_the_others() -> None:
-    """What is set apart for a leaf, or replayed there, is pending at it and the groups over it, and
-    nowhere else.
-    """
+    """What is set apart for a leaf, or replayed there, is pending at it and nowhere else."""
     progress = {
-        EVENT.id: {"w/g": Outcome.PENDING, "w/g/x": Outcome.PENDING, "w/g/y": Outcome.PENDING}
+        EVENT.id: {"w/g/x": Outcome.PENDING, "w/g/y": Outcome.PENDING, "w/z": Outcome.DELIVERED}
     }
     batch = Batch(
         tracker="default", path="w", events=[EVENT], attempt=3, progress=progress
     ).only_at("w/g/x", [EVENT])
     assert (batch.leaf, batch.attempt) == ("w/g/x", 3)
     assert batch.progress == {
-        EVENT.id: {"w/g": Outcome.PENDING, "w/g/x": Outcome.PENDING, "w/g/y": Outcome.FILTERED}
+        EVENT.id: {"w/g/x": Outcome.PENDING, "w/g/y": Outcome.FILTERED, "w/z": Outcome.DELIVERED}
     }
 
 
@@ -194,7 +192,7 @@ def test_memory_refuses_what_it_has_no_room_for() -> None:
     waits.
     """
 
-    def away(events: object) -> None:
+    def away(events: object) -> dict[str, str]:
         raise PublishError("broker", "q", "TimeoutError")
 
     buffer = MemoryBuffer("w", away, max_events=10, max_batch_events=5)
@@ -203,7 +201,7 @@ def test_memory_refuses_what_it_has_no_room_for() -> None:
         buffer.send([EVENT.replace(id=str(number))])
     with pytest.raises(Rejected, match="full"):
         buffer.send([EVENT.replace(id="one more")])
-    counts = buffer.counts()["w"]
+    counts = buffer.counts()
     assert counts.balanced
     assert counts.pending == 10
     buffer.close()
@@ -338,17 +336,21 @@ def test_a_worker_serves_one_broker() -> None:
         choose_app(tracker, "x")
 
 
-def test_a_router_that_publishes_itself_keeps_no_counts() -> None:
-    """Only where a memory buffer is put before it, the router counts; below a buffer or a worker,
-    core does.
+def test_the_router_counts_in_both_places() -> None:
+    """Before the broker, with or without a memory buffer, it counts its own path, and the routes
+    below it in a worker.
     """
     node = {"plugin": "async_celery", "broker_url": "memory://", "backends": {"log": LOGGER}}
     config = {"backends": {"top": node, "b": {"plugin": "buffer", "backends": {"w": node}}}}
-    tracker = Tracker.from_config(config)
-    below, top = owners_in(tracker)
-    assert (below.path, hasattr(below, "counts")) == ("b/w", False)
-    assert (top.path, hasattr(top, "counts")) == ("top", True)
-    assert tracker.stats()["top"] == Counts()
+    with Tracker.from_config(config) as tracker:
+        for name in ("e1", "e2"):
+            tracker.emit(name)
+        assert tracker.flush(10)
+        stats = tracker.stats()
+        for path in ("top", "b/w"):
+            assert stats[path] == Counts(received=2, delivered=2), path
+        for path in ("top/log", "b/w/log"):
+            assert stats[path] == Counts(), path
 
 
 NO_APP = """

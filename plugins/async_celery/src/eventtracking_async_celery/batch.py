@@ -61,8 +61,10 @@ class Batch:
     """For dead letters, and those that are replayed: the route where the events died."""
     died_at: float = 0.0
     """For dead letters: when, in seconds since 1970."""
-    paused_until: float = 0.0
-    """Until when the destination asked for a pause; passing it is no attempt."""
+    pauses: Mapping[str, float] = attrs.field(factory=dict)
+    """Until when destinations asked for a pause, by leaf."""
+    spared: Mapping[str, int] = attrs.field(factory=dict)
+    """How many of the attempts were none at a leaf, because it was paused."""
 
     @property
     def tries(self) -> int:
@@ -71,13 +73,12 @@ class Batch:
 
     def pending_leaves(self) -> set[str]:
         """Where some of its events have been tried without success."""
-        known = {
+        return {
             path
             for standing in self.progress.values()
             for path, outcome in standing.items()
             if outcome is Outcome.PENDING
         }
-        return known - {group for path in known for group in groups_over(path, self.path)}
 
     def part(self, events: Sequence[Event]) -> Batch:
         """Return a batch of some of its events."""
@@ -97,8 +98,7 @@ class Batch:
             self,
             events=events,
             progress={
-                event.id: _only_at(leaf, self.progress.get(event.id, {}), self.path)
-                for event in events
+                event.id: _only_at(leaf, self.progress.get(event.id, {})) for event in events
             },
             leaf=leaf,
         )
@@ -121,7 +121,8 @@ class Batch:
             first_at=self.first_at,
             leaf=self.leaf,
             died_at=self.died_at,
-            paused_until=self.paused_until,
+            pauses=dict(self.pauses),
+            spared=dict(self.spared),
             compression=compression,
             body=pack_body(body, compression),
         ).message()
@@ -146,10 +147,15 @@ class Batch:
         try:
             encoded, progress, dead = _read_body(body)
             events = {event.id: event for event in map(codec.decode, encoded)}
-            standings = {key: from_names(progress[key]) for key in events if key in progress}
+            standings = {
+                key: _without_groups(from_names(progress[key]), envelope)
+                for key in events
+                if key in progress
+            }
         except codec.FormatError as error:
-            damaged = error.version is None or error.version < codec.VERSION
-            raise BatchFormatError(_EVENT_FORMAT.format(error.version), damaged) from None
+            if error.version is None or error.version < codec.VERSION:
+                raise BatchFormatError("an event of it cannot be read", damaged=True) from None
+            raise BatchFormatError(_EVENT_FORMAT.format(error.version)) from None
         except Exception:  # noqa: BLE001 - whatever it is, it may quote the message
             raise BatchFormatError("its body cannot be read", damaged=True) from None
         if not events or len(events) != len(encoded):
@@ -165,17 +171,25 @@ class Batch:
             dead={key: dead[key] for key in events if key in dead},
             leaf=envelope.leaf,
             died_at=envelope.died_at,
-            paused_until=envelope.paused_until,
+            pauses=envelope.pauses,
+            spared=envelope.spared,
         )
 
 
 _EVENT_FORMAT: Final = "an event of it has format {}, and this version reads " + str(codec.VERSION)
 
 
-def _only_at(leaf: str, known: Standing, root: str) -> Standing:
+def _without_groups(standing: Standing, envelope: Envelope) -> Standing:
+    """Leave out the groups whose leaves tell it themselves; format 1 had these, too."""
+    if envelope.format != 1:
+        return standing
+    over = {group for path in standing for group in groups_over(path, envelope.path)}
+    return {path: outcome for path, outcome in standing.items() if path not in over}
+
+
+def _only_at(leaf: str, known: Standing) -> Standing:
     over = {
         path: Outcome.FILTERED if outcome is Outcome.PENDING else outcome
         for path, outcome in known.items()
     }
-    groups = {path: Outcome.PENDING for path in groups_over(leaf, root) if path in over}
-    return {**over, **groups, leaf: Outcome.PENDING}
+    return {**over, leaf: Outcome.PENDING}

@@ -145,4 +145,6 @@ def _revived(batch: Batch) -> Batch:
         first_at=0.0,
         dead={},
         died_at=0.0,
+        pauses={},
+        spared={},
     )

@@ -75,8 +75,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """For dead letters, and those that are replayed: the route where the events died."""
     died_at: _Time = 0.0
     """For dead letters: when, in seconds since 1970."""
-    paused_until: _Time = 0.0
-    """Until when the destination asked for a pause; passing it is no attempt."""
+    pauses: dict[_Path, _Time] = {}
+    """Until when destinations asked for a pause, by leaf."""
+    spared: dict[_Path, _Count] = {}
+    """How many of the attempts were none at a leaf, because it was paused."""
     compression: Compression
     body: str
 

@@ -19,7 +19,7 @@ _NEVER: Final = 1 << 62
 _MAX_RETRY_S: Final = 5.0
 """A broker that is back is noticed within this time."""
 
-Publish = Callable[[Sequence[Event]], None]
+Publish = Callable[[Sequence[Event]], Mapping[str, str]]
 
 
 class MemoryBuffer:
@@ -27,7 +27,8 @@ class MemoryBuffer:
 
     Args:
         path: The path of the router.
-        publish: Returns when the broker has confirmed the events.
+        publish: Returns when the broker has confirmed the events, with the reasons of those that
+            never can be published.
         max_events: How many may wait; newer ones are refused.
         max_batch_events: How many are published at once.
     """
@@ -47,14 +48,14 @@ class MemoryBuffer:
         self.flush = self._router.flush
         self.close = self._router.close
 
-    def counts(self) -> Mapping[str, Counts]:
+    def counts(self) -> Counts:
         """The counts of the router: an event is pending until the broker has it."""
         reasons = Counts(reasons=self._publishing.ledger.counts().reasons)
-        return {path: counts + reasons for path, counts in self._router.counts().items()}
+        path = self._publishing.path
+        return self._router.counts().get(path, Counts()) + reasons
 
 
 # ruff: noqa: ARG002 - the contract of a downstream has arguments that mean nothing with one leaf
-# and no books
 
 
 class PublishDownstream:
@@ -64,13 +65,15 @@ class PublishDownstream:
     The buffer above keeps the counts; the ledger here has the reasons alone.
     """
 
+    counts_below = False
+
     def __init__(self, path: str, publish: Publish) -> None:
         self.path = path
         self.leaves = (path,)
-        self.lanes = {path: self.leaves}
+        self.lanes = {path: (path,)}
         self.children: Mapping[str, str] = {}
-        self.routes = Routes(path, self.leaves)
         self.above: tuple[str, ...] = ()
+        self.routes = Routes(path, (path,))
         self.ledger = Ledger()
         self._publish = publish
 
@@ -83,21 +86,22 @@ class PublishDownstream:
     ) -> Failures:
         """Publish the events; all of them have failed if the broker has not confirmed."""
         failures = Failures() if into is None else into
-        ids = [event.id for event in events]
-        outcomes = failures.outcomes.setdefault(self.path, {})
-        outcomes.update(dict.fromkeys(ids, Outcome.PENDING))
+        outcomes = dict.fromkeys((event.id for event in events), Outcome.PENDING)
+        failures.outcomes[self.path] = outcomes
+        errors: dict[str, Exception] = {}
         try:
-            self._publish(events)
-        except Rejected as error:
-            failures[self.path] = dict.fromkeys(error.reasons, error)
-            ids = [event_id for event_id in ids if event_id not in error.reasons]
-            failures.finished.update(dict.fromkeys(ids, Outcome.DELIVERED))
+            refused = self._publish(events)
+            errors = {key: Rejected({key: reason}) for key, reason in refused.items()}
         except Exception as error:  # noqa: BLE001 - whatever it is, the events wait
-            failures[self.path] = dict.fromkeys(ids, error)
-        else:
-            outcomes.update(dict.fromkeys(ids, Outcome.DELIVERED))
-            failures.finished.update(dict.fromkeys(ids, Outcome.DELIVERED))
+            errors = dict.fromkeys(outcomes, error)
+        if errors:
+            failures[self.path] = errors
+        for event_id in outcomes.keys() - errors.keys():
+            outcomes[event_id] = failures.finished[event_id] = Outcome.DELIVERED
         return failures
+
+    def skip(self, path: str, event_ids: Iterable[str], reason: str = "skipped") -> None:
+        """No buffer skips anything."""
 
     def settle(
         self, leaf: str, event_ids: Iterable[str], outcome: Outcome, reason: str = ""
@@ -108,14 +112,11 @@ class PublishDownstream:
             self.ledger.note(outcome, reason, len(finished))
         return finished
 
-    def skip(self, path: str, event_ids: Iterable[str], reason: str = "skipped") -> None:
-        """Nothing is chosen here."""
-
     def tick(self, lane: str | None = None) -> None:
-        """Nothing is due by time here."""
+        """Nothing is due by time."""
 
     def ticks(self, lane: str) -> bool:
-        """Nothing is due by time here."""
+        """Nothing is due by time."""
         return False
 
     def reopen(self, leaf: str, event_ids: Iterable[str]) -> None:

@@ -14,6 +14,9 @@ from eventtracking.protocols import Downstream
 from eventtracking.tracker import Tracker
 from eventtracking_async_celery.backoff import Backoff
 from eventtracking_async_celery.batch_queue import BatchQueue
+from eventtracking_async_celery.pauses import Pauses
+from eventtracking_async_celery.pulse import Pulse
+from eventtracking_async_celery.worker_counts import WorkerCounts
 
 __all__ = ["Owner", "add", "is_of", "owner_of", "owners", "owners_in", "owners_of"]
 
@@ -45,6 +48,14 @@ class Owner(Protocol):
     @property
     def backoff(self) -> Backoff:
         """How long to wait between attempts."""
+
+    @property
+    def max_delay_s(self) -> float:
+        """Longest delay of one message."""
+
+    pauses: Pauses
+    pulse: Pulse
+    worker_counts: WorkerCounts
 
     def batch_queue(self) -> BatchQueue:
         """Return its queue on the broker."""

@@ -4,7 +4,7 @@ the same config.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, ClassVar, Final
 
@@ -27,7 +27,10 @@ from eventtracking_async_celery.dead_letters import DeadLetters
 from eventtracking_async_celery.envelope import Compression
 from eventtracking_async_celery.memory import MemoryBuffer
 from eventtracking_async_celery.options import queue_problem, url_problem
+from eventtracking_async_celery.pauses import Pauses
 from eventtracking_async_celery.publisher import publisher_for
+from eventtracking_async_celery.pulse import Pulse
+from eventtracking_async_celery.worker_counts import WorkerCounts
 from eventtracking_buffer import codec
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 
@@ -162,11 +165,11 @@ class AsyncCeleryRouter:
             )
         },
     )
-    counts: Callable[[], Mapping[str, Counts]] = attrs.field(init=False, repr=False)
-    """Only there when events wait in memory; otherwise an event is delivered when `send` returns.
-    """
-    counted_by_core: ClassVar[bool] = True
+    defers: ClassVar[bool] = True
     downstream: Downstream = attrs.field(init=False, repr=False)
+    worker_counts: WorkerCounts = attrs.field(init=False, repr=False)
+    pauses: Pauses = attrs.field(init=False, repr=False, factory=Pauses)
+    pulse: Pulse = attrs.field(init=False, repr=False)
     _buffer: MemoryBuffer | None = attrs.field(init=False, repr=False, default=None)
     _tracker_name: str | None = attrs.field(init=False, repr=False, default=None)
 
@@ -190,12 +193,24 @@ class AsyncCeleryRouter:
     def bind(self, downstream: Downstream) -> None:
         """Take the routes below, and decide whether events wait in memory for the broker."""
         self.downstream = downstream
+        self.worker_counts = WorkerCounts(downstream.routes)
+        self.pulse = Pulse(downstream)
         registry.add(self)
         if _NOT_BEFORE_BROKER.isdisjoint(downstream.above):
             self._buffer = MemoryBuffer(
                 downstream.path, self._publish, self.max_buffered_events, self.max_batch_events
             )
-            self.counts = self._buffer.counts
+
+    def counts(self) -> Mapping[str, Counts]:
+        """Return the counts of this process.
+
+        The router has delivered an event when the broker has confirmed it. A worker counts the
+        routes below, for the events that come to their end in it.
+        """
+        counts = self.worker_counts.counts()
+        if self._buffer is not None:
+            counts[self.path] = self._buffer.counts()
+        return counts
 
     def open(self) -> None:
         """Start what moves events from memory to the broker.
@@ -220,7 +235,13 @@ class AsyncCeleryRouter:
             PublishError: If the broker did not confirm a batch; some of the events may have reached
                 it.
         """
-        (self._publish if self._buffer is None else self._buffer.send)(events)
+        if self._buffer is not None:
+            self._buffer.send(events)
+            return
+        refused = self._publish(events)
+        self.worker_counts.published(len(events) - len(refused))
+        if refused:
+            raise Rejected(refused)
 
     def flush(self, timeout_s: float) -> bool:
         """Bring what waits in memory to the broker. Return whether nothing is left."""
@@ -228,6 +249,7 @@ class AsyncCeleryRouter:
 
     def close(self) -> None:
         """End the thread that publishes, and close the connections."""
+        self.pulse.stop()
         if self._buffer is not None:
             self._buffer.close()
         with suppress(DeliveryError):  # an application without a Celery app has no connections
@@ -280,11 +302,16 @@ class AsyncCeleryRouter:
         return self.downstream.path
 
     @property
+    def max_delay_s(self) -> float:
+        """Longest delay of one message; a longer pause takes several."""
+        return broker_of(self.app).max_delay_s
+
+    @property
     def backoff(self) -> Backoff:
         """How long to wait between attempts; not so long that Redis takes the batch for that of a
         killed worker.
         """
-        longest = min(self.max_retry_s, broker_of(self.app).max_delay_s)
+        longest = min(self.max_retry_s, self.max_delay_s)
         return Backoff(min_s=self.min_retry_s, max_s=longest)
 
     def batch_queue(self) -> BatchQueue:
@@ -292,14 +319,14 @@ class AsyncCeleryRouter:
         publisher = publisher_for(self.app, self.publish_timeout_s)
         return BatchQueue(publisher, self.queue, self.compression, self.spare_copies)
 
-    def _publish(self, events: Sequence[Event]) -> None:
+    def _publish(self, events: Sequence[Event]) -> dict[str, str]:
+        """Publish events; return why some never can be, by id."""
         queue = self.batch_queue()
         fresh = Batch(tracker=self._name_of_tracker(), path=self.path, events=())
         refused: dict[str, str] = {}
         for part in self._parts(events, refused):
             queue.send_message(fresh.pack_encoded(part, self.compression))
-        if refused:
-            raise Rejected(refused)
+        return refused
 
     def _parts(self, events: Sequence[Event], refused: dict[str, str]) -> Iterator[list[bytes]]:
         """Encode events, and cut them into batches that workers unpack and brokers take."""

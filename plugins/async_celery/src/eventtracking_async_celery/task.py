@@ -173,6 +173,7 @@ def _open(envelope: Envelope, queue: BatchQueue) -> None:
         )
     batch = Batch.open(envelope, owner.max_unpacked_bytes)
     _set_missing_apart(batch, downstream, owner, queue)
+    owner.pulse.start()
     Delivery(downstream, owner, batch).run()
 
 
