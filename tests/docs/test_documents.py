@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +10,13 @@ import pytest
 
 import documents
 import workspace
-from documents import Block
+from reading import Reader
 
 SERVICES = {
     "mongo": ("mongo_server", "MONGO_URI"),
     "rabbitmq": ("rabbitmq_server", "RABBITMQ_URL"),
     "redis": ("redis_server", "REDIS_URL"),
 }
-TIMEOUT_S = 120
-CONFIG = "eventtracking.toml"
-BUILD = f"import eventtracking; eventtracking.configure({CONFIG!r})"
 
 
 def services_of(document: Path) -> set[str]:
@@ -51,89 +44,12 @@ def test_what_a_document_shows_is_true(
     for service in services_of(document):
         fixture, variable = SERVICES[service]
         variables[variable] = request.getfixturevalue(fixture).uri
-    Reader(tmp_path, variables).read(document)
-
-
-class Reader:
-    """Somebody who does what a document says, in a folder of their own."""
-
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self.folder = folder
-        self.env = {**os.environ, **variables, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
-        self.printed = ""
-
-    def read(self, document: Path) -> None:
-        for block in documents.blocks_of(document):
-            if problem := self.do(block):
-                pytest.fail(
-                    f"{document.relative_to(workspace.ROOT)}:{block.line}: {problem}", pytrace=False
-                )
-
-    def do(self, block: Block) -> str:
-        """Do what one block says; the problem if there is one."""
-        if block.mark == "file":
-            self.write(block.argument, block.text)
-        elif block.mark == "output":
-            return difference(block.text, self.printed)
-        elif block.mark == "run":
-            return {"python": self.python, "toml": self.toml, "console": self.console}[
-                block.language
-            ](block.text)
-        return ""
-
-    def write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-    def python(self, text: str) -> str:
-        return self.run([sys.executable, "-c", text])
-
-    def toml(self, text: str) -> str:
-        self.write(CONFIG, text)
-        return self.run([sys.executable, "-c", BUILD])
-
-    def console(self, text: str) -> str:
-        """Run each line that begins with a dollar, and compare what follows with what it prints."""
-        for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
-            problem = self.run(["bash", "-c", command]) or difference(expected, self.printed)
-            if problem:
-                return f"$ {command}\n{problem}"
-        return ""
-
-    def run(self, command: list[str]) -> str:
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=self.folder,
-            env=self.env,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=TIMEOUT_S,
-        )
-        self.printed = done.stdout
-        return f"exit status {done.returncode}:\n{done.stdout}" if done.returncode else ""
-
-
-def difference(expected: str, printed: str) -> str:
-    """Compare, line ends aside; `...` stands for anything.
-
-    Nothing expected means that anything may be printed.
-    """
-    if not expected.strip() or re.fullmatch(pattern(expected), tidy(printed), re.DOTALL):
-        return ""
-    return f"it should print:\n{expected}\nbut printed:\n{printed}"
-
-
-def pattern(expected: str) -> str:
-    return ".*".join(re.escape(part) for part in tidy(expected).split("..."))
-
-
-def tidy(text: str) -> str:
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+    reader = Reader(tmp_path, Path(sys.executable), variables)
+    for block in documents.blocks_of(document):
+        if problem := reader.do(block):
+            pytest.fail(
+                f"{document.relative_to(workspace.ROOT)}:{block.line}: {problem}", pytrace=False
+            )
 
 
 def document_of(tmp_path: Path, text: str) -> Path:
@@ -145,7 +61,7 @@ def document_of(tmp_path: Path, text: str) -> Path:
 def outcome(tmp_path: Path, text: str) -> str:
     """Read a document of the test's own; the first problem."""
     blocks = documents.blocks_of(document_of(tmp_path, text))
-    reader = Reader(tmp_path, {})
+    reader = Reader(tmp_path, Path(sys.executable), {})
     return next((problem for block in blocks if (problem := reader.do(block))), "")
 
 
