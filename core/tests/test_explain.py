@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from eventtracking_fakes import RECORDED
+from eventtracking_fakes import CALLS, RECORDED, ROUTERS
 
 from eventtracking import Event, Tracker
 from eventtracking.protocols import Place
@@ -83,3 +83,41 @@ def test_a_processor_that_submits_sends_nothing() -> None:
             made.emit("first")
             assert made.stats()["all"].delivered == 2
             assert doubling.sent == [False, True]
+
+
+def test_a_router_that_passes_through_is_asked_by_a_dry_delivery() -> None:
+    """The children that it passes over say so, and nothing is opened, sent or counted."""
+    nodes = {
+        "a": {"plugin": "recording", "key": "a"},
+        "b": {"plugin": "recording", "processors": [{"plugin": "drop"}]},
+        "c": {"backends": {"deep": {"plugin": "recording"}}},
+    }
+    made = Tracker.from_config(
+        {"backends": {"p": {"plugin": "passing", "key": "p", "backends": nodes}}}
+    )
+    router = ROUTERS["p"]
+    router.act = lambda below, events: below.deliver(events, only=["p/a", "p/b"])
+    decisions = made.explain(Event(name="x"))
+    assert [(d.path, d.outcome.name, d.reason) for d in decisions] == [
+        ("", "DELIVERED", ""),
+        ("p", "DELIVERED", ""),
+        ("p/a", "DELIVERED", ""),
+        ("p/b", "FILTERED", "drop: not wanted"),
+        ("p/c", "FILTERED", "passing: not chosen"),
+        ("p/c/deep", "FILTERED", "passing: not chosen"),
+    ]
+    assert not RECORDED
+    assert not CALLS["a"]
+    assert all(counts.received == 0 for counts in made.stats().values())
+
+
+def test_a_router_that_breaks_when_it_is_asked_has_failed() -> None:
+    """Explaining raises nothing; the router and what lies below say the same."""
+    node = {"plugin": "passing", "key": "p", "backends": {"a": {"plugin": "recording"}}}
+    made = Tracker.from_config({"backends": {"p": node}})
+    ROUTERS["p"].act = lambda below, events: 1 / 0
+    decisions = made.explain(Event(name="x"))
+    assert [(d.path, d.outcome.name, d.reason) for d in decisions][1:] == [
+        ("p", "FAILED", "passing: ZeroDivisionError"),
+        ("p/a", "FAILED", "passing: ZeroDivisionError"),
+    ]

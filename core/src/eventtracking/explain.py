@@ -8,8 +8,10 @@ import attrs
 
 from eventtracking._pipeline.chain import Verdict
 from eventtracking._pipeline.route import Group, Route
+from eventtracking._tree.attempt import DeliveryAttempt, Passage
 from eventtracking._tree.tree import Tree
 from eventtracking.counts import Outcome
+from eventtracking.errors import describe_error
 from eventtracking.event import Event
 
 __all__ = ["Decision", "explain"]
@@ -29,29 +31,58 @@ class Decision:
 
 
 def explain(tree: Tree, event: Event) -> list[Decision]:
-    """Run the processors, and nothing else, along every route.
-
-    They get to see the event as in earnest.
-    """
+    """Run the processors along every route, and ask routers that pass through; send nothing."""
     return list(_walk(tree, tree.root, event))
 
 
 def _walk(tree: Tree, route: Route, event: Event) -> Iterator[Decision]:
     result = event if route.chain is None else route.chain.apply(event)
     if isinstance(result, Verdict):
-        yield from _against(tree, route, result)
+        yield from _against(
+            tree,
+            Decision(
+                path=route.path,
+                outcome=result.outcome,
+                processor=result.processor,
+                reason=result.reason,
+            ),
+            route,
+        )
+        return
+    if isinstance(route, Passage):
+        yield from _through(tree, route, result)
         return
     yield Decision(path=route.path, outcome=Outcome.DELIVERED)
     for child in _children(tree, route):
         yield from _walk(tree, child, result)
 
 
-def _against(tree: Tree, route: Route, verdict: Verdict) -> Iterator[Decision]:
-    yield Decision(
-        path=route.path, outcome=verdict.outcome, processor=verdict.processor, reason=verdict.reason
-    )
+def _through(tree: Tree, passage: Passage, event: Event) -> Iterator[Decision]:
+    """Ask a router by a dry delivery which children it would give the event to."""
+    attempt = DeliveryAttempt(skipped={})
+    errors = attempt.pass_through(passage, (event,))
+    if errors:
+        error = errors.get(event.id) or next(iter(errors.values()))
+        reason = f"{passage.plugin}: {describe_error(error)}"
+        found = Decision(path=passage.path, outcome=Outcome.FAILED, reason=reason)
+        yield from _against(tree, found, passage)
+        return
+    yield Decision(path=passage.path, outcome=Outcome.DELIVERED)
+    for child in passage.below.children:
+        skipped = (attempt.skipped or {}).get(child.path)
+        if skipped is None:
+            yield from _walk(tree, child, event)
+        else:
+            reason = f"{passage.plugin}: {skipped}"
+            found = Decision(path=child.path, outcome=Outcome.FILTERED, reason=reason)
+            yield from _against(tree, found, child)
+
+
+def _against(tree: Tree, decision: Decision, route: Route) -> Iterator[Decision]:
+    """Say the same of a route and of everything below it."""
+    yield decision
     for child in _children(tree, route):
-        yield from _against(tree, child, verdict)
+        yield from _against(tree, attrs.evolve(decision, path=child.path), child)
 
 
 def _children(tree: Tree, route: Route) -> tuple[Route, ...]:

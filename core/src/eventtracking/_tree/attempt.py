@@ -60,6 +60,9 @@ class DeliveryAttempt:
     entered: dict[str, tuple[Route, set[str]]] = attrs.field(factory=dict)
     """The routes whose ledgers have events of it pending, and the ids of these."""
 
+    skipped: dict[str, str] | None = None
+    """Of a dry delivery, which sends nothing: the reasons of routes that a router passed over."""
+
     def narrowed(self, leaves: Iterable[str] | None) -> DeliveryAttempt:
         """Return a part of this attempt, with an answer of its own; `merge` puts them together."""
         only = self.only
@@ -180,6 +183,9 @@ class DeliveryAttempt:
 
         The batches behind it are not tried, and that is no attempt of theirs.
         """
+        if self.skipped is not None:
+            self._set(leaf, events, _DELIVERED)
+            return
         stop: Exception | None = None
         for batch in batches_of(leaf.backend, events) if events else ():
             if stop is not None:
@@ -251,6 +257,8 @@ class DeliveryAttempt:
         if not ids or not self.wants(route):
             return
         self._enter(route, ids)
+        if self.skipped is not None:
+            self.skipped[route.path] = reason
         for event_id in ids:
             self._end(route, event_id, _FILTERED)
         self._remark(route, reason_text(_FILTERED, reason), len(ids))
@@ -331,7 +339,8 @@ class Passage(Leaf):
 
     def run(self, attempt: DeliveryAttempt, events: Sequence[Event]) -> None:
         """Call the router's `send`; what it delivers meanwhile on this thread joins the attempt."""
-        self.open()
+        if attempt.skipped is None:
+            self.open()
         thread = get_ident()
         outer = self.joined.get(thread)  # a signal handler may flush within a `send`
         self.joined[thread] = attempt
