@@ -18,7 +18,7 @@ SPREAD := -n $(WORKERS) --dist loadfile
 SHORT := not soak and not fuzz
 ARGS ?=
 
-.PHONY: help env demo test test-all check format bench survival soak fuzz lock wheels services clean distclean
+.PHONY: help env demo test test-all check format bench survival soak fuzz lock wheels site services clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,11 +68,14 @@ lock: env ## Recompile constraints.txt (ARGS=--upgrade takes newer versions)
 wheels: env ## Build the wheel of every distribution into dist/
 	@$(TOOL)/wheels.py
 
+site: env ## Build the documents as a site, in site/
+	@$(BIN)/python tools/docs_site.py
+
 services: env ## Fetch the servers that the tests start (mongod, redis-server)
 	@$(BIN)/python -m eventtracking_testkit.services
 
 clean: ## Remove builds and caches
-	rm -rf dist core/build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf dist build site core/build .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -not -path './.v*' -not -path './.uv/*' -prune -exec rm -rf {} +
 
 distclean: clean ## Remove the environments too

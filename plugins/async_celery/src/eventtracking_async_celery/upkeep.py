@@ -55,7 +55,7 @@ class Upkeep:
     @property
     def _broker(self) -> RedisBroker:
         broker = self.publisher.broker
-        assert isinstance(broker, RedisBroker)  # noqa: S101 - `_start` has seen to it
+        assert isinstance(broker, RedisBroker)  # noqa: S101 - narrowed by `_start`
         return broker
 
     def start(self) -> None:
