@@ -10,8 +10,9 @@ from eventtracking_cli.output import print_json, printable, warn
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
-    """C0, DEL, C1, what turns or breaks lines, and halves of characters; all other text is as it
-    was.
+    """C0, DEL, C1, what turns or breaks lines or shows nothing, and halves of characters.
+
+    All other text is as it was.
     """
     unsafe = [
         *range(0x20),
@@ -20,6 +21,7 @@ def test_what_a_terminal_would_obey_is_escaped() -> None:
         0x2029,
         *range(0x202A, 0x202F),
         *range(0x2066, 0x206A),
+        *(0xAD, 0x61C, 0x180E, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, 0xFFF9, 0xE0041),
         0xD800,
     ]
     for number in unsafe:
@@ -40,7 +42,7 @@ def test_json_means_the_same_and_holds_nothing_that_a_terminal_would_obey(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Escaped in the way of JSON, keys too."""
-    value = {"a\x9b": ["\x1b[31m", "\x7f", "\u202e", "é"]}
+    value = {"a\x9b": ["\x1b[31m", "\x7f", "\u202e", "\u200f\ufeff", "\U000e0041", "é"]}
     print_json(value)
     shown = capsys.readouterr().out
     assert json.loads(shown) == value

@@ -9,6 +9,7 @@ An event's name is whatever somebody emitted. What may hold one goes through `pr
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
 
@@ -20,14 +21,17 @@ __all__ = ["json_option", "print_json", "printable", "warn"]
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 """Add `--json` to a command; its function is given `as_json`."""
 
-_UNSAFE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+_INVISIBLE: Final = (
+    "\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\u3164\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-"""Control characters, what breaks a line or turns its direction, and halves of characters that no
-encoding takes.
+"""Characters that break a line, turn its direction, or show nothing. Joiners are no such: scripts
+and emoji need them.
 """
+_UNSAFE: Final = re.compile(f"[\x00-\x1f{_INVISIBLE}\ud800-\udfff]")
+"""Also control characters, and halves of characters that no encoding takes."""
 _UNSAFE_IN_LINES: Final = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
-_UNSAFE_IN_JSON: Final = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNSAFE_IN_JSON: Final = re.compile(f"[{_INVISIBLE}]")
 _SHORT: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
@@ -45,6 +49,8 @@ def printable(text: object, *, keep_lines: bool = False) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     number = ord(match[0])
+    if number > 0xFFFF:
+        return f"\\U{number:08x}"
     return _SHORT.get(match[0]) or (f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}")
 
 
@@ -55,7 +61,7 @@ def print_json(value: Any) -> None:
     """
     text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
     click.echo(
-        _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+        _UNSAFE_IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], text)
     )  # only strings hold such
 
 

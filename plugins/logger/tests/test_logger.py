@@ -278,10 +278,10 @@ def test_the_limit_is_the_length_in_bytes(log: Lines, text: str) -> None:
     """A line of exactly `max_event_bytes` of UTF-8 is logged; one byte more is rejected."""
     event = Event(name="a", data={"text": text})
     size = len(event.to_json().encode())
-    backend(max_event_bytes=size).send([event])
+    backend(max_event_bytes=size, ensure_ascii=False).send([event])
     assert len(log.lines) == 1
     with pytest.raises(Rejected) as caught:
-        backend(max_event_bytes=size - 1).send([event])
+        backend(max_event_bytes=size - 1, ensure_ascii=False).send([event])
     assert caught.value.reasons == {event.id: f"longer than max_event_bytes={size - 1}"}
     assert len(log.lines) == 1
 
@@ -314,7 +314,7 @@ def test_options_reject_nonsense() -> None:
     assert [str(problem) for problem in caught.value.problems] == [
         (
             "backends.log.levels: logger has no option 'levels'; it takes name, level,"
-            " max_event_bytes; did you mean 'level'?"
+            " max_event_bytes, ensure_ascii; did you mean 'level'?"
         ),
         "backends.log.name: expected text; found 5",
         (

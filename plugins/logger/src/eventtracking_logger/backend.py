@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from contextlib import suppress
+from typing import Annotated, Final, Literal
 
 import attrs
 import msgspec
 
-from eventtracking import Event, Rejected
+from eventtracking import DeliveryError, Event, Rejected, Undelivered
+from eventtracking.errors import describe_error
+from eventtracking_logger import _records
+from eventtracking_logger._handlers import handlers_of, is_off, take_failure, takes, watch
+from eventtracking_logger._lines import ascii_line, visible_line
 from eventtracking_logger._records import RecordMaker
 
 __all__ = ["LoggerBackend"]
@@ -18,13 +24,16 @@ _log = logging.getLogger("eventtracking.logger")
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
+_SOURCE: Final = _records.__file__
+
 
 @attrs.define(eq=False)
 class LoggerBackend:
     """Write each event as one line of JSON to a standard-library logger.
 
     The line is the whole message and starts with `{`. What happens to it is up to the logger's
-    handlers; with a level that is off, nothing is encoded, and the event counts as delivered.
+    handlers. A logger whose level is off from the start wants no events: nothing is encoded, and
+    they count as delivered. One that was switched off, or has no handler, fails them.
     """
 
     name: str = attrs.field(default="eventtracking.events", metadata={"help": "The logger's name."})
@@ -37,9 +46,20 @@ class LoggerBackend:
             )
         },
     )
+    ensure_ascii: bool = attrs.field(
+        default=True,
+        metadata={
+            "help": (
+                "Escape all but ASCII, as JSON does. False: only where a handler cannot write it,"
+                " and what shows nothing."
+            )
+        },
+    )
     _logger: logging.Logger = attrs.field(init=False, repr=False)
     _records: RecordMaker = attrs.field(init=False, repr=False)
     _level: int = attrs.field(init=False, repr=False)
+    _was_on: bool = attrs.field(init=False, repr=False, default=False)
+    _told: bool = attrs.field(init=False, repr=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self._logger = logging.getLogger(self.name)
@@ -47,17 +67,14 @@ class LoggerBackend:
         self._records = RecordMaker(self._logger, self._level)
 
     def open(self) -> None:
-        """Say once, in the log of diagnostics, if the level is off: that is right in a test, and a
-        surprise elsewhere.
-        """
+        """Say once if the level is off: that is right in a test, and a surprise elsewhere."""
         self._records.renew()
-        if not self._logger.isEnabledFor(self._level):
-            _log.warning(
-                "the logger %r is off for %s, so that no event is written; for example:"
-                " logging.basicConfig(level=logging.%s)",
-                self.name,
-                self.level.upper(),
-                self.level.upper(),
+        self._was_on = self._told = False
+        if not self._logger.isEnabledFor(self._level) and not is_off(self._logger, self._level):
+            level = self.level.upper()
+            self._warn(
+                f"the logger {self.name!r} is off for {level}, so that no event is written; for"
+                f" example: logging.basicConfig(level=logging.{level})"
             )
 
     def send(self, events: Sequence[Event]) -> None:
@@ -65,16 +82,81 @@ class LoggerBackend:
 
         Raises:
             Rejected: For the events that are longer than `max_event_bytes`.
+            Undelivered: For those that a handler could not write, too.
+            DeliveryError: If the logger was switched off, or has no handler.
         """
         if not self._logger.isEnabledFor(self._level):
+            self._refuse_if_switched_off()
             return
-        limit, too_long = self.max_event_bytes, {}
+        self._was_on = True
+        handlers = self._handlers()
+        too_long: dict[str, str] = {}
+        unwritten: dict[str, str] = {}
+        limit = self.max_event_bytes
         for event in events:
-            line = event.to_json()
+            line = self._line(event, handlers)
             # A character has four bytes at most, so that hardly any line needs to be measured.
             if limit is not None and len(line) * 4 > limit < len(line.encode()):
-                too_long[event.id] = f"longer than max_event_bytes={self.max_event_bytes}"
-            else:
-                self._logger.handle(self._records.make(line))
+                too_long[event.id] = f"longer than max_event_bytes={limit}"
+            elif (failure := self._write(line)) is not None:
+                unwritten[event.id] = failure
+        if unwritten:
+            reason = next(iter(unwritten.values()))
+            self._warn_once(f"a handler of the logger {self.name!r} did not write: {reason}")
+            raise Undelivered(retry=unwritten, rejected=too_long)
         if too_long:
             raise Rejected(too_long)
+
+    def _line(self, event: Event, handlers: Sequence[logging.Handler]) -> str:
+        line = event.to_json()
+        if self.ensure_ascii:
+            return ascii_line(line)
+        line = visible_line(line)
+        if not line.isascii() and not all(takes(handler, line) for handler in handlers):
+            return ascii_line(line)
+        return line
+
+    def _write(self, line: str) -> str | None:
+        """Hand one record to the handlers; return why one of them did not write it."""
+        try:
+            self._logger.handle(self._records.make(line))
+        except Exception as error:  # noqa: BLE001 - a handler that raises has not written the record
+            take_failure()
+            return describe_error(error)
+        return take_failure()
+
+    def _handlers(self) -> Sequence[logging.Handler]:
+        handlers = tuple(handlers_of(self._logger))
+        for handler in handlers:
+            if "handleError" not in handler.__dict__:
+                watch(handler, _SOURCE)
+        if not handlers and (logging.lastResort is None or logging.lastResort.level > self._level):
+            self._fail("it has no handler")
+        return handlers
+
+    def _refuse_if_switched_off(self) -> None:
+        """Let a level that was off from the start be; all else loses events that were wanted."""
+        reason = is_off(self._logger, self._level)
+        if reason is None and self._was_on:
+            reason = f"its level was {self.level.upper()} or lower, and is higher now"
+        if reason is not None:
+            self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        text = f"the logger {self.name!r} writes no events: {reason}"
+        self._warn_once(text)
+        raise DeliveryError(text)
+
+    def _warn_once(self, text: str) -> None:
+        if not self._told:
+            self._told = True
+            self._warn(text)
+
+    def _warn(self, text: str) -> None:
+        """Warn in the log, or, where logging may be what is broken, on the standard error."""
+        if _log.isEnabledFor(logging.WARNING) and _log.hasHandlers():
+            _log.warning("%s", text)
+        else:
+            with suppress(Exception):  # none, closed or full: the counts still say it
+                sys.stderr.write(f"eventtracking: {text}\n")
+                sys.stderr.flush()
