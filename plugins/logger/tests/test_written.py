@@ -123,6 +123,17 @@ def test_also_before_the_first_event(
     assert (_counts(tracker).delivered, _counts(tracker).failed) == (0, 1)
 
 
+def test_a_level_that_is_off_from_the_start_is_in_the_reasons() -> None:
+    """The events count as delivered, as configured, and the counts say that no line was written."""
+    tracker = _tracker(level="debug")
+    tracker.emit("a")
+    tracker.emit("b")
+    counts = _counts(tracker)
+    assert counts.delivered == 2
+    assert list(counts.reasons.values()) == [2]
+    assert "is off for DEBUG" in next(iter(counts.reasons))
+
+
 def test_the_warning_needs_no_logging(
     written: Callable[[], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

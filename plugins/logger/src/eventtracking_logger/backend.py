@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Annotated, Final, Literal
 
@@ -60,11 +60,16 @@ class LoggerBackend:
     _level: int = attrs.field(init=False, repr=False)
     _was_on: bool = attrs.field(init=False, repr=False, default=False)
     _told: bool = attrs.field(init=False, repr=False, default=False)
+    _remark: Callable[[str], object] = attrs.field(init=False, repr=False, default=str)
 
     def __attrs_post_init__(self) -> None:
         self._logger = logging.getLogger(self.name)
         self._level = getattr(logging, self.level.upper())
         self._records = RecordMaker(self._logger, self._level)
+
+    def remark_to(self, remark: Callable[[str], object]) -> None:
+        """Take what adds to the reasons in the route's counts."""
+        self._remark = remark
 
     def open(self) -> None:
         """Say once if the level is off: that is right in a test, and a surprise elsewhere."""
@@ -87,6 +92,8 @@ class LoggerBackend:
         """
         if not self._logger.isEnabledFor(self._level):
             self._refuse_if_switched_off()
+            for _ in events:
+                self._remark(f"the logger {self.name!r} is off for {self.level.upper()}")
             return
         self._was_on = True
         handlers = self._handlers()
