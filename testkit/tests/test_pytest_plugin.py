@@ -372,3 +372,64 @@ def test_nothing_is_imported_before_the_first_test(pytester: pytest.Pytester) ->
     pytester.makeconftest("import sys\nassert 'eventtracking' not in sys.modules")
     pytester.makepyfile("def test_it(): pass")
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_events_can_demand_declarations(pytester: pytest.Pytester) -> None:
+    """A test fails that emits what is not declared or does not conform; eventtracking's own events
+    are left out.
+    """
+    tests = """
+        import pytest
+        from eventtracking import tracker
+        from eventtracking_catalog import register
+
+        @pytest.fixture(autouse=True)
+        def declared():
+            register("declared.one", "One.", {"a": "int"})
+
+        def test_it_conforms(events):
+            events.demand_declarations()
+            tracker.emit("declared.one", {"a": 1})
+            tracker.emit("eventtracking.event_type", {})
+            assert events.names == ["declared.one"]
+
+        def test_it_does_not(events):
+            events.demand_declarations()
+            tracker.emit("declared.one", {"a": "x"})
+
+        def test_it_is_unknown(events):
+            events.demand_declarations()
+            tracker.emit("nobody.declared")
+
+        def test_nothing_is_demanded(events):
+            tracker.emit("nobody.declared")
+    """
+    result = run(pytester, tests)
+    result.assert_outcomes(passed=4, errors=2)
+    result.stdout.fnmatch_lines(["*declared.one: wrong_type data.a*"])
+    result.stdout.fnmatch_lines(["*nobody.declared: no declaration has this name*"])
+    pytester.makefile(".ini", pytest="[pytest]\neventtracking_demand_declarations = true\n")
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
+    result.assert_outcomes(passed=4, errors=3)
+
+
+def test_declarations_of_a_test_go_with_it(pytester: pytest.Pytester) -> None:
+    """A class or a call in a test's function declares for that test alone."""
+    result = run(
+        pytester,
+        """
+        from eventtracking_catalog import register
+        from eventtracking_catalog.registry import registry
+
+        register("of.the.module", "x")
+
+        def test_one():
+            register("of.a.test", "x")
+            assert registry.get("of.a.test") is not None
+
+        def test_two():
+            assert registry.get("of.a.test") is None
+            assert registry.get("of.the.module") is not None
+    """,
+    )
+    result.assert_outcomes(passed=2)

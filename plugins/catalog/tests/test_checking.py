@@ -446,3 +446,12 @@ def test_an_open_declaration_checks_nothing() -> None:
 def test_notation_of_options() -> None:
     """A union of one type is that type."""
     assert type_of("int | int").kind == "int"
+
+
+def test_many_events_of_an_unknown_type() -> None:
+    """The first thousand are counted one by one, the later ones in hundreds."""
+    one, seat = catalog()
+    text = "catalog: unknown_type: nobody.declared"
+    for number in range(1, 1_351):
+        one(event_of({}, "nobody.declared"))
+        assert seat.remarks[text] == (number if number <= 1_000 else number // 100 * 100)

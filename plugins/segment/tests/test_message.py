@@ -165,3 +165,14 @@ def test_batches_stay_within_the_limits() -> None:
     assert max(sum(message.size_bytes + 2 for message in batch) for batch in found) <= 475_000
     assert max(len(batch) for batch in found) == 2_500
     assert list(batches([])) == []
+
+
+def test_the_schema_of_a_catalog() -> None:
+    """The stamp stands in the context; a record of an event type, which no user causes, is sent."""
+    stamp = "a.b@0123456789abcdef"
+    event = Event(name="a.b", context={"user_id": 7}, extra={"schema": stamp})
+    for whole_event in (True, False):
+        assert message_for(event, KEYS, whole_event).body["context"]["schema"] == stamp
+    assert "schema" not in context_of()
+    record = Event(name="eventtracking.event_type", data={"schema": stamp})
+    assert message_for(record, KEYS, whole_event=False).body["anonymousId"] == "eventtracking"

@@ -32,6 +32,26 @@ class CapturedEvents(list[Event]):
         """Return those of one name."""
         return CapturedEvents(event for event in self if event.name == name)
 
+    def demand_declarations(self, *files: str) -> None:
+        """Fail the test if an event is not declared, or does not conform to its declaration.
+
+        Args:
+            files: Declaration files, beside what is imported or installed.
+        """
+        self._demanded = (*(self._demanded or ()), *files)
+
+    _demanded: tuple[str, ...] | None = None
+
+    def complaints(self) -> list[str]:
+        """Return the problems of the events, where declarations are demanded."""
+        if self._demanded is None:
+            return []
+        try:
+            from eventtracking_catalog.testing import complaints
+        except ImportError:
+            return ["declarations are demanded; pip install eventtracking-testkit[catalog]"]
+        return complaints(self, self._demanded)
+
 
 @attrs.define(eq=False)
 class CapturingBackend:
@@ -42,8 +62,9 @@ class CapturingBackend:
     captured: ClassVar[dict[str, CapturedEvents]] = {}
 
     def send(self, events: Sequence[Event]) -> None:
-        """Append the events."""
-        self.captured[self.key].extend(events)
+        """Append the events, but for eventtracking's own, such as records of event types."""
+        own = [event for event in events if not event.name.startswith("eventtracking.")]
+        self.captured[self.key].extend(own)
 
 
 @contextmanager

@@ -24,6 +24,8 @@ __all__ = ["events", "install_distribution"]
 pytest.register_assert_rewrite("eventtracking_testkit.contracts")
 
 _MARK: Final = "unaccounted"
+_DECLARED: Final = "eventtracking_demand_declarations"
+_LOCAL: Final[pytest.StashKey[frozenset[int]]] = pytest.StashKey()
 _WATCH: Final[pytest.StashKey[Watch]] = pytest.StashKey()
 
 
@@ -36,6 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the setting."""
+    parser.addini(
+        _DECLARED,
+        "the fixture `events` fails a test that emits an event which is not declared",
+        type="bool",
+        default=False,
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give the test a default tracker as new, and watch the trackers that it makes."""
@@ -43,6 +55,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     item.stash[_WATCH] = watch = Watch()
     watch.begin()
+    item.stash[_LOCAL] = registry.local() if (registry := _registry()) else frozenset()
     mark = item.get_closest_marker(_MARK)
     if mark is not None:
         watch.excuse()
@@ -70,6 +83,16 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
             _check(watch)
     finally:
         watch.end()
+        if registry := _registry():
+            registry.drop_local(item.stash[_LOCAL])
+
+
+def _registry() -> Any:
+    """Return the declarations of this process, if a catalog was imported: those that stand in the
+    functions of a test are forgotten after it.
+    """
+    module = sys.modules.get("eventtracking_catalog.registry")
+    return getattr(module, "registry", None)
 
 
 def _check(watch: Watch) -> None:
@@ -93,18 +116,24 @@ def _capturing() -> Iterator[Path]:
 
 
 @pytest.fixture
-def events(_capturing: Path) -> Iterator[CapturedEvents]:
+def events(_capturing: Path, request: pytest.FixtureRequest) -> Iterator[CapturedEvents]:
     """Capture what the code under test emits through the default tracker, instead of what its
     config says.
 
     A list of `Event`, in the order of their emission, with `names` and `named(name)` for short
     assertions. Contexts work as ever; processors and backends of the application's own config are
-    out of the way for this test.
+    out of the way for this test. With `events.demand_declarations()`, or the setting
+    `eventtracking_demand_declarations` of pytest, each event must be declared and conform.
     """
     from eventtracking_testkit._captured import capture
 
     with capture(_capturing) as captured:
+        if request.config.getini(_DECLARED):
+            captured.demand_declarations()
         yield captured
+        complaints = captured.complaints()
+    if complaints:
+        pytest.fail("events do not conform:\n  " + "\n  ".join(complaints), pytrace=False)
 
 
 @pytest.fixture

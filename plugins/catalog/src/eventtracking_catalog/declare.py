@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -81,7 +82,7 @@ def _declare(
     is_local = "<locals>" in declared.__qualname__
     local = dict(names) if is_local else {}
     read = partial(_read_class, kind, name, declared, place, local, facts)
-    source = Source(name, read, place, kind, is_local)
+    source = Source(name, read, place, kind, is_local and _is_test(file))
     if is_local:
         _ = source.declaration  # now: the names that its annotations use are gone later
     registry.add(source)
@@ -141,9 +142,15 @@ def _with_line(declared: type[Any], place: str) -> str:
     try:
         _, line = inspect.getsourcelines(declared)
     except (OSError, TypeError):  # no source is there
-        return place
+        return short(place)
     file, _, rest = place.rpartition(" (")
-    return f"{file}:{line} ({rest}"
+    return f"{short(file)}:{line} ({rest}"
+
+
+def short(file: str) -> str:
+    """Write a path relative to the working folder, where it is below it."""
+    folder = os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118 - as above
+    return file.removeprefix(folder)
 
 
 def register(
@@ -191,5 +198,12 @@ def _register(kind: str, name: str, description: str, fields: Any, *facts: Any) 
         return
     table = {"description": description, "fields": {} if fields is None else fields}
     table |= dict(zip(("version", "owner", "deprecated"), facts, strict=True))
-    read = partial(declaration_from, kind, name, table, place)
-    registry.add(Source(name, read, place, kind, frame.f_code.co_name != "<module>"))
+    read = partial(declaration_from, kind, name, table, short(place))
+    is_local = frame.f_code.co_name != "<module>"
+    registry.add(Source(name, read, place, kind, is_local and _is_test(frame.f_code.co_filename)))
+
+
+def _is_test(file: str) -> bool:
+    """Tell whether a file holds tests, whose functions declare for themselves alone."""
+    name = os.path.basename(file)  # noqa: PTH119 - text that may be no path: "<stdin>"
+    return name.startswith("test_") or name.endswith("_test.py")

@@ -39,7 +39,10 @@ class Known:
         "is_own",
         "record_due",
         "schema",
+        "told",
+        "told_every",
         "unknown_text",
+        "unseen",
     )
 
     def __init__(self, name: str, declaration: Declaration | None) -> None:
@@ -53,6 +56,10 @@ class Known:
         """The same, where nothing else is to be looked at."""
         self.unknown_text: str | None = None
         """The text to count, where nothing but that is to be done."""
+        self.unseen = 0
+        """Events of an unknown type that are not told of yet."""
+        self.told = 0
+        self.told_every = 1
         self.record_due = -math.inf
         self._checks: dict[frozenset[str], Any] = {}
         self._second = 0

@@ -32,12 +32,19 @@ _LAYOUT: Final = (
     ' the root, and again with "dead_letter" on the backend below the buffer'
 )
 _MAX_KNOWN_NAMES: Final = 4_096
+_TOLD_ONE_BY_ONE: Final = 1_000
+_TOLD_AT_A_TIME: Final = 100
+"""Telling costs as much as all the rest of what happens to an event of an unknown type."""
 _convert = msgspec.convert
 _now = time.time
 
 
 def _help(kind: str) -> dict[str, str]:
     return {"help": f"Events {kind}."}
+
+
+def _say_nothing(_text: str | None, _count: int = 1) -> None:
+    """Stand for the `remark` of a place, before there is one."""
 
 
 @attrs.define(eq=False)
@@ -75,7 +82,7 @@ class Catalog:
     _layers: list[FileLayer] = attrs.field(init=False, repr=False, factory=list)
     _known: dict[str, Known] = attrs.field(init=False, repr=False, factory=dict)
     _reports: Reports = attrs.field(init=False, repr=False, factory=Reports)
-    _remark: Callable[[str], Any] = attrs.field(init=False, repr=False, default=str)
+    _remark: Callable[..., Any] = attrs.field(init=False, repr=False, default=_say_nothing)
     _place: Any = attrs.field(init=False, repr=False, default=None)
     _relaxed: frozenset[str] = attrs.field(init=False, repr=False, default=frozenset())
     _clock: Callable[[], float] = attrs.field(init=False, repr=False, default=time.time)
@@ -132,16 +139,26 @@ class Catalog:
             known = self._known[event.name]
         except KeyError:
             known = self._learn(event.name)
-        if known.fast is None or event.extra or _now() >= known.record_due:
-            if known.unknown_text is None or event.extra:
-                return self._check(known, event)
-            self._remark(known.unknown_text)
+        if known.unknown_text is not None and not event.extra:
+            known.unseen += 1
+            if known.unseen >= known.told_every:
+                self._tell(known)
             return event
+        if known.fast is None or event.extra or _now() >= known.record_due:
+            return self._check(known, event)
         try:
             _convert(event.data, known.fast)
         except Exception:  # noqa: BLE001 - a failure of any kind is judged by the slow path
             return self._check(known, event)
         return event.replace(extra={"schema": known.schema})
+
+    def _tell(self, known: Known) -> None:
+        """Count events of an unknown type: each of the first thousand, then a hundred at a time."""
+        count, known.unseen = known.unseen, 0
+        known.told += count
+        if known.told >= _TOLD_ONE_BY_ONE:
+            known.told_every = _TOLD_AT_A_TIME
+        self._remark(known.unknown_text, count)
 
     def _learn(self, name: str) -> Known:
         known = Known.of(name, None if name.startswith(OWN_PREFIX) else registry.get(name), self)

@@ -28,7 +28,7 @@ class Source:
 
     Args:
         place: Where it stands; a second one of the same place takes the place of the first.
-        is_local: Whether it stands in a function, as those of tests do.
+        is_local: Whether it stands in a function of a test, and goes with it.
     """
 
     def __init__(

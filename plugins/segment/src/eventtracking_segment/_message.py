@@ -86,9 +86,9 @@ def message_for(event: Event, anonymous_id_keys: Iterable[str], whole_event: boo
         "messageId": _message_id(event.id),
         "timestamp": document["timestamp"],
         "event": document["name"],
-        **_identity(context, anonymous_id_keys),
+        **_identity_of(document, anonymous_id_keys),
         "properties": document if whole_event else document["data"],
-        "context": {"library": dict(LIBRARY), **_segment_context(context)},
+        "context": {"library": dict(LIBRARY), **_segment_context(context), **_schema(document)},
     }
     size_bytes = len(json.dumps(body))  # as the client encodes it: ASCII
     if size_bytes > MAX_MESSAGE_BYTES:
@@ -103,6 +103,25 @@ def _message_id(event_id: str) -> str:
         if len(event_id) <= _MAX_ID_CHARACTERS
         else hashlib.sha256(event_id.encode()).hexdigest()
     )
+
+
+def _schema(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema that a catalog has stamped the event with."""
+    return {"schema": document["schema"]} if isinstance(document.get("schema"), str) else {}
+
+
+def _identity_of(document: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
+    """Return the identity of an event; the records of event types, which no user causes, are ours.
+
+    Raises:
+        Unsendable: If it has none.
+    """
+    try:
+        return _identity(document["context"], keys)
+    except Unsendable:
+        if document["name"].startswith("eventtracking."):
+            return {"anonymousId": "eventtracking"}
+        raise
 
 
 def _identity(context: Mapping[str, Any], anonymous_id_keys: Iterable[str]) -> dict[str, str]:
