@@ -10,7 +10,7 @@ import msgspec
 
 from eventtracking import Event
 
-__all__ = ["COLUMNS", "Row", "row_of"]
+__all__ = ["COLUMNS", "Row", "row_of", "sortable"]
 
 Row = tuple[str, str, str, str, str, str]
 
@@ -26,7 +26,7 @@ def row_of(event: Event) -> Row:
     """
     if {type(event.name), type(event.id)} != {str}:
         raise TypeError
-    moment = _sortable(event.timestamp)
+    moment = sortable(event.timestamp)
     try:
         for text in (event.id, event.name):
             text.encode()  # a lone surrogate, which SQLite would refuse
@@ -45,6 +45,6 @@ def _row_by_json(event: Event, moment: str) -> Row:
     return own["id"], own["name"], moment, context, data, rest
 
 
-def _sortable(moment: datetime) -> str:
+def sortable(moment: datetime) -> str:
     """RFC 3339 in UTC with as many digits for all, so that the text sorts as the time does."""
     return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")[:-6] + "Z"

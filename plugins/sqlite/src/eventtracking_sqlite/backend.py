@@ -6,10 +6,11 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import attrs
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from eventtracking import DeliveryError, Event, OptionsError, Rejected
 from eventtracking_sqlite._file import EventFile, describe
 from eventtracking_sqlite._rows import Row, row_of
+from eventtracking_sqlite._search import find
 
 __all__ = ["SqliteBackend"]
 
@@ -122,6 +124,33 @@ class SqliteBackend:
         except sqlite3.Error as error:
             if "locked" not in str(error):
                 self._disconnect()  # a damaged or full file may have been replaced by the next time
+            raise describe(self._file_path, error) from None
+
+    def search(
+        self,
+        name: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        context: Mapping[str, Any] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Event]:
+        """Return stored events, the newest first. Never opens, nor waits for a writer.
+
+        Args:
+            name: The event's name, or its beginning and `*`.
+            since: Not before.
+            until: Before.
+            context: Values that the context must have, by path: `{"user.id": 7}`.
+            after: The id of the last event of the page before.
+            limit: At most so many.
+
+        Raises:
+            DeliveryError: If the file cannot be read.
+        """
+        try:
+            return find(self._file_path, name, since, until, context, after, limit)
+        except sqlite3.Error as error:
             raise describe(self._file_path, error) from None
 
     def _disconnect(self) -> None:
