@@ -1,0 +1,140 @@
+"""Dead letters: listed, frozen into a selection, replayed once."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from eventtracking import Tracker
+from eventtracking_live.tapping import shown
+
+__all__ = ["Filter", "Frozen", "LetterBox"]
+
+_log = logging.getLogger("eventtracking.console")
+_REPLAY_LIMIT_S: Final = 120.0
+_POLL_S: Final = 0.2
+
+
+class Filter(msgspec.Struct, forbid_unknown_fields=True):
+    """Which dead letters are meant; what is empty does not matter."""
+
+    route: str = ""
+    name: str = ""
+    reason: str = ""
+    older_than_s: str = ""
+
+    def given(self) -> dict[str, Any]:
+        """Return what is not empty."""
+        found: dict[str, Any] = {
+            key: value
+            for key in ("route", "name", "reason")
+            if (value := getattr(self, key).strip())
+        }
+        if self.older_than_s.strip():
+            found["older_than_s"] = float(self.older_than_s)
+        return found
+
+
+@attrs.frozen
+class Frozen:
+    """A selection: a list of letters, kept in the store of one router."""
+
+    router: str
+    selection: str
+    count: int
+
+
+@attrs.define(eq=False)
+class LetterBox:
+    """The dead letters of every router that keeps some."""
+
+    tracker: Tracker
+    """Made from the config; never opened."""
+    deliver: Callable[[], Tracker]
+    """Makes a tracker that may be opened, to deliver where no process does."""
+    _replays: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+
+    def boxes(self) -> dict[str, Any]:
+        """Return the `letters` of each router, by its path."""
+        found = {}
+        for view in self.tracker.routes():
+            letters = getattr(view.backend, "letters", None)
+            if letters is not None:
+                found[view.path] = letters if hasattr(letters, "freeze") else letters()
+        return found
+
+    def find(self, wanted: Filter, limit: int) -> list[tuple[str, Any]]:
+        """Return dead letters with the paths of their routers."""
+        found: list[tuple[str, Any]] = []
+        for path, letters in self.boxes().items():
+            meant = letters.list(_selection(letters.list, wanted), limit=limit - len(found))
+            found += [(path, letter) for letter in meant]
+        return found
+
+    def get(self, router: str, number: int) -> Any:
+        """Return one dead letter; None if it is there no more."""
+        letters = self.boxes().get(router)
+        return None if letters is None else letters.get(number)
+
+    def shown(self, letter: Any) -> dict[str, Any]:
+        """Return what people may see of a letter's event."""
+        views = {view.path: view for view in self.tracker.routes()}
+        processors = list(views[""].processors)
+        processors += views[letter.route].processors if letter.route in views else ()
+        return shown(letter.event, processors)
+
+    def freeze(self, wanted: Filter) -> list[Frozen]:
+        """Freeze what is meant now, in the store of each router: no letter joins later."""
+        frozen = []
+        for path, letters in self.boxes().items():
+            selection, count = letters.freeze(_selection(letters.freeze, wanted))
+            if count:
+                frozen.append(Frozen(path, selection, count))
+        return frozen
+
+    def replay(self, router: str, selection: str, who: str) -> int:
+        """Have a frozen selection delivered once more. Return how many letters.
+
+        Where no process delivers, a thread of this one does, until they are through.
+        """
+        letters = self.boxes()[router]
+        count: int = letters.replay(selection)
+        _log.warning("%s: replay of %d dead letters at route %r asked for", who, count, router)
+        view = next(view for view in self.tracker.routes() if view.path == router)
+        status = view.backend.status()
+        if count and getattr(status, "delivered_by", None) is None:
+            threading.Thread(target=self._deliver, args=(letters,), daemon=True).start()
+        return count
+
+    def _deliver(self, letters: Any) -> None:
+        """Be the process that delivers, until no letter is being replayed."""
+        deadline = time.monotonic() + _REPLAY_LIMIT_S
+        with self.deliver() as tracker:
+            tracker.open()
+            while time.monotonic() < deadline and any(one.replaying for one in letters.list()):
+                time.sleep(_POLL_S)
+
+
+def _selection(method: Callable[..., Any], wanted: Filter) -> Any:
+    """Make the filter of a router, whose type is that of its default."""
+    parameter = next(iter(inspect.signature(method).parameters.values()))
+    kind = type(parameter.default)
+    given = wanted.given()
+    return given if issubclass(kind, Mapping) else kind(**given)
+
+
+def reasons(letters: list[tuple[str, Any]]) -> Iterator[tuple[str, str, int]]:
+    """Count letters by route and reason, most frequent first."""
+    counts: dict[tuple[str, str], int] = {}
+    for _, letter in letters:
+        key = (letter.route, letter.reason)
+        counts[key] = counts.get(key, 0) + 1
+    for (route, reason), count in sorted(counts.items(), key=lambda item: -item[1]):
+        yield route, reason, count

@@ -1,0 +1,143 @@
+"""The pages: what each shows, made from the state of the processes and stores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import attrs
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from eventtracking import Event, Tracker
+from eventtracking_console.watch import Flow, Watcher
+from eventtracking_live.state import Numbers, RouteState
+from eventtracking_live.table import duration
+from eventtracking_live.tapping import shown
+
+__all__ = ["RouteRow", "environment", "explained", "found_events", "parsed", "route_rows"]
+
+_SPARK: Final = (120, 24)
+"""Width and height of a sparkline."""
+
+
+def environment() -> Environment:
+    """Return the templates. Everything that they are given is escaped."""
+    made = Environment(
+        loader=PackageLoader("eventtracking_console"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["duration"] = duration
+    made.filters["moment"] = moment
+    made.filters["pretty"] = pretty
+    return made
+
+
+def moment(value: Any) -> str:
+    """Say when, in UTC."""
+    if isinstance(value, int | float):
+        value = datetime.fromtimestamp(value, timezone.utc)
+    return value.strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(value, datetime) else str(value)
+
+
+def pretty(value: Any) -> str:
+    """Lay JSON out for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@attrs.frozen
+class RouteRow:
+    """A route as the page shows it."""
+
+    state: RouteState
+    numbers: Numbers
+    depth: int
+    flow: Flow | None
+    sparkline: str
+    """Points of an SVG polyline: events in, one point for each look."""
+
+    @property
+    def label(self) -> str:
+        """The last part of the path."""
+        return self.state.path.rpartition("/")[2] or "all events"
+
+
+def route_rows(watcher: Watcher) -> list[RouteRow]:
+    """Return every route, parents first."""
+    rows = []
+    for path, state in watcher.picture.routes.items():
+        flows = watcher.flows.get(path, ())
+        rows.append(
+            RouteRow(
+                state,
+                watcher.picture.counts.get(path, Numbers()),
+                path.count("/") + 1 if path else 0,
+                flows[-1] if flows else None,
+                _points([flow.incoming for flow in flows]),
+            )
+        )
+    return rows
+
+
+def _points(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return ""
+    width, height = _SPARK
+    top = max(*values, 1e-9)
+    step = width / (len(values) - 1)
+    return " ".join(
+        f"{index * step:.1f},{height - 1 - value / top * (height - 2):.1f}"
+        for index, value in enumerate(values)
+    )
+
+
+def parsed(text: str) -> Event:
+    """Read a pasted event, `{"name": ..., "data": {...}}`.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    content = msgspec.json.decode(text)
+    if not isinstance(content, dict) or not isinstance(content.get("name"), str):
+        raise ValueError('expected a JSON object with "name"')
+    parts = {key: content.get(key) or {} for key in ("data", "context")}
+    for key, part in parts.items():
+        if not isinstance(part, dict):
+            raise ValueError(f"{key} must be an object")
+    event = Event(name=content["name"], data=parts["data"], context=parts["context"])
+    given = content.get("id")
+    return event.replace(id=given) if isinstance(given, str) and given else event
+
+
+def explained(tracker: Tracker, event: Event) -> list[dict[str, Any]]:
+    """Tell which routes would take an event, and why; nothing is sent or counted."""
+    return [
+        {
+            "route": decision.path,
+            "outcome": decision.outcome.label,
+            "reason": decision.reason,
+            "processor": decision.processor,
+        }
+        for decision in tracker.explain(event)
+    ]
+
+
+def searchable(tracker: Tracker) -> dict[str, Any]:
+    """Return the backends that offer a search, by route."""
+    return {
+        view.path: view for view in tracker.routes() if callable(getattr(view.backend, "search", 0))
+    }
+
+
+def found_events(tracker: Tracker, route: str, name: str, limit: int) -> Iterable[dict[str, Any]]:
+    """Search a store; redact what people must not see."""
+    views = searchable(tracker)
+    view = views[route]
+    processors = (*tracker.routes()[0].processors, *view.processors)
+    found = view.backend.search(name=name or None, limit=limit)
+    return [shown(event, processors) for event in found]

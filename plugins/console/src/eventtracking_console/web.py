@@ -1,0 +1,288 @@
+"""The web application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import attrs
+import msgspec
+from jinja2 import Environment
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from eventtracking import EventTrackingError, Tracker
+from eventtracking_console.access import Access, Guard, SecurityHeaders
+from eventtracking_console.catalog import catalog_site
+from eventtracking_console.letters import Filter, LetterBox, reasons
+from eventtracking_console.pages import (
+    environment,
+    explained,
+    found_events,
+    parsed,
+    route_rows,
+    searchable,
+)
+from eventtracking_console.streams import EventStream
+from eventtracking_console.tail import tail
+from eventtracking_console.watch import Watcher, as_event
+from eventtracking_live.observer import LiveObserver
+
+__all__ = ["Console", "console_app"]
+
+_HERE = Path(__file__).parent
+_MAX_FORM_BYTES = 1_000_000
+_MAX_VIEWERS = 200
+_LETTERS_SHOWN = 200
+
+
+def console_app(
+    config: Mapping[str, Any],
+    *,
+    allow_changes: bool = False,
+    access: Access | None = None,
+    prefix: str = "",
+) -> ASGIApp:
+    """Make the console for a config, as an ASGI application.
+
+    Args:
+        config: The routing config, as a mapping.
+        allow_changes: Whether dead letters may be replayed.
+        access: Who may use it. None: whoever reaches it, so that the application that mounts it
+            must ask first.
+        prefix: The path below which it is mounted.
+    """
+    made = Console(config, allow_changes, prefix)
+    app: ASGIApp = made.application()
+    if access is not None:
+        app = Guard(app, access)
+    return SecurityHeaders(app)
+
+
+@attrs.define(eq=False)
+class Console:
+    """The pages of one config."""
+
+    config: Mapping[str, Any]
+    allow_changes: bool = False
+    prefix: str = ""
+    tracker: Tracker = attrs.field(init=False)
+    watcher: Watcher = attrs.field(init=False)
+    letters: LetterBox = attrs.field(init=False)
+    _templates: Environment = attrs.field(init=False)
+    _site: Path | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.tracker = Tracker.from_config(self.config)
+        live = [one for one in self.tracker.observers() if isinstance(one, LiveObserver)]
+        self.watcher = Watcher((live or [LiveObserver()])[0].sockets, self.tracker)
+        self.letters = LetterBox(self.tracker, self._deliverer)
+        self._templates = environment()
+        self._site = catalog_site(self.tracker)
+
+    def _deliverer(self) -> Tracker:
+        """Make a tracker that delivers, without the observers of the application."""
+        return Tracker.from_config({**self.config, "observers": []})
+
+    def application(self) -> Starlette:
+        """Return the routes."""
+        pages = [
+            Route("/", self.routes),
+            Route("/live/routes", self.live_routes),
+            Route("/events", self.events),
+            Route("/live/events", self.live_events),
+            Route("/events/explain", self.explain, methods=["GET", "POST"]),
+            Route("/events/search", self.search),
+            Route("/letters", self.list_letters),
+            Route("/letters/one", self.one_letter),
+            Route("/letters/freeze", self.freeze, methods=["POST"]),
+            Route("/letters/replay", self.replay, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=_HERE / "static")),
+        ]
+        if self._site is not None:
+            pages.append(Mount("/catalog", StaticFiles(directory=self._site, html=True)))
+        return Starlette(routes=pages, exception_handlers={EventTrackingError: self._trouble})
+
+    def _render(self, template: str, **values: Any) -> str:
+        return self._templates.get_template(template).render(
+            prefix=self.prefix,
+            allow_changes=self.allow_changes,
+            has_catalog=self._site is not None,
+            **values,
+        )
+
+    def _page(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        return HTMLResponse(self._render(template, **values), status)
+
+    async def _trouble(self, _request: Request, error: Exception) -> Response:
+        return self._page("trouble.html", 503, text=str(error))
+
+    # Routes
+
+    def _route_values(self) -> dict[str, Any]:
+        return {
+            "rows": route_rows(self.watcher),
+            "processes": self.watcher.picture.processes,
+            "silent": self.watcher.picture.silent,
+        }
+
+    async def routes(self, _request: Request) -> Response:
+        """The tree of routes."""
+        await run_in_threadpool(self.watcher.look)
+        return self._page("routes.html", **self._route_values())
+
+    async def live_routes(self, _request: Request) -> Any:
+        """The tree, again with each look."""
+        return EventStream(self._route_updates)
+
+    async def _route_updates(self) -> AsyncIterator[bytes]:
+        watcher = self.watcher
+        if watcher.viewers >= _MAX_VIEWERS:
+            return
+        watcher.viewers += 1
+        watcher.start()
+        try:
+            while True:
+                await watcher.next()
+                yield watcher.rendered(lambda: self._render("_routes.html", **self._route_values()))
+        finally:
+            watcher.viewers -= 1
+
+    # Events
+
+    def _paths(self) -> list[str]:
+        return [view.path for view in self.tracker.routes()]
+
+    async def events(self, request: Request) -> Response:
+        """The live tail, the search and the form to explain."""
+        route, name = (request.query_params.get(key, "") for key in ("route", "name"))
+        return self._page(
+            "events.html",
+            route=route,
+            name=name,
+            paths=self._paths(),
+            stores=list(searchable(self.tracker)),
+            stream=urlencode({"route": route, "name": name}),
+        )
+
+    async def live_events(self, request: Request) -> Any:
+        """What passes a route now."""
+        route, name = (request.query_params.get(key, "") for key in ("route", "name"))
+
+        async def updates() -> AsyncIterator[bytes]:
+            messages = tail(self.watcher.folder, route, name)
+            try:
+                async for message in messages:
+                    yield as_event(self._render("_events.html", **message))
+            finally:
+                await messages.aclose()  # type: ignore[attr-defined]  # an async generator
+
+        return EventStream(updates)
+
+    async def explain(self, request: Request) -> Response:
+        """Where an event would go, and why."""
+        text = (await _form(request)).get("event", "") if request.method == "POST" else ""
+        values: dict[str, Any] = {"text": text, "decisions": None, "problem": ""}
+        if text:
+            try:
+                event = parsed(text)
+                values["decisions"] = await run_in_threadpool(explained, self.tracker, event)
+            except (ValueError, msgspec.DecodeError) as error:
+                values["problem"] = f"This is no event: {error}"
+        return self._page("explain.html", **values)
+
+    async def search(self, request: Request) -> Response:
+        """The events of a store."""
+        route, name = (request.query_params.get(key, "") for key in ("route", "name"))
+        stores = list(searchable(self.tracker))
+        found: Any = []
+        if route in stores:
+            found = await run_in_threadpool(found_events, self.tracker, route, name, 50)
+        return self._page("search.html", route=route, name=name, stores=stores, events=found)
+
+    # Dead letters
+
+    async def list_letters(self, request: Request) -> Response:
+        """Dead letters by route, reason and age."""
+        wanted = _filter(request.query_params)
+        found = await run_in_threadpool(self.letters.find, wanted, _LETTERS_SHOWN + 1)
+        return self._page(
+            "letters.html",
+            wanted=wanted,
+            letters=found[:_LETTERS_SHOWN],
+            more=len(found) > _LETTERS_SHOWN,
+            groups=list(reasons(found)),
+            done=request.query_params.get("replayed", ""),
+        )
+
+    async def one_letter(self, request: Request) -> Response:
+        """One dead letter, with its event as people may see it."""
+        router, number = (request.query_params.get(key, "") for key in ("router", "number"))
+        letter = None
+        with suppress(ValueError):
+            letter = await run_in_threadpool(self.letters.get, router, int(number))
+        if letter is None:
+            return self._page("trouble.html", 404, text="This dead letter is there no more.")
+        event = self.letters.shown(letter)
+        return self._page(
+            "letter.html", router=router, letter=letter, event=event,
+            decisions=explained(self.tracker, letter.event),
+        )  # fmt: skip
+
+    async def freeze(self, request: Request) -> Response:
+        """The dry run: which letters are meant, frozen, with their number."""
+        if not self.allow_changes:
+            return self._read_only()
+        wanted = _filter(await _form(request))
+        frozen = await run_in_threadpool(self.letters.freeze, wanted)
+        sample = await run_in_threadpool(self.letters.find, wanted, 20)
+        replaying = [letter for _, letter in sample if letter.replaying]
+        return self._page("frozen.html", frozen=frozen, letters=sample, replaying=replaying)
+
+    async def replay(self, request: Request) -> Response:
+        """Deliver a frozen selection once more."""
+        if not self.allow_changes:
+            return self._read_only()
+        form = await _form(request)
+        router, selection = form.get("router", ""), form.get("selection", "")
+        if router not in self.letters.boxes():
+            return self._page("trouble.html", 400, text="There is no such router.")
+        who = request.client.host if request.client is not None else "?"
+        count = await run_in_threadpool(self.letters.replay, router, selection, f"console ({who})")
+        if not count:
+            text = "This selection was used already, or holds no letter any more."
+            return self._page("trouble.html", 409, text=text)
+        await asyncio.sleep(0)
+        return RedirectResponse(f"{self.prefix}/letters?replayed={count}", status_code=303)
+
+    def _read_only(self) -> Response:
+        text = "The console is read-only: start it with --allow-changes."
+        return self._page("trouble.html", 403, text=text)
+
+
+async def _form(request: Request) -> dict[str, str]:
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > _MAX_FORM_BYTES:
+            return {}
+    return dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _filter(values: Mapping[str, str]) -> Filter:
+    known = {key: values[key] for key in Filter.__struct_fields__ if key in values}
+    made = Filter(**known)
+    try:
+        made.given()
+    except ValueError:
+        made.older_than_s = ""
+    return made
