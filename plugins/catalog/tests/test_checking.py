@@ -8,6 +8,7 @@ import random
 import uuid
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -455,3 +456,29 @@ def test_many_events_of_an_unknown_type() -> None:
     for number in range(1, 1_351):
         one(event_of({}, "nobody.declared"))
         assert seat.remarks[text] == (number if number <= 1_000 else number // 100 * 100)
+
+
+def test_the_files_of_two_configs(tmp_path: Path) -> None:
+    """Two trackers of one process may declare a name differently, each in a file of its own."""
+    made = []
+    for kind in ("int", "str"):
+        file = tmp_path / f"{kind}.json"
+        file.write_text(json.dumps({"events": {"files.apart": {"fields": {"a": kind}}}}))
+        made.append(catalog(files=[str(file)], wrong_type="drop")[0])
+    numbers, texts = made
+    numbers(event_of({"a": 1}, "files.apart"))
+    texts(event_of({"a": "x"}, "files.apart"))
+    for one, value in ((numbers, "x"), (texts, 1)):
+        with pytest.raises(DropEvent):
+            one(event_of({"a": value}, "files.apart"))
+
+
+def test_a_file_and_a_module_that_differ(tmp_path: Path) -> None:
+    """The config has a problem, which names both places."""
+    register("files.twice", "x", {"a": "int"})
+    file = tmp_path / "declared.json"
+    file.write_text(json.dumps({"events": {"files.twice": {"fields": {"a": "str"}}}}))
+    with pytest.raises(OptionsError) as refused:
+        catalog(files=[str(file)])
+    assert "declared.json" in refused.value.problems["files"]
+    assert "test_checking.py" in refused.value.problems["files"]

@@ -105,7 +105,8 @@ class Catalog:
     def _conflicts(self) -> dict[str, str]:
         """The names that a file of this config and another declaration declare differently."""
         ours = {source.place for layer in self._layers for source in layer.sources}
-        found = [one for one in registry.conflicts() if ours & set(one.places)] if ours else []
+        conflicts = registry.conflicts(self._layers) if ours else ()
+        found = [one for one in conflicts if ours & set(one.places)]
         return {"files": "; ".join(map(str, found))} if found else {}
 
     def bind(self, place: Any) -> None:
@@ -161,7 +162,9 @@ class Catalog:
         self._remark(known.unknown_text, count)
 
     def _learn(self, name: str) -> Known:
-        known = Known.of(name, None if name.startswith(OWN_PREFIX) else registry.get(name), self)
+        is_own = name.startswith(OWN_PREFIX)
+        declaration = None if is_own else registry.get(name, layers=self._layers)
+        known = Known.of(name, declaration, self)
         is_simple = self.unknown_type == "warn" and self.max_event_bytes is None
         if known.declaration is None and not known.is_own and is_simple:
             known.unknown_text = self._reports.kept(f"catalog: unknown_type: {name:.100}")

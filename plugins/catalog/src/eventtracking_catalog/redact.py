@@ -162,7 +162,7 @@ class Redact:
         try:
             return self._known[name]
         except KeyError:
-            found = registry.get(name)
+            found = registry.get(name, layers=self._layers)
             if len(self._known) >= _MAX_KNOWN_NAMES:
                 self._known = {}
             self._known[name] = found

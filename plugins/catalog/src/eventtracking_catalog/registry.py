@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Final, Protocol
 
@@ -113,17 +113,29 @@ class Registry:
         for watcher in watchers:
             watcher.forget()
 
-    def sources(self, name: str, kind: str = "event") -> list[Source]:
-        """Return every declaration of a name, the one that counts first."""
+    def sources(
+        self, name: str, kind: str = "event", layers: Iterable[FileLayer] | None = None
+    ) -> list[Source]:
+        """Return every declaration of a name, the one that counts first.
+
+        Args:
+            layers: The files to look into; by default all, the newest first.
+        """
         with self._lock:
             found = list(self._imported.get((kind, name), {}).values())
-            for layer in list(self._files.values()):
-                found += [one for one in layer.sources if (one.kind, one.name) == (kind, name)]
-        return found
+            files = list(self._files.values())[::-1] if layers is None else list(layers)
+        return [*found, *(source for layer in files for source in layer.named(name, kind))]
 
-    def get(self, name: str, kind: str = "event") -> Declaration | None:
-        """Return the declaration of a name, if there is one."""
-        found = self.sources(name, kind)
+    def get(
+        self, name: str, kind: str = "event", layers: Iterable[FileLayer] = ()
+    ) -> Declaration | None:
+        """Return the declaration of a name, if there is one.
+
+        Args:
+            layers: The files that the config of the one who asks names: these count before the
+                files of other configs.
+        """
+        found = self.sources(name, kind, layers) or self.sources(name, kind)
         return found[0].declaration if found else None
 
     def names(self, kind: str = "event") -> list[str]:
@@ -141,11 +153,16 @@ class Registry:
             if found is not None:
                 yield found
 
-    def conflicts(self) -> Iterator[Conflict]:
-        """Find the names with declarations that differ."""
+    def conflicts(self, layers: Iterable[FileLayer] | None = None) -> Iterator[Conflict]:
+        """Find the names with declarations that differ.
+
+        Args:
+            layers: The files to look into, beside what is imported; by default all.
+        """
+        files = None if layers is None else list(layers)
         for kind in ("event", "context"):
             for name in self.names(kind):
-                found = [source.declaration for source in self.sources(name, kind)]
+                found = [source.declaration for source in self.sources(name, kind, files)]
                 if len({(one.shape, one.docs) for one in found}) > 1:
                     yield Conflict(name, tuple(one.place for one in found))
 
@@ -177,6 +194,10 @@ class FileLayer:
     def __init__(self, path: str, sources: list[Source]) -> None:
         self.path = path
         self.sources = sources
+
+    def named(self, name: str, kind: str) -> list[Source]:
+        """Return the declarations of a name."""
+        return [one for one in self.sources if (one.kind, one.name) == (kind, name)]
 
 
 registry: Final = Registry()
