@@ -18,7 +18,7 @@ SPREAD := -n $(WORKERS) --dist loadfile
 SHORT := not soak and not fuzz
 ARGS ?=
 
-.PHONY: help env demo test test-all check format bench survival soak fuzz lock wheels site services clean distclean
+.PHONY: help env demo test test-all check format bench survival moving soak fuzz lock wheels site services clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ soak: env ## Run the long trials (kill -9, stopped brokers, millions of events)
 
 fuzz: env ## Run the long form of the randomised trials
 	@$(BIN)/python -m pytest -m fuzz --timeout 3600 $(ARGS)
+
+moving: env ## Move a site of event-routing-backends over, and compare what reaches its destinations
+	@$(BIN)/python $(wildcard plugins/*/tests/moving/run.py) $(ARGS)
 
 lock: env ## Recompile constraints.txt (ARGS=--upgrade takes newer versions)
 	@$(TOOL)/lock.py $(ARGS)

@@ -26,7 +26,7 @@ class Line:
     """Why there is no event, without the line's text. Empty for a blank line too."""
 
 
-def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
+def read_lines(lines: Iterable[bytes], as_written: bool = False) -> Iterator[Line]:
     """Read JSON lines, one event each.
 
     What is wrong with one is told with it; blank ones have no event.
@@ -35,7 +35,7 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
         event, problem = None, ""
         try:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            event = read_event(text) if text else None
+            event = read_event(text, as_written) if text else None
         except UnicodeDecodeError as error:
             problem = f"not UTF-8 at byte {error.start + 1}"
         except ValueError as error:
@@ -43,8 +43,12 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
         yield Line(number=number, length_bytes=len(raw), event=event, problem=problem)
 
 
-def read_event(text: str) -> Event:
+def read_event(text: str, as_written: bool = False) -> Event:
     """Read one event from JSON.
+
+    Args:
+        text: The JSON.
+        as_written: Whether data that is no object is kept, for `Tracker.submit`.
 
     Raises:
         ValueError: If it is none, in words that hold nothing of the text.
@@ -57,6 +61,10 @@ def read_event(text: str) -> Event:
         raise ValueError(f"no usable JSON ({type(error).__name__})") from None
     if not isinstance(document, dict):
         raise ValueError("expected a JSON object")
+    key = "data" if "data" in document else "event"
+    if as_written and not isinstance(document.get(key, {}), dict):
+        written = document.pop(key)
+        return Event.from_dict(_in_our_form(document)).replace(data=written)
     return Event.from_dict(_in_our_form(document))
 
 

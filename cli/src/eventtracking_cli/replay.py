@@ -48,6 +48,11 @@ because a file is long.
 @timeout_option
 @log_option
 @json_option
+@click.option(
+    "--as-written",
+    is_flag=True,
+    help="Keep data that is text or a list as it is, as event-tracking wrote it.",
+)
 @click.pass_context
 def replay_command(
     ctx: click.Context,
@@ -56,6 +61,7 @@ def replay_command(
     timeout_s: float,
     log_path: str | None,
     as_json: bool,
+    as_written: bool,
 ) -> None:
     """Send the events of FILE.jsonl (or -, the standard input) through the config, one JSON object
     a line.
@@ -73,7 +79,7 @@ def replay_command(
             closing(load_tracker(config_path), interrupt) as tracker,
         ):
             before = open_all(tracker, interrupt)
-            replay = _Replay(tracker, interrupt, timeout_s, console)
+            replay = _Replay(tracker, interrupt, timeout_s, console, as_written)
             replay.run(file, partial(progress.advance, task))
             finished = drain(tracker, timeout_s, interrupt)
             progress.stop()
@@ -92,6 +98,7 @@ class _Replay:
     interrupt: Interrupt
     timeout_s: float
     console: Console | None
+    as_written: bool
     _sent: int = attrs.field(init=False, default=0)
     _malformed: int = attrs.field(init=False, default=0)
     _is_cut: bool = attrs.field(init=False, default=False)
@@ -106,7 +113,7 @@ class _Replay:
         """Send the event of each line, and tell its length in bytes; an interrupt from the keyboard
         is the end of the lines.
         """
-        reading = read_lines(lines)
+        reading = read_lines(lines, self.as_written)
         try:
             while (line := self._next(reading)) is not None:
                 problem = line.problem if line.event is None else self._send(line.event)
@@ -130,7 +137,7 @@ class _Replay:
     def _send(self, event: Event) -> str:
         """Send one event; return what is wrong with it, for a strict tracker."""
         try:
-            self.tracker.submit(event)
+            self.tracker.submit(event, as_written=self.as_written)
         except DataError as error:
             return str(error)
         self._sent += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib_metadata
 
-__all__ = ["advice", "require_own_modules"]
+__all__ = ["advice", "has_own_modules", "require_own_modules"]
 
 
 def advice() -> str | None:
@@ -22,8 +22,7 @@ def advice() -> str | None:
         " `eventtracking`, so that which of the two runs depends on which was installed last."
         " Uninstall it (`pip uninstall event-tracking`), then put back what went with it (`pip"
         " install --force-reinstall --no-deps eventtracking eventtracking-legacy`). If another"
-        " package requires it, install that one with --no-deps, or override the requirement (uv:"
-        " `override-dependencies`)"
+        " package requires it, `eventtracking migrate --check-environment` prints the commands"
     )
 
 
@@ -33,13 +32,13 @@ def require_own_modules() -> None:
     Raises:
         ImproperlyConfigured: If the predecessor's modules have taken its place.
     """
-    if not _is_ours():
+    if not has_own_modules():
         from django.core.exceptions import ImproperlyConfigured
 
         raise ImproperlyConfigured(advice() or "eventtracking is not installed whole: reinstall it")
 
 
-def _is_ours() -> bool:
+def has_own_modules() -> bool:
     """Whether the two modules that both distributions have are ours; the other one's may stand
     among the rest of ours.
     """

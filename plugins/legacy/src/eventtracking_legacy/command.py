@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from eventtracking import ConfigError
+from eventtracking_legacy.environment import check_environment
 from eventtracking_legacy.notes import DISABLED, MERGED_YAML, Note
 from eventtracking_legacy.settings import BACKENDS, ENABLED, PROCESSORS, translate
 from eventtracking_legacy.toml import UnwritableError, write_config
@@ -21,14 +22,30 @@ __all__ = ["migrate"]
 
 
 @click.command()
-@click.argument("settings", metavar="SETTINGS_MODULE_OR_FILE")
-def migrate(settings: str) -> None:
+@click.argument("settings", metavar="SETTINGS_MODULE_OR_FILE", required=False)
+@click.option(
+    "--check-environment",
+    "environment",
+    is_flag=True,
+    help="Name the packages that require event-tracking, and the commands that keep it out.",
+)
+@click.pass_context
+def migrate(ctx: click.Context, settings: str | None, environment: bool) -> None:
     """Print the config that settings of event-tracking amount to, as TOML.
 
     SETTINGS_MODULE_OR_FILE is a module of Django settings (site.settings), or a file: .py, .json,
     .yml. The config goes to the standard output; a warning for each difference that matters goes to
     the standard error. Nothing is changed.
+
+    With --check-environment, settings are not read; exit status 1 if event-tracking is installed,
+    or has damaged the package `eventtracking`.
     """
+    if environment:
+        report = check_environment()
+        click.echo("\n".join(report.lines()))
+        ctx.exit(0 if report.is_sound else 1)
+    if settings is None:
+        raise click.UsageError("name the settings, or say --check-environment")
     values, notes = _read(settings)
     if values.get(BACKENDS) is None and values.get(PROCESSORS) is None:
         raise click.ClickException(f"{settings} has neither {BACKENDS} nor {PROCESSORS}")

@@ -11,7 +11,7 @@ from typing import Any, Final
 from celery import shared_task
 
 from eventtracking import Event, Outcome, Rejected
-from eventtracking.protocols import Downstream
+from eventtracking.protocols import Downstream, Failures
 from eventtracking.tracker import get_tracker
 from eventtracking_legacy.shape import from_legacy
 
@@ -51,9 +51,30 @@ def send_event(task: Any, backend_name: str, processed_event: Any) -> None:
 
 def _deliver(downstream: Downstream, event: Event) -> Exception | None:
     """Deliver, and count what failed as failed; return an error that may pass."""
-    passing: Exception | None = None
-    for leaf, errors in downstream.deliver([event]).items():
+    answer = Failures()
+    try:
+        downstream.deliver([event], first=True, into=answer)
+    finally:
+        _count(downstream, event, answer)
+    passing = [
+        error
+        for errors in answer.values()
+        for error in errors.values()
+        if not isinstance(error, Rejected)
+    ]
+    return passing[-1] if passing else None
+
+
+def _count(downstream: Downstream, event: Event, answer: Failures) -> None:
+    """Add the outcome to the counts of the router, which owns those of the routes below it."""
+    router = get_tracker()._tree.routes[downstream.path]
+    counts: Any = getattr(getattr(router, "backend", None), "worker_counts", None)
+    if counts is None:
+        return
+    standing = answer.standing(event.id)
+    lost = [path for path, outcome in standing.items() if outcome is Outcome.PENDING]
+    counts.ended({}, {**standing, **dict.fromkeys(lost, Outcome.FAILED)})
+    counts.remark(answer.reasons)
+    for leaf, errors in answer.items():
         for error in errors.values():
-            downstream.settle(leaf, [event.id], Outcome.FAILED, type(error).__name__)
-            passing = passing if isinstance(error, Rejected) else error
-    return passing
+            counts.note(leaf, Outcome.FAILED, type(error).__name__, 1)

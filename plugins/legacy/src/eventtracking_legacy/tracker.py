@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, MutableSequence
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -98,9 +99,24 @@ class DjangoTracker(_DjangoTracker):
         """Enter a context, in the place of the one of that name that is entered already.
 
         So one that is never left is gone with the next of its name. `with tracker.context(...)`
-        nests.
+        nests: it hides one of its name, which is there again afterwards.
         """
         self._enter(_as_name(name), context, contexts.put)
+
+    @contextmanager
+    def _entered_context(self, name: object, context: Any) -> Iterator[None]:
+        """Enter a context for a `with` block; one of the same name is hidden meanwhile."""
+        frame = contexts.frames.get().get(self._key)
+        while frame is not None and frame.name != name:
+            frame = frame.outer
+        self._enter(name, context, contexts.put)
+        try:
+            yield
+        finally:
+            if frame is None:
+                self._leave(name)
+            else:
+                contexts.put(self._key, name, frame.own, self._base)
 
     # Looking in, and changing
 

@@ -80,20 +80,35 @@ def message_for(event: Event, anonymous_id_keys: Iterable[str], whole_event: boo
         Unsendable: If it has no identity, or is too large.
     """
     document: dict[str, Any] = json.loads(event.to_json())
-    context = document["context"]
+    fields = _fields(event, document)
+    context = fields["context"]
     body = {
         "type": "track",
         "messageId": _message_id(event.id),
-        "timestamp": document["timestamp"],
-        "event": document["name"],
-        **_identity_of(document, anonymous_id_keys),
-        "properties": document if whole_event else document["data"],
+        "timestamp": fields["timestamp"],
+        "event": fields["name"],
+        **_identity_of(fields, anonymous_id_keys),
+        "properties": document if whole_event else fields["data"],
         "context": {"library": dict(LIBRARY), **_segment_context(context), **_schema(document)},
     }
     size_bytes = len(json.dumps(body))  # as the client encodes it: ASCII
     if size_bytes > MAX_MESSAGE_BYTES:
         raise Unsendable(TOO_LARGE)
     return Message(event.id, body, size_bytes)
+
+
+def _fields(event: Event, document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document, with the event's own fields where it has none, or none that fits.
+
+    Code written for event-tracking may have given the event a shape in which keys are missing.
+    """
+    if not event.extra:
+        return document
+    own: dict[str, Any] = json.loads(event.replace(extra={}).to_json())
+    return {
+        key: document[key] if isinstance(document.get(key), type(value)) else value
+        for key, value in own.items()
+    }
 
 
 def _message_id(event_id: str) -> str:

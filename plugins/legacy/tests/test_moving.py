@@ -1,0 +1,78 @@
+"""A site of event-routing-backends moves over: the short form of `make moving`.
+
+The site runs with event-tracking 4.0.2 and with its successor, each in an environment of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent / "moving"))
+import run as moving
+from compare import probe_differences, unlisted
+from differences import table
+from environments import NAMES, UnavailableError, environment, suite_supported
+from trial import Scenario
+
+pytestmark = pytest.mark.service  # it needs a package index and a server
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip, or fail where nothing may be left out."""
+    if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def environments() -> None:
+    """Both environments, made if need be."""
+    if not suite_supported():
+        unavailable("event-routing-backends needs Python 3.11")
+    try:
+        for name in NAMES:
+            environment(name)
+    except UnavailableError as error:
+        unavailable(str(error))
+
+
+@pytest.mark.usefixtures("environments")
+@pytest.mark.timeout(600)
+def test_the_same_statements_reach_the_store(new_redis_server: Any, tmp_path: Path) -> None:
+    """Events that are emitted whole, and as a view for browsers does, become the same statements
+    and log lines, but for what the guide lists.
+    """
+    url = new_redis_server().uri.rpartition("/")[0]
+    before, after = moving.both(Scenario("plain"), [moving.OWN_EVENTS], url, tmp_path)
+    assert sum(before.xapi.values()) > 20
+    assert sum(before.caliper.values()) > 10
+    assert list(unlisted(before, after)) == []
+
+
+@pytest.mark.usefixtures("environments")
+@pytest.mark.timeout(300)
+def test_every_difference_is_the_one_that_the_guide_lists() -> None:
+    """Each row of the guide's table that a probe can show is as the probe finds it, before and
+    after.
+    """
+    assert list(probe_differences(*map(moving.probes, NAMES))) == []
+
+
+def test_the_guide_has_the_table() -> None:
+    """The guide's table of differences is the one that the trial checks."""
+    assert f"\n{table()}\n" in moving.GUIDE.read_text(encoding="utf-8")
+
+
+def test_the_events_have_the_shapes_that_matter() -> None:
+    """The trial's own events hold text, a list, nothing, and a router that changes nested keys."""
+    lines = moving.OWN_EVENTS.read_text(encoding="utf-8").split("\n")
+    events = [json.loads(line) for line in lines if line]
+    kinds = {type(event["data"]).__name__ for event in events}
+    assert {"str", "list", "dict", "NoneType"} <= kinds
+    assert any("sequence" in event["name"] for event in events)
