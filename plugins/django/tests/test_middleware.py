@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.http import HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, override_settings
 from django.test.client import RequestFactory
 
 from eventtracking import Event, tracker
 from eventtracking_django.conf import trusted_proxies
 from eventtracking_django.middleware import EventTrackingMiddleware
-from eventtracking_django.request import client_ip, hash_session
+from eventtracking_django.request import client_ip, hash_session, session_key
 from eventtracking_django.testing import capture_events
 
 HEADERS = {
@@ -171,7 +173,7 @@ def test_the_projects_own_keys(events: Sequence[Event]) -> None:
         (["10.0.0.0/8"], "6.6.6.6, 1.2.3.4, 10.0.0.2", "10.0.0.1", "1.2.3.4"),
         (["10.0.0.0/8"], "6.6.6.6", "1.2.3.4", "1.2.3.4"),
         (["10.0.0.0/8"], "10.0.0.3, 10.0.0.2", "10.0.0.1", "10.0.0.3"),
-        (["10.0.0.1"], "nonsense", "10.0.0.1", "10.0.0.1"),
+        (["10.0.0.1"], "nonsense", "10.0.0.1", None),
         (["::1", "10.0.0.0/8"], "2001:db8::1", "::1", "2001:db8::1"),
         # a server on a socket file names no peer
         (0, "6.6.6.6", "", None),
@@ -245,3 +247,89 @@ def test_it_is_asynchronous_exactly_if_what_it_wraps_is() -> None:
 
     found: list[Any] = [EventTrackingMiddleware(answer), EventTrackingMiddleware(answer_at_once)]
     assert [iscoroutinefunction(one) for one in found] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("203.0.113.7:50123", "203.0.113.7"),
+        ("[2001:db8::7]:50123", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("203.0.113.7, ::ffff:10.0.0.2", "203.0.113.7"),
+        ("203.0.113.7, 10.0.0.2:443", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("unknown", None),
+        ("300.1.1.1:80, 10.0.0.2", None),
+    ],
+)
+@pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1"])
+def test_each_form_of_an_address_behind_proxies(
+    forwarded: str, client: str | None, peer: str
+) -> None:
+    """Ports, brackets and mapped addresses are understood; a proxy is never the client."""
+    request = RequestFactory().get("/", REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR=forwarded)
+    with override_settings(EVENT_TRACKING_TRUSTED_PROXIES=["10.0.0.0/8"]):
+        assert client_ip(request, trusted_proxies()) == client
+
+
+class Token:
+    """A user that a middleware for API tokens sets, without a session."""
+
+    pk = 7
+    is_authenticated = True
+
+    def get_username(self) -> str:
+        return "mara"
+
+
+def test_a_user_without_a_session(events: Sequence[Event]) -> None:
+    """A user that another middleware has set is in the context; a lazy one is not loaded."""
+    request = RequestFactory().get("/")
+    request.user = Token()
+    request.session = type("Session", (), {"session_key": None})()
+
+    def view(_: Any) -> Any:
+        tracker.emit("seen")
+        return HttpResponse()
+
+    EventTrackingMiddleware(view)(request)
+    assert events[0].context["user_id"] == 7
+    assert events[0].context["username"] == "mara"
+
+
+def test_a_key_that_is_the_data_names_no_session() -> None:
+    """The key of a signed cookie changes with its content, so it names no session."""
+    from django.contrib.sessions.backends import db, signed_cookies
+
+    request = RequestFactory().get("/")
+    request.session = signed_cookies.SessionStore("the:data:signed")
+    assert session_key(request) is None
+    request.session = db.SessionStore("a" * 32)
+    assert session_key(request) == "a" * 32
+
+
+def test_the_end_of_an_async_stream_is_in_the_context(events: Sequence[Event]) -> None:
+    """A client that goes away ends the view's generator in the context of the request."""
+
+    async def visit() -> None:
+        async def parts() -> Any:
+            try:
+                yield b"one"
+                yield b"two"
+            finally:
+                tracker.emit("stream.ended")
+
+        async def view(_: Any) -> Any:
+            return StreamingHttpResponse(parts())
+
+        request = RequestFactory().get("/stream")
+        response: Any = await EventTrackingMiddleware(view)(request)  # type: ignore[misc]  # async
+        content = aiter(response.streaming_content)
+        assert await anext(content) == b"one"
+        await content.aclose()
+        del content, response  # a server lets go of it, and the loop ends what is left
+        gc.collect()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(visit())
+    assert [event.context.get("path") for event in events] == ["/stream"]

@@ -70,10 +70,8 @@ class EventTrackingConfig(AppConfig):
     def _configure(self) -> None:
         from eventtracking_django.install import configure_default
 
-        problems = configure_default()
-        if problems:
-            count = "1 problem" if problems == 1 else f"{problems} problems"
-            _log.error("events are not captured: the config has %s; see `manage.py check`", count)
+        for problem in configure_default():
+            _log.error("events are not captured: %s; see `manage.py check`", problem)
 
     def _on_setting_changed(self, setting: str, **_: Any) -> None:
         """Follow `override_settings` in tests."""

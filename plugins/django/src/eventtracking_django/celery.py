@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from celery import signals
 
+from eventtracking import Event
 from eventtracking.tracker import get_tracker
 
 __all__ = ["connect"]
@@ -28,7 +29,13 @@ def connect() -> None:
 def _add_context(headers: Any = None, **_: Any) -> None:
     context = get_tracker().resolve_context()
     if context and isinstance(headers, dict):
-        headers.setdefault(_HEADER, json.dumps(context, default=str))
+        headers.setdefault(_HEADER, _as_json(context))
+
+
+def _as_json(context: dict[str, Any]) -> str:
+    """Write values in the form that every store shows, so that a key has one form everywhere."""
+    event = json.loads(Event(name="task", context=context).to_json())
+    return json.dumps(event["context"])
 
 
 def _enter(task: Any = None, **_: Any) -> None:

@@ -44,23 +44,23 @@ def _default() -> tuple[StandIn | None, Tracker]:
     return stand_in, found
 
 
-def configure_default() -> int:
+def configure_default() -> list[Problem]:
     """Give the default tracker the config of the settings, unless tracking is disabled.
 
     Returns:
-        The number of problems of the config. With any, events are counted as failed.
+        The problems of the config. With any, events are counted as failed.
     """
     _, tracker = _default()
     if not conf.is_enabled():
-        return 0
+        return []
     try:
         if conf.uses_old_settings():
             _old().configure_from_settings(tracker)
         else:
             tracker.configure(conf.read_config())
     except ConfigError as error:
-        return len(error.problems)
-    return 0
+        return list(error.problems)
+    return []
 
 
 def read_spec() -> Spec:

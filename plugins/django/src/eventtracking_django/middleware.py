@@ -10,6 +10,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import FileResponse, HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
+from django.utils.functional import LazyObject
 
 from eventtracking.tracker import get_tracker
 from eventtracking_django.request import (
@@ -65,8 +66,12 @@ def _entered(context: dict[str, Any]) -> AbstractContextManager[None]:
 
 
 def _user(request: HttpRequest) -> Any:
-    """The user, unless the client has no session: then nothing is loaded for nothing."""
-    return getattr(request, "user", None) if _has_session(request) else None
+    """The user, if the client has a session, or another middleware has found one.
+
+    A lazy user of a client without a session is left alone: it would load nothing for nothing.
+    """
+    user = getattr(request, "user", None)
+    return user if _has_session(request) or not isinstance(user, LazyObject) else None
 
 
 def _has_session(request: HttpRequest) -> bool:
@@ -76,7 +81,7 @@ def _has_session(request: HttpRequest) -> bool:
 
 async def _user_async(request: Any) -> Any:
     if not _has_session(request) or not hasattr(request, "user"):
-        return None
+        return _user(request)
     if hasattr(request, "auser"):  # from Django 5.0 on
         return await request.auser()
     return await sync_to_async(_loaded_user)(request)
@@ -117,10 +122,13 @@ async def _gather_async(request: HttpRequest) -> dict[str, Any]:
 def _keep_in_stream(response: HttpResponseBase, context: dict[str, Any]) -> HttpResponseBase:
     """Let a streaming response make each of its parts in the context. A file emits nothing."""
     if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
-        parts: Any = response.streaming_content
         if response.is_async:
-            response.streaming_content = _parts_async(parts, context)
+            # The public property wraps it in a generator that holds the response, so that a cycle
+            # would end the view's generator before ours, out of the context.
+            source: Any = getattr(response, "_iterator", None) or response.streaming_content
+            response.streaming_content = _parts_async(source, context)
         else:
+            parts: Any = response.streaming_content
             response.streaming_content = _parts(parts, context)
             _close_in_context(response, context)
     return response
@@ -154,10 +162,20 @@ async def _parts_async(
     parts: AsyncIterator[bytes], context: dict[str, Any]
 ) -> AsyncIterator[bytes]:
     iterator = aiter(parts)
-    while True:
+    try:
+        while True:
+            with _entered(context):
+                try:
+                    part = await anext(iterator)
+                except StopAsyncIteration:
+                    return
+            yield part
+    finally:  # the client may have gone away: the view's own `finally` runs in the context, too
         with _entered(context):
-            try:
-                part = await anext(iterator)
-            except StopAsyncIteration:
-                return
-        yield part
+            await _closed(iterator)
+
+
+async def _closed(iterator: AsyncIterator[bytes]) -> None:
+    close = getattr(iterator, "aclose", None)
+    if close is not None:
+        await close()

@@ -6,11 +6,14 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from django.contrib.sessions.backends.signed_cookies import SessionStore as _SignedCookies
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
 from eventtracking_django import conf
 from eventtracking_django.conf import Proxies
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 __all__ = [
     "client_ip",
@@ -19,6 +22,7 @@ __all__ = [
     "describe_request",
     "describe_user",
     "hash_session",
+    "session_key",
 ]
 
 
@@ -38,8 +42,7 @@ def describe_request(request: HttpRequest) -> dict[str, Any]:
     Reads headers only: no session is loaded.
     """
     meta = request.META
-    session = getattr(request, "session", None)
-    key = getattr(session, "session_key", None)
+    key = session_key(request)
     found = {
         "session": hash_session(key) if key else None,
         "host": _host(request),
@@ -51,6 +54,16 @@ def describe_request(request: HttpRequest) -> dict[str, Any]:
         "request_id": request.headers.get(conf.request_id_header()),
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def session_key(request: HttpRequest) -> str | None:
+    """Return the key of the request's session.
+
+    None where the key is the session's data, as with signed cookies: it changes with its content.
+    """
+    session = getattr(request, "session", None)
+    key = getattr(session, "session_key", None)
+    return None if key is None or isinstance(session, _SignedCookies) else str(key)
 
 
 def describe_user(user: Any) -> dict[str, Any]:
@@ -101,14 +114,29 @@ def client_ip(request: HttpRequest, proxies: Proxies | None = None) -> str | Non
     client = next(
         (address for address in reversed(chain) if not _is_trusted(address, proxies)), chain[0]
     )
-    return _valid(client) or peer or None
+    return _valid(client)
 
 
 def _valid(address: str) -> str | None:
+    parsed = _parsed(address)
+    return None if parsed is None else str(parsed)
+
+
+def _parsed(address: str) -> Address | None:
+    """Read an address, with or without a port; an IPv4 address in IPv6 form is the IPv4 address.
+
+    Azure's and other proxies write `203.0.113.7:50123` and `[2001:db8::7]:50123`.
+    """
+    host = address.strip().strip('"')
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
     try:
-        return str(ipaddress.ip_address(address))
+        parsed = ipaddress.ip_address(host)
     except ValueError:
         return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def _is_trusted(address: str, proxies: Proxies) -> bool:
@@ -118,8 +146,5 @@ def _is_trusted(address: str, proxies: Proxies) -> bool:
     """
     if not address:
         return True
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in proxies.networks)
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in network for network in proxies.networks)

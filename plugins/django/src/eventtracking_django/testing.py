@@ -22,7 +22,7 @@ class _CapturingTracker(StandIn):
         self.events: list[Event] = []
         self._enabled_at_first = conf.is_enabled()
 
-    def _emit_now(self, name: str, data: Any = None) -> None:
+    def _emit_now(self, name: Any, data: Any = None) -> None:
         event = self._capture(name, data)
         if event is not None:
             self._keep(event)

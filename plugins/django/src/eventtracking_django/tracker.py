@@ -35,7 +35,7 @@ class DjangoTracker(Tracker):
 
     def emit(
         self,
-        name: str,
+        name: Any,
         data: Any = None,
         *,
         on_commit: bool | None = None,
@@ -44,7 +44,7 @@ class DjangoTracker(Tracker):
         """Capture an event and send it, at once or on commit.
 
         Args:
-            name: What happened.
+            name: What happened, or a declared event with its facts.
             data: The facts.
             on_commit: Whether to wait for the transaction. None: as `EVENT_TRACKING_ON_COMMIT`
                 says.

@@ -5,15 +5,20 @@ settings.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
+import decimal
+import enum
 import json
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.functional import Promise
 
 from eventtracking import ConfigError
 from eventtracking_django import conf, install
@@ -82,11 +87,34 @@ def _config_file() -> Iterator[Path]:
 
 def _as_json(config: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(config)
-    except TypeError as error:
+        return json.dumps(config, default=_plain)
+    except (TypeError, ValueError) as error:
         raise CommandError(
             f"the config of the settings holds what a file cannot: {error}"
         ) from error
+
+
+def _plain(value: Any) -> Any:
+    """Write values of Python as a file would have them.
+
+    Raises:
+        TypeError: With the type alone; the value may be secret.
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Promise):  # a lazy text
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal | uuid.UUID):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__}")
 
 
 @contextmanager
