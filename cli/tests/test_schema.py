@@ -17,6 +17,7 @@ from click.testing import Result
 from eventtracking import ConfigError, Event
 from eventtracking.config import parse
 from eventtracking.config.discovery import installed_plugins
+from eventtracking.config.files import FileConfig
 from eventtracking_cli.schema import config_schema
 from eventtracking_testkit.distribution import fake_distribution
 
@@ -85,7 +86,7 @@ def passes(schema: dict[str, Any]) -> Validator:
 
 def core_takes(text: str) -> bool:
     try:
-        parse(tomllib.loads(text))
+        parse(FileConfig(tomllib.loads(text)))
     except ConfigError:
         return False
     return True

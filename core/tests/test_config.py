@@ -15,12 +15,18 @@ from eventtracking_fakes import RECORDED
 import eventtracking
 from eventtracking import ConfigError, Problem, Tracker
 from eventtracking.config import advice, load_file, parse
+from eventtracking.config.files import FileConfig
 
 
 def problems(config: Any) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         parse(config)
     return [str(problem) for problem in caught.value.problems]
+
+
+def in_file(config: dict[str, Any]) -> FileConfig:
+    """The config, as if it had been read from a file."""
+    return FileConfig(config)
 
 
 def backend(**options: Any) -> dict[str, Any]:
@@ -84,8 +90,8 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
         (
             {"backend": {}},
             (
-                "backend: unknown key; accepted are processors, backends, observers, context,"
-                " strict; did you mean 'backends'?"
+                "backend: unknown key; accepted are processors, backends, observers, values,"
+                " context, strict; did you mean 'backends'?"
             ),
         ),
         ({"backends": []}, "backends: expected a table; found []"),
@@ -107,7 +113,7 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
         ),
         ({"strict": 1}, "strict: expected true or false; found 1"),
         (
-            backend(key="${NOPE:-${OTHER}}"),
+            in_file(backend(key="${NOPE:-${OTHER}}")),
             (
                 "backends.a.key: a default stands for itself, and takes no further reference; "
                 "set the variable, or write a default without ${"
@@ -166,7 +172,7 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
                 " plugins by_name`"
             ),
         ),
-        (backend(ratio=2.0), "backends.a: 'ratio' must be < 1.0: 2.0"),
+        (backend(ratio=2.0), "backends.a.ratio: 'ratio' must be < 1.0: 2.0; found 2.0"),
     ],
 )
 def test_each_mistake_has_its_own_words(config: Any, expected: str) -> None:
@@ -182,13 +188,7 @@ def test_variables_are_substituted_in_text_only_after_parsing(
     """
     monkeypatch.setenv("SIZE", "7")
     monkeypatch.setenv("KEY", 'a" = ${SIZE}')
-    tracker = Tracker.from_config(
-        {
-            "backends": {
-                "a": {"plugin": "recording", "size": "${SIZE}", "key": "${KEY}-${NONE:-x}-$$-$5"}
-            }
-        }
-    )
+    tracker = Tracker.from_config(in_file(backend(size="${SIZE}", key="${KEY}-${NONE:-x}-$$-$5")))
     tracker.emit("x")
     assert list(RECORDED) == ['a" = ${SIZE}-x-$-$5']
 
@@ -196,7 +196,7 @@ def test_variables_are_substituted_in_text_only_after_parsing(
 def test_errors_quote_the_text_before_substitution(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the environment holds may be secret, so it is never shown."""
     monkeypatch.setenv("SIZE", "hush")
-    assert problems(backend(size="${SIZE}", mode="${UNSET}", key="${")) == [
+    assert problems(in_file(backend(size="${SIZE}", mode="${UNSET}", key="${"))) == [
         (
             "backends.a.mode: the environment variable UNSET is not set; found ${UNSET}; set it, or"
             " write ${UNSET:-default}"
@@ -217,7 +217,7 @@ def test_a_place_has_one_problem() -> None:
         "processors": [{"plugin": "by_name", "name": "${UNSET}"}],
         **backend(size="${UNSET}", mode="faste"),
     }
-    assert [problem.partition(": ")[0] for problem in problems(config)] == [
+    assert [problem.partition(": ")[0] for problem in problems(in_file(config))] == [
         "processors[0].name",
         "backends.a.size",
         "backends.a.mode",
@@ -279,7 +279,7 @@ def test_secrets_never_show() -> None:
     ):
         assert "hunter2" not in text
     assert problems(backend(password="2.0", ratio=2.0)) == [
-        "backends.a: 'ratio' must be < 1.0: ***"
+        "backends.a.ratio: 'ratio' must be < 1.0: ***; found 2.0"
     ]
     spec = parse(backend(password="hunter2"))
     assert "hunter2" not in repr(spec.routes[0].instance)
@@ -384,7 +384,7 @@ def test_a_value_from_a_variable_is_never_shown(monkeypatch: pytest.MonkeyPatch)
             "d": {"backends": "${TOKEN}"},
         },
     }
-    found = problems(wrong)
+    found = problems(in_file(wrong))
     assert len(found) == 7
     assert not [
         text

@@ -74,7 +74,7 @@ CONFIGURES = """
     from eventtracking_testkit.fakes import RecordingBackend
 
     CONFIG = {"backends": {"own": {"plugin": "recorder", "key": "configured"}},
-        "context": {"app": "a$$b"}, "strict": True}
+        "context": {"app": "a$b"}, "strict": True}
 
     @pytest.fixture(autouse=True)
     def recorder():

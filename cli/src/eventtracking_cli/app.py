@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from eventtracking import EventTrackingError
-from eventtracking.config.options import did_you_mean
+from eventtracking.config.words import did_you_mean
 from eventtracking_cli._crash import Crash
 from eventtracking_cli._extensions import PluginCommand, plugin_commands
 from eventtracking_cli._streams import OutputError, mended_streams

@@ -13,7 +13,7 @@ from rich.tree import Tree
 from eventtracking.config import ProcessorSpec, RouteSpec, Spec
 from eventtracking.config.discovery import Plugin
 from eventtracking.config.options import options_of
-from eventtracking.config.options import show as quote
+from eventtracking.config.words import show as quote
 from eventtracking_cli._terminal import show
 from eventtracking_cli.config import config_option, load_spec
 from eventtracking_cli.output import printable

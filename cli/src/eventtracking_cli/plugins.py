@@ -128,7 +128,7 @@ def _hint(plugins: Plugins, name: str) -> str:
     it.
     """
     try:
-        parse({"processors": [{"plugin": name.replace("$", "$$")}]}, plugins)
+        parse({"processors": [{"plugin": name}]}, plugins)
     except ConfigError as error:
         return next(p.hint or "" for p in error.problems if p.path == "processors[0].plugin")
     raise AssertionError(f"{name!r} is installed after all")

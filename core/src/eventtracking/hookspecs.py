@@ -8,23 +8,32 @@ hook is called. None of these hooks is called on the way of an event.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import pluggy
 
 __all__ = [
+    "CONTRACT",
     "GROUP",
     "Register",
+    "RegisterValues",
     "eventtracking_register_backends",
     "eventtracking_register_commands",
     "eventtracking_register_observers",
     "eventtracking_register_processors",
+    "eventtracking_register_values",
     "hookimpl",
     "hookspec",
 ]
 
 GROUP = "eventtracking"
 """The entry-point group, and pluggy's project name."""
+CONTRACT = 1
+"""The version of the contract between core and plugins.
+
+A plugin's module may set `EVENTTRACKING_CONTRACT = 1`; core refuses one that needs a higher number.
+"""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -42,6 +51,20 @@ class Register(Protocol):
 
         Raises:
             PluginError: If the name is not declared, or taken, or the class is no attrs class.
+        """
+
+
+class RegisterValues(Protocol):
+    """The `register` of `eventtracking_register_values`."""
+
+    def __call__(self, type_name: str, form: Callable[[Any], Any]) -> None:
+        """Register the plain form of a type's instances: `register("opaque_keys.OpaqueKey", str)`.
+
+        Args:
+            type_name: The qualified name of the class, which need not be imported. It stands for
+                subclasses, too.
+            form: Returns what stands for an instance in events; plain data, or a value that has a
+                plain form.
         """
 
 
@@ -70,6 +93,17 @@ def eventtracking_register_observers(register: Register) -> None:
 
     Called once per process and plugin, just after `eventtracking_register_processors`, under the
     same rules.
+    """
+
+
+@hookspec
+def eventtracking_register_values(register: RegisterValues) -> None:
+    """Register what stands for the values of a type in events.
+
+    Called once per process and plugin, on the thread that loads a config, for each plugin that the
+    config names, also in its top-level key `values`. If it raises, that plugin is broken. The forms
+    are asked while an event is captured, on the thread that emits it, and only where a value is no
+    plain one already. One that raises leaves a mark in the event, which is counted.
     """
 
 

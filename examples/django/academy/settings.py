@@ -75,9 +75,7 @@ if BROKER_URL and MONGO_URI:
             "workers": {
                 "plugin": "async_celery",
                 "queue": "celery",
-                "backends": {
-                    "mongo": {"plugin": "mongo", "uri": "${MONGO_URI}", "database": "academy"}
-                },
+                "backends": {"mongo": {"plugin": "mongo", "uri": MONGO_URI, "database": "academy"}},
             }
         },
     }

@@ -486,14 +486,11 @@ def test_open_without_a_server(nobody: str, write_key: str) -> None:
     assert counts.reasons == {f"failed: {reason}": 1}
 
 
-def test_named_in_a_config(segment: Any, write_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Found by its name, with the key out of the environment, it delivers what is emitted, and the
-    counts say so.
-    """
-    monkeypatch.setenv("SEGMENT_WRITE_KEY", write_key)
+def test_named_in_a_config(segment: Any, write_key: str) -> None:
+    """Found by its name, it delivers what is emitted, and the counts say so."""
     node = {
         "plugin": "segment",
-        "write_key": "${SEGMENT_WRITE_KEY}",
+        "write_key": write_key,
         "host": segment.url,
         "send_as": "data",
     }

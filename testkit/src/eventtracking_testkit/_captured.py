@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from eventtracking import Event, Outcome, Tracker, config, tracker
+from eventtracking import Event, Outcome, Problem, Tracker, config, tracker
+from eventtracking._data.snapshot import snapshot
 
 __all__ = ["CAPTURING", "CapturedEvents", "CapturingBackend", "capture"]
 
@@ -123,21 +124,27 @@ class _Capturing:
         if refusal is None or refusal[0] is not Outcome.FILTERED:
             Tracker.__init__(one)
             self._configure(one, {"strict": former["_strict"]})
-            vars(one).update({name: former[name] for name in ("_key", "_base")})
+            vars(one).update({name: former[name] for name in ("_key", "_base", "_values")})
         self._keep(one)
 
     def _keep(self, one: Tracker) -> None:
         self._ours.append(one)
         one.configure = partial(self.configure, one)  # type: ignore[method-assign]  # until `end`
 
-    def configure(self, one: Tracker, mapping: Mapping[str, Any]) -> None:
-        """Check a config as ever, take `context` and `strict` from it, and go on capturing.
+    def configure(
+        self, one: Tracker, mapping: Mapping[str, Any], *, partly: bool = False
+    ) -> list[Problem]:
+        """Check a config as ever, take `context`, `strict` and `values` from it, and go on
+        capturing.
 
         Raises:
             ConfigError: With every problem of the config; the tracker stays as it is.
         """
-        config.parse(mapping)
-        self._configure(one, {key: mapping[key] for key in ("context", "strict") if key in mapping})
+        spec = config.parse(mapping, partly=partly)
+        self._configure(one, {"strict": spec.strict})
+        one._values = spec.values
+        one._base = dict(snapshot(spec.context, spec.values).value)
+        return list(spec.problems)
 
     def _configure(self, one: Tracker, kept: Mapping[str, Any]) -> None:
         sys.path.insert(0, str(self._folder))

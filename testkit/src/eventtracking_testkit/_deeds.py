@@ -15,7 +15,7 @@ import threading
 import traceback
 from typing import Any, Final
 
-from eventtracking.config.options import build, read_options
+from eventtracking.config.reading import build, read_options
 
 __all__ = ["NOT_THERE", "watch_connections", "watch_deeds"]
 

@@ -76,7 +76,7 @@ def is_native(value: Any) -> bool:
     if kind in NATIVE:
         return True
     if kind is int:
-        return _INTS[0] < value < _INTS[1]
+        return bool(_INTS[0] < value < _INTS[1])
     return kind in _DATETIMES and bool(value.tzinfo is _UTC)
 
 

@@ -28,7 +28,7 @@ from eventtracking._tree.observers import RouteView
 from eventtracking._tree.taps import Tap
 from eventtracking._tree.tree import Tree
 from eventtracking.counts import Counts, Outcome
-from eventtracking.errors import DataError, describe_error, locate
+from eventtracking.errors import ConfigError, DataError, Problem, describe_error, locate
 from eventtracking.event import Event
 from eventtracking.explain import Decision, explain
 from eventtracking.protocols import Downstream, Observer
@@ -108,19 +108,43 @@ class Tracker:
         tracker.configure(mapping)
         return tracker
 
-    def configure(self, mapping: Mapping[str, Any]) -> None:
+    def configure(self, mapping: Mapping[str, Any], *, partly: bool = False) -> list[Problem]:
         """Give the tracker a config. The one that it had is closed once the new one has taken over.
 
+        Args:
+            mapping: The config; what `config.load_file` returned has its `${VAR}` substituted.
+            partly: Whether a broken route is replaced by a stand-in, which refuses its events for
+                now, so that the sound routes start.
+
+        Returns:
+            The problems of the routes with stand-ins; none unless `partly`.
+
         Raises:
-            ConfigError: With every problem of the config; the tracker stays as it is.
+            ConfigError: With every problem of the config, or of its whole; the tracker stays as it
+                is.
         """
-        spec = config.parse(mapping)
-        tree = build_tree(spec, self._reentrancy.entered, self._on_open, self._submit_from_within)
+        spec, tree = self._build(mapping, partly)
         self._former.append(self._tree)
         self._tree, self._root = tree, tree.root
+        self._values = spec.values
         self._base = _mapping(snapshot(spec.context, self._values).value)
         self._strict, self._refusal, self._warned = spec.strict, None, False
         self._former[-1].close(DEFAULT_TIMEOUT_S)
+        return list(spec.problems)
+
+    def _build(self, mapping: Mapping[str, Any], partly: bool) -> tuple[config.Spec, Tree]:
+        """Read a config and compile it; what a plugin refuses in `bind` is one problem more."""
+        known: tuple[Problem, ...] = ()
+        while True:
+            spec = config.parse(mapping, partly=partly, known=known)
+            try:
+                return spec, build_tree(
+                    spec, self._reentrancy.entered, self._on_open, self._submit_from_within
+                )
+            except ConfigError as error:
+                if not partly or set(error.problems) <= set(known):
+                    raise
+                known = (*known, *error.problems)
 
     # Emitting
 

@@ -4,26 +4,29 @@ them.
 
 from __future__ import annotations
 
-import inspect
-import re
-import sys
 import threading
-from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import attrs
-import importlib_metadata
 import pluggy
 
 from eventtracking import hookspecs
-from eventtracking.config.options import options_of
+from eventtracking._data.snapshot import Values
+from eventtracking.config.faults import (
+    RESERVED_KEYS,
+    faults_of_class,
+    faults_of_module,
+    quote,
+    whence,
+)
+from eventtracking.config.installed import Declaration, declarations
 from eventtracking.errors import PluginError
 
 __all__ = [
     "RESERVED_KEYS",
     "BrokenPluginError",
+    "ClashingPluginError",
     "Declaration",
     "Plugin",
     "Plugins",
@@ -33,24 +36,6 @@ __all__ = [
 
 Kind = Literal["backend", "router", "processor", "observer"]
 
-RESERVED_KEYS: Final = frozenset({"plugin", "processors", "backends", "on_error"})
-"""What a config's node says itself, so that no option may have these names."""
-_LAZY: Final = (
-    inspect.iscoroutinefunction,
-    inspect.isgeneratorfunction,
-    inspect.isasyncgenfunction,
-)
-"""Functions that do nothing when they are called."""
-_OPTIONAL_METHODS: Final = (
-    "accepts",
-    "open",
-    "flush",
-    "close",
-    "probe",
-    "exclusive",
-    "bind",
-    "delivered",
-)
 _REGISTERING_HOOKS: Final = {
     "eventtracking_register_backends": "send",
     "eventtracking_register_processors": "__call__",
@@ -68,15 +53,8 @@ class BrokenPluginError(PluginError):
     """Raised when an installed plugin cannot be imported, or does not keep the contract."""
 
 
-@attrs.frozen(kw_only=True)
-class Declaration:
-    """What an entry point says of a plugin, read without importing it."""
-
-    name: str
-    module: str
-    distribution: str
-    version: str
-    entry_point: importlib_metadata.EntryPoint = attrs.field(repr=False)
+class ClashingPluginError(PluginError):
+    """Raised when several distributions claim the name of a plugin."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -91,55 +69,13 @@ class Plugin:
 
 
 def installed_plugins() -> Plugins:
-    """Return the plugins that are installed now; read anew only when the import path has
-    changed.
-    """
-    return _scan(tuple((entry, _changed_at(entry)) for entry in sys.path))
-
-
-def _changed_at(entry: str) -> int:
-    try:
-        return Path(entry).stat().st_mtime_ns
-    except OSError:
-        return 0
+    """Return the plugins that are installed now."""
+    return _plugins(declarations())
 
 
 @lru_cache(maxsize=4)
-def _scan(_import_path: tuple[tuple[str, int], ...]) -> Plugins:
-    return Plugins(list(_declarations()))
-
-
-def _declarations() -> Iterator[Declaration]:
-    seen = set()
-    for distribution in importlib_metadata.distributions():
-        name = _name_of(distribution)
-        if (
-            name is None or _normalized(name) in seen
-        ):  # shadowed by an earlier folder of the import path, as its modules are
-            continue
-        seen.add(_normalized(name))
-        for entry_point in distribution.entry_points.select(group=hookspecs.GROUP):
-            yield Declaration(
-                name=entry_point.name,
-                module=entry_point.value,
-                distribution=name,
-                version=distribution.version or "",
-                entry_point=entry_point,
-            )
-
-
-def _name_of(distribution: Any) -> str | None:
-    """Read a name; None for what an interrupted installation has left behind, which is nobody's
-    business here.
-    """
-    try:
-        return distribution.metadata["Name"] or None
-    except Exception:  # noqa: BLE001 - whatever is wrong with somebody else's files must not stop the application
-        return None
-
-
-def _normalized(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+def _plugins(declared: tuple[Declaration, ...]) -> Plugins:
+    return Plugins(list(declared))
 
 
 class Plugins:
@@ -154,6 +90,8 @@ class Plugins:
             declarations, key=lambda declaration: (declaration.name, declaration.distribution)
         )
         self._loaded: dict[str, Plugin] = {}
+        self._values: dict[str, Values] = {}
+        """By the module that registered them."""
         self._lock = (
             threading.Lock()
         )  # held for pluggy's bookkeeping alone: no code of a plugin runs under it
@@ -182,6 +120,7 @@ class Plugins:
 
         Raises:
             UnknownPluginError: If nothing of that name is installed.
+            ClashingPluginError: If several distributions claim the name.
             BrokenPluginError: If it cannot be imported or registers something else than its entry
                 points declare.
         """
@@ -195,13 +134,28 @@ class Plugins:
             )
         return self._loaded[name]
 
+    def values_of(self, name: str) -> Values:
+        """Return the plain forms of values that a plugin registers, by the name of the type.
+
+        Raises:
+            PluginError: As `load`.
+        """
+        declaration = self._declaration(name)
+        if declaration.module not in self._values:
+            module = self.module(declaration)
+            registrar = _ValueRegistrar({})
+            self._call(declaration, module, "eventtracking_register_values", registrar)
+            self._values[declaration.module] = registrar.forms
+        return self._values[declaration.module]
+
     def _declaration(self, name: str) -> Declaration:
-        found = next(
-            (declaration for declaration in self._declarations if declaration.name == name), None
-        )
-        if found is None:
+        found = [declaration for declaration in self._declarations if declaration.name == name]
+        if not found:
             raise UnknownPluginError(f"no installed distribution provides a plugin named {name!r}")
-        return found
+        if len(found) > 1:
+            claims = " and ".join(f"{one.distribution} {one.version}" for one in found)
+            raise ClashingPluginError(f"the plugin name {name!r} is claimed by {claims}")
+        return found[0]
 
     def module(self, declaration: Declaration) -> object:
         """Import a plugin's module and let pluggy check its hooks.
@@ -213,13 +167,16 @@ class Plugins:
             module = declaration.entry_point.load()
         except (Exception, SystemExit) as error:
             raise _broken(
-                declaration, f"importing {declaration.module} raised {_quote(error)}"
+                declaration, f"importing {declaration.module} raised {quote(error)}{whence(error)}"
             ) from error
         if not self._manager.is_registered(module):
             self._register_module(declaration, module)
         return module
 
     def _register_module(self, declaration: Declaration, module: object) -> None:
+        faults = list(faults_of_module(module))
+        if faults:
+            raise _broken(declaration, "; ".join(faults))
         try:
             with self._lock:
                 if not self._manager.is_registered(module):
@@ -230,15 +187,18 @@ class Plugins:
         except Exception as error:  # pluggy 1.6 leaves a plugin listed that failed its validation
             if self._manager.is_registered(module):
                 self._manager.unregister(module)
-            raise _broken(declaration, _quote(error)) from error
+            raise _broken(declaration, quote(error)) from error
 
     def _register_classes(self, declaration: Declaration, module: object) -> None:
         for hook, method in _REGISTERING_HOOKS.items():
-            registrar = _Registrar(self, declaration, method)
-            try:
-                self.call(module, hook, register=registrar)
-            except (Exception, SystemExit) as error:
-                raise _broken(declaration, f"{hook} raised {_quote(error)}") from error
+            self._call(declaration, module, hook, _Registrar(self, declaration, method))
+
+    def _call(self, declaration: Declaration, module: object, hook: str, register: Any) -> None:
+        try:
+            self.call(module, hook, register=register)
+        except (Exception, SystemExit) as error:
+            text = f"{hook} raised {quote(error)}{whence(error)}"
+            raise _broken(declaration, text) from error
 
     def call(self, module: object, hook: str, **arguments: Any) -> None:
         """Call one hook of one module, so that one that raises does not stop those of others, which
@@ -283,47 +243,39 @@ class _Registrar:
                 f"{name!r} is declared by no entry point of {distribution}, only"
                 f" {', '.join(declared)}"
             )
-        if not isinstance(plugin_class, type) or not attrs.has(plugin_class):
-            raise BrokenPluginError(f"{name!r} must be an attrs class, not {plugin_class!r}")
-        try:
-            options = options_of(plugin_class)
-        except Exception as error:
-            raise BrokenPluginError(
-                f"{name!r}: the types of its options cannot be read: {_quote(error)}"
-            ) from error
-        taken = RESERVED_KEYS & options.keys()
-        if taken:
-            raise BrokenPluginError(
-                f"{name!r} has an option with a reserved name: {', '.join(sorted(taken))}"
-            )
+        faults = [f"{name!r}: {fault}" for fault in faults_of_class(plugin_class, self.method)]
+        if faults:
+            raise BrokenPluginError("; ".join(faults))
         plugin = Plugin(
             name=name,
-            kind=self._kind(name, plugin_class),
+            kind=self._kind(plugin_class),
             plugin_class=plugin_class,
             distribution=distribution,
             version=self.declaration.version,
         )
         self.plugins.add(plugin)
 
-    def _kind(self, name: str, plugin_class: type[Any]) -> Kind:
-        function = getattr(plugin_class, self.method, None)
-        if not callable(function):
-            raise BrokenPluginError(
-                f"{name!r}: {plugin_class.__qualname__} has no method {self.method}"
-            )
-        for called in (self.method, *_OPTIONAL_METHODS):
-            if any(is_lazy(getattr(plugin_class, called, None)) for is_lazy in _LAZY):
-                raise BrokenPluginError(
-                    f"{name!r}: {plugin_class.__qualname__}.{called} must be a plain function; an"
-                    " async one, or one with `yield`, would never run"
-                )
+    def _kind(self, plugin_class: type[Any]) -> Kind:
         if self.method == "send" and hasattr(plugin_class, "bind"):
             return "router"
         return _KINDS[self.method]
 
 
-def _quote(error: BaseException) -> str:
-    return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+@attrs.frozen
+class _ValueRegistrar:
+    """The `register` that `eventtracking_register_values` is given."""
+
+    forms: dict[str, Any]
+
+    def __call__(self, type_name: Any, form: Any) -> None:
+        if not isinstance(type_name, str) or "." not in type_name:
+            raise BrokenPluginError(
+                f"register({type_name!r}, ...): the type must be given as text, by its qualified"
+                ' name: "opaque_keys.OpaqueKey"'
+            )
+        if not callable(form):
+            raise BrokenPluginError(f"register({type_name!r}, {form!r}): the form must be callable")
+        self.forms[type_name] = form
 
 
 def _broken(declaration: Declaration, text: str) -> BrokenPluginError:

@@ -5,28 +5,31 @@ plugins.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from eventtracking._data.snapshot import Values
 from eventtracking.config.discovery import (
     RESERVED_KEYS,
     BrokenPluginError,
+    ClashingPluginError,
     Plugin,
     Plugins,
     UnknownPluginError,
     installed_plugins,
 )
-from eventtracking.config.options import build, did_you_mean, read_options, show
-from eventtracking.config.specs import ObserverSpec, ProcessorSpec, RouteSpec, Spec
-from eventtracking.config.substitute import substitute
+from eventtracking.config.files import FileConfig, too_deep
+from eventtracking.config.node import Node
+from eventtracking.config.reading import build, read_options
+from eventtracking.config.specs import ObserverSpec, ProcessorSpec, RouteSpec, Spec, stand_in
+from eventtracking.config.substitute import references_in, substitute
+from eventtracking.config.words import did_you_mean, join, show
 from eventtracking.errors import ConfigError, Problem
 from eventtracking.hookspecs import GROUP
 
-__all__ = ["advice", "load_file", "parse"]
+__all__ = ["parse"]
 
-_TOP_KEYS: Final = ("processors", "backends", "observers", "context", "strict")
+_TOP_KEYS: Final = ("processors", "backends", "observers", "values", "context", "strict")
 _NEAR: Final = 0.75
 """How alike a name and that of a plugin are if one is meant for the other; `name_filter` is not
 meant for `regex_filter`.
@@ -36,198 +39,181 @@ _NEEDS: Final = {
     "processor": ("processor",),
     "observer": ("observer",),
 }
+_ON_ERROR: Final = ("drop", "pass")
 _Item = TypeVar("_Item")
 
 
-def _parse(text: str, suffix: str) -> Any:
-    """Parse a config; the parsers are imported here, because most applications have theirs in
-    Python.
-    """
-    if suffix == ".json":
-        import json
-
-        return json.loads(text)
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)
-
-
-def load_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a config file, TOML or (if its name ends in `.json`) JSON.
-
-    Raises:
-        ConfigError: If it cannot be read or parsed.
-    """
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8-sig")  # some editors put a mark at the beginning
-        config = _parse(text, file.suffix)
-    except OSError as error:
-        raise ConfigError(
-            [Problem(path=str(file), message=f"cannot be read: {error.strerror}")]
-        ) from error
-    except ValueError as error:
-        raise ConfigError(
-            [Problem(path=str(file), message=f"cannot be parsed: {error}")]
-        ) from error
-    except RecursionError:
-        raise ConfigError([_too_deep(str(file))]) from None
-    if not isinstance(config, dict):
-        raise ConfigError(
-            [
-                Problem(
-                    path=str(file), message="expected a table", found=f"a {type(config).__name__}"
-                )
-            ]
-        )
-    return config
-
-
-def parse(config: Mapping[str, Any], plugins: Plugins | None = None) -> Spec:
+def parse(
+    config: Mapping[str, Any],
+    plugins: Plugins | None = None,
+    *,
+    partly: bool = False,
+    known: Sequence[Problem] = (),
+) -> Spec:
     """Check a whole config and build what it names. Nothing is opened.
 
     Args:
-        config: The mapping, as it was parsed; `${VAR}` is substituted here.
+        config: The mapping; what `load_file` returned has its `${VAR}` substituted here.
         plugins: Where the plugins come from; by default, what is installed.
+        partly: Whether a stand-in takes the place of a broken route, and the spec's `problems`
+            tell of it. A problem of the whole raises all the same.
+        known: Problems that were found before, whose routes are broken, too.
 
     Raises:
         ConfigError: With every problem that was found.
     """
     if not isinstance(config, Mapping):
         raise ConfigError([_no_mapping(config)])
-    parser = _Parser(plugins or installed_plugins())
+    parser = _Parser(plugins or installed_plugins(), partly, known)
     try:
         spec = parser.read(config)
     except RecursionError:
-        raise ConfigError([_too_deep("")]) from None
-    if parser.problems:
+        raise ConfigError([too_deep("")]) from None
+    if parser.problems and not (partly and all(map(_is_of_a_branch, parser.problems))):
         raise ConfigError(parser.problems)
     return spec
 
 
-def _too_deep(path: str) -> Problem:
-    return Problem(
-        path=path,
-        message="nested too deeply: more levels than Python's stack has room for, or a cycle",
-    )
+def _is_of_a_branch(problem: Problem) -> bool:
+    return problem.path.startswith(("backends.", "observers["))
 
 
 def _no_mapping(config: object) -> Problem:
-    hint = (
-        "read a file with eventtracking.configure(path)"
-        if isinstance(config, str | os.PathLike)
-        else None
-    )
+    is_path = isinstance(config, str | os.PathLike)
     return Problem(
-        path="", message="expected a mapping", found=f"a {type(config).__name__}", hint=hint
+        path="",
+        message="expected a mapping",
+        found=f"a {type(config).__name__}",
+        hint="read a file with eventtracking.configure(path)" if is_path else None,
     )
 
 
 class _Parser:
     """One reading of one config. Problems are collected; what is wrong is left out of the spec."""
 
-    def __init__(self, plugins: Plugins) -> None:
+    def __init__(self, plugins: Plugins, partly: bool, known: Sequence[Problem]) -> None:
         self._plugins = plugins
+        self._partly = partly
         self._owned: dict[str, str] = {}
         """What one node has for itself alone, and the place where it says so."""
-        self.problems: list[Problem] = [
-            _clash(name, found) for name, found in plugins.clashes().items()
-        ]
+        self._values: Values = {}
+        self.problems: list[Problem] = list(known)
 
     def read(self, config: Mapping[str, Any]) -> Spec:
-        values = substitute(config, os.environ, "", self.problems)
+        if isinstance(config, FileConfig):
+            values = substitute(config, os.environ, "", self.problems)
+        else:
+            values = config
+            self.problems += references_in(config, "")
+        root = Node(values, config, "")
         for key in config:
             if key not in _TOP_KEYS:
-                self._problem(
-                    str(key),
-                    f"unknown key; accepted are {', '.join(_TOP_KEYS)}",
-                    hint=did_you_mean(key, _TOP_KEYS),
-                )
+                text = f"unknown key; accepted are {', '.join(_TOP_KEYS)}"
+                self._problem(str(key), text, hint=did_you_mean(key, _TOP_KEYS))
         return Spec(
-            processors=self._processors(values, config, ""),
-            routes=self._routes(values, config, "", ""),
-            context=dict(self._table(values, config, "context", "")),
-            strict=self._flag(values, config, "strict"),
-            observers=self._items(values, config, "observers", "", self._observer),
+            processors=self._items(root, "processors", self._processor),
+            routes=self._routes(root, ""),
+            context=dict(self._table(root, "context").value),
+            strict=self._flag(root, "strict"),
+            observers=self._items(root, "observers", self._observer),
+            values=self._value_forms(root),
+            problems=tuple(self.problems),
         )
 
     def _problem(
         self, path: str, message: str, found: str | None = None, hint: str | None = None
     ) -> None:
-        self.problems.append(Problem(path=path, message=message, found=found, hint=hint))
+        if all(problem.path != path for problem in self.problems):  # one for each place
+            self.problems.append(Problem(path=path, message=message, found=found, hint=hint))
 
-    def _table(
-        self, node: Mapping[str, Any], original: Mapping[str, Any], key: str, path: str
-    ) -> Mapping[str, Any]:
-        value = node.get(key, {})
-        if isinstance(value, Mapping):
-            return value
-        self._problem(_join(path, key), "expected a table", found=show(original[key]))
-        return {}
+    def _table(self, node: Node, key: str) -> Node:
+        found = node.child(key, {})
+        if isinstance(found.value, Mapping):
+            return found
+        self._problem(found.path, "expected a table", found=found.shown)
+        return Node({}, {}, found.path)
 
-    def _flag(self, node: Mapping[str, Any], original: Mapping[str, Any], key: str) -> bool:
-        value = node.get(key, False)
-        if not isinstance(value, bool):
-            self._problem(key, "expected true or false", found=show(original[key]))
-        return value is True
+    def _flag(self, node: Node, key: str) -> bool:
+        found = node.child(key, False)
+        if not isinstance(found.value, bool):
+            self._problem(found.path, "expected true or false", found=found.shown)
+        return found.value is True
 
-    def _routes(
-        self, node: Mapping[str, Any], original: Mapping[str, Any], path: str, route: str
-    ) -> tuple[RouteSpec, ...]:
-        children = self._table(node, original, "backends", path)
-        originals = original.get("backends", {})
+    def _value_forms(self, root: Node) -> Values:
+        """Return the plain forms of values that the named plugins have registered."""
+        for name in self._items(root, "values", self._value_plugin, "names of plugins"):
+            self._values = {**self._values, **self._plugins.values_of(name)}
+        return self._values
+
+    def _value_plugin(self, node: Node) -> str | None:
+        if not isinstance(node.value, str):
+            self._problem(node.path, "expected the name of a plugin", found=node.shown)
+            return None
+        if self._ask(node, "plugin", self._plugins.values_of) is not None:
+            return node.value
+        return None
+
+    def _routes(self, node: Node, route: str) -> tuple[RouteSpec, ...]:
+        children = self._table(node, "backends").children()
         found = [
-            self._route(
-                child,
-                originals[name],
-                f"{_join(path, 'backends')}.{name}",
-                f"{route}/{name}".lstrip("/"),
-                name,
-            )
-            for name, child in children.items()
+            self._route(child, f"{route}/{name}".lstrip("/"), name) for name, child in children
         ]
         return tuple(spec for spec in found if spec is not None)
 
-    def _route(
-        self, node: Any, original: Any, path: str, route: str, name: Any
-    ) -> RouteSpec | None:
+    def _route(self, node: Node, route: str, name: Any) -> RouteSpec | None:
         if not isinstance(name, str) or not name or "/" in name:
-            self._problem(path, "the name of a route must be text without `/`", found=show(name))
-        if not isinstance(node, Mapping):
-            self._problem(
-                path, "expected a table with `plugin` or `backends`", found=show(original)
-            )
+            text = "the name of a route must be text without `/`"
+            self._problem(node.path, text, found=show(name))
             return None
-        plugin = self._plugin(node, original, path, "backend")
-        if "on_error" in node:
-            self._problem(f"{path}.on_error", "only a processor takes on_error")
-        processors = self._processors(node, original, path)
-        children = self._routes(node, original, path, route)
-        self._check_shape(node, plugin, path)
-        options = _options(original)
-        instance = self._instance(plugin, node, original, path) if plugin is not None else None
+        spec = self._sound_route(node, route)
+        if self._partly and (spec is None or self._is_broken(node.path)):
+            return stand_in(node.path, route)
+        return spec
+
+    def _is_broken(self, path: str) -> bool:
+        below = f"{path}.backends."
+        return any(
+            (
+                problem.path.startswith((f"{path}.", f"{path}["))
+                and not problem.path.startswith(below)
+            )
+            or problem.path == path
+            for problem in self.problems
+        )
+
+    def _sound_route(self, node: Node, route: str) -> RouteSpec | None:
+        if not isinstance(node.value, Mapping):
+            text = "expected a table with `plugin` or `backends`"
+            self._problem(node.path, text, found=node.shown)
+            return None
+        plugin = self._plugin(node, "backend")
+        if "on_error" in node.value:
+            self._problem(f"{node.path}.on_error", "only a processor takes on_error")
+        processors = self._items(node, "processors", self._processor)
+        children = self._routes(node, route)
+        self._check_shape(node, plugin)
+        instance = self._instance(plugin, node) if plugin is not None else None
         return RouteSpec(
-            path=path,
+            path=node.path,
             route=route,
             plugin=plugin,
-            options=options,
+            options=_options(node.original),
             processors=processors,
             children=children,
             instance=instance,
         )
 
-    def _check_shape(self, node: Mapping[str, Any], plugin: Plugin | None, path: str) -> None:
+    def _check_shape(self, node: Node, plugin: Plugin | None) -> None:
         """Whether the node has children exactly if it may."""
-        has_children = bool(node.get("backends"))
-        if "plugin" not in node:
+        path = node.path
+        has_children = bool(node.value.get("backends"))
+        if "plugin" not in node.value:
             if not has_children:
                 self._problem(
                     path,
                     "a route needs `plugin`, the name of a backend, or `backends`, to be a group",
                 )
-            for key in _options(node):
+            for key in _options(node.value):
                 self._problem(
                     f"{path}.{key}", "a group without `plugin` takes only processors and backends"
                 )
@@ -235,87 +221,67 @@ class _Parser:
             self._problem(
                 f"{path}.backends", f"the router {plugin.name} needs at least one backend below it"
             )
-        elif plugin is not None and plugin.kind == "backend" and "backends" in node:
+        elif plugin is not None and plugin.kind == "backend" and "backends" in node.value:
             self._problem(
                 f"{path}.backends",
                 f"{plugin.name} is a backend, not a router, and takes no backends below it",
             )
 
-    def _processors(
-        self, node: Mapping[str, Any], original: Mapping[str, Any], path: str
-    ) -> tuple[ProcessorSpec, ...]:
-        return self._items(node, original, "processors", path, self._processor)
-
     def _items(
         self,
-        node: Mapping[str, Any],
-        original: Mapping[str, Any],
+        node: Node,
         key: str,
-        path: str,
-        read: Callable[[Any, Any, str], _Item | None],
+        read: Callable[[Node], _Item | None],
+        of: str = "tables",
     ) -> tuple[_Item, ...]:
-        """Read a list of tables."""
-        items = node.get(key, ())
-        place = _join(path, key)
-        if not isinstance(items, Sequence) or isinstance(items, str):
-            hint = f"in TOML: [[{place}]]" if isinstance(items, Mapping) else None
-            self._problem(
-                place, "expected a list of tables", found=show(original.get(key)), hint=hint
-            )
+        """Read a list."""
+        items = node.child(key, ())
+        if not isinstance(items.value, Sequence) or isinstance(items.value, str):
+            hint = f"in TOML: [[{items.path}]]" if isinstance(items.value, Mapping) else None
+            self._problem(items.path, f"expected a list of {of}", found=items.shown, hint=hint)
             return ()
-        originals = list(original.get(key, ()))
-        found = [
-            read(item, originals[index], f"{place}[{index}]") for index, item in enumerate(items)
-        ]
+        found = [read(item) for item in items.members()]
         return tuple(spec for spec in found if spec is not None)
 
-    def _observer(self, node: Any, original: Any, path: str) -> ObserverSpec | None:
-        if not self._names_plugin(node, original, path, "observer"):
-            return None
-        for key in ("processors", "backends", "on_error"):
-            if key in node:
-                self._problem(f"{path}.{key}", f"an observer takes no {key}")
-        plugin = self._plugin(node, original, path, "observer")
+    def _observer(self, node: Node) -> ObserverSpec | None:
+        plugin = self._named(node, "observer", ("processors", "backends", "on_error"))
         if plugin is None:
             return None
-        instance = self._instance(plugin, node, original, path)
-        return ObserverSpec(path=path, plugin=plugin, options=_options(original), instance=instance)
-
-    def _names_plugin(self, node: Any, original: Any, path: str, role: str) -> bool:
-        if isinstance(node, Mapping) and "plugin" in node:
-            return True
-        self._problem(
-            path, f"expected a table with `plugin`, the name of {_a(role)}", found=show(original)
-        )
-        return False
-
-    def _processor(self, node: Any, original: Any, path: str) -> ProcessorSpec | None:
-        if not self._names_plugin(node, original, path, "processor"):
+        instance = self._instance(plugin, node)
+        if self._is_broken(node.path):
             return None
-        for key in ("processors", "backends"):
-            if key in node:
-                self._problem(f"{path}.{key}", f"a processor takes no {key}")
-        on_error = node.get("on_error", "drop")
-        if on_error not in ("drop", "pass"):
-            self._problem(
-                f"{path}.on_error", 'expected "drop" or "pass"', found=show(original["on_error"])
-            )
-        plugin = self._plugin(node, original, path, "processor")
+        options = _options(node.original)
+        return ObserverSpec(path=node.path, plugin=plugin, options=options, instance=instance)
+
+    def _processor(self, node: Node) -> ProcessorSpec | None:
+        plugin = self._named(node, "processor", ("processors", "backends"))
         if plugin is None:
             return None
-        instance = self._instance(plugin, node, original, path)
         return ProcessorSpec(
-            path=path,
+            path=node.path,
             plugin=plugin,
-            options=_options(original),
-            on_error=on_error,
-            instance=instance,
+            options=_options(node.original),
+            on_error=node.value.get("on_error", "drop"),
+            instance=self._instance(plugin, node),
         )
 
-    def _instance(
-        self, plugin: Plugin, node: Mapping[str, Any], original: Mapping[str, Any], path: str
-    ) -> Any:
-        given, originals = _options(node), _options(original)
+    def _named(self, node: Node, role: str, taken_by_routes: Collection[str]) -> Plugin | None:
+        """Return the plugin of a processor or an observer."""
+        if not isinstance(node.value, Mapping) or "plugin" not in node.value:
+            text = f"expected a table with `plugin`, the name of {_a(role)}"
+            self._problem(node.path, text, found=node.shown)
+            return None
+        for key in taken_by_routes:
+            if key in node.value:
+                self._problem(f"{node.path}.{key}", f"{_a(role)} takes no {key}")
+        on_error = node.child("on_error", "drop")
+        if role == "processor" and on_error.value not in _ON_ERROR:
+            self._problem(on_error.path, 'expected "drop" or "pass"', found=on_error.shown)
+        return self._plugin(node, role)
+
+    def _instance(self, plugin: Plugin, node: Node) -> Any:
+        path = node.path
+        given, originals = _options(node.value), _options(node.original)
         known = [problem.path for problem in self.problems if problem.path.startswith(f"{path}.")]
         options, problems = read_options(
             plugin.plugin_class, given, path, plugin.name, originals, known
@@ -338,42 +304,45 @@ class _Parser:
             )
             return [Problem(path=path, message=text)]
         for option, thing in wanted.items():
-            place = _join(path, option)
+            place = join(path, option)
             owner = self._owned.setdefault(thing, place)
             if owner != place:
                 text = "it is that of another node already, and must be its own"
-                found.append(
-                    Problem(
-                        path=place, message=text, hint=f"give it one that {owner} does not have"
-                    )
-                )
+                hint = f"give it one that {owner} does not have"
+                found.append(Problem(path=place, message=text, hint=hint))
         return found
 
-    def _plugin(
-        self, node: Mapping[str, Any], original: Mapping[str, Any], path: str, role: str
-    ) -> Plugin | None:
-        if "plugin" not in node:
+    def _plugin(self, node: Node, role: str) -> Plugin | None:
+        if "plugin" not in node.value:
             return None
-        name, place, found = node["plugin"], f"{path}.plugin", show(original["plugin"])
-        if not isinstance(name, str):
-            self._problem(place, f"expected the name of {_a(role)}", found=found)
+        name = node.child("plugin", None)
+        if not isinstance(name.value, str):
+            self._problem(name.path, f"expected the name of {_a(role)}", found=name.shown)
             return None
+        plugin: Plugin | None = self._ask(name, role, self._plugins.load)
+        if plugin is None:
+            return None
+        if plugin.kind not in _NEEDS[role]:
+            text = f"expected {_a(role)}, and {name.value!r} is {_a(plugin.kind)}"
+            self._problem(name.path, text, found=name.shown)
+            return None
+        self._values = {**self._values, **(self._ask(name, role, self._plugins.values_of) or {})}
+        return plugin
+
+    def _ask(self, name: Node, role: str, question: Callable[[str], Any]) -> Any:
+        """Ask the plugins about a name; None if there is no answer but a problem."""
         try:
-            plugin = self._plugins.load(name)
+            return question(name.value)
         except UnknownPluginError:
-            self.problems.append(_unknown(name, found, place, role, self._plugins))
+            self.problems.append(_unknown(name.value, name.shown, name.path, role, self._plugins))
+        except ClashingPluginError as error:
+            self._problem(name.path, str(error), name.shown, hint="uninstall one of them")
         except BrokenPluginError as error:
             self._problem(
-                place,
+                name.path,
                 f"installed but broken: {error}",
-                found=found,
+                found=name.shown,
                 hint="repair or upgrade that distribution",
-            )
-        else:
-            if plugin.kind in _NEEDS[role]:
-                return plugin
-            self._problem(
-                place, f"expected {_a(role)}, and {name!r} is {_a(plugin.kind)}", found=found
             )
         return None
 
@@ -384,10 +353,6 @@ def _options(node: Mapping[str, Any]) -> dict[str, Any]:
 
 def _a(role: str) -> str:
     return f"an {role}" if role == "observer" else f"a {role}"
-
-
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
 
 
 def _unknown(name: str, found: str, path: str, role: str, plugins: Plugins) -> Problem:
@@ -418,52 +383,3 @@ def _unknown(name: str, found: str, path: str, role: str, plugins: Plugins) -> P
             f" {name!r} in the group {GROUP!r}"
         )
     return Problem(path=path, message=message, found=found, hint=hint)
-
-
-def _clash(name: str, declarations: Sequence[Any]) -> Problem:
-    claims = " and ".join(f"{found.distribution} {found.version}" for found in declarations)
-    return Problem(
-        path="plugins",
-        message=f"the plugin name {name!r} is claimed by {claims}",
-        hint="uninstall one of them",
-    )
-
-
-def advice(spec: Spec) -> list[Problem]:
-    """What is allowed and likely a mistake, for `eventtracking check`."""
-    if not spec.routes:
-        return [
-            Problem(path="backends", message="no backend is named, so that every event is filtered")
-        ]
-    return [problem for route in spec.routes for problem in _inline(route)]
-
-
-def _inline(route: RouteSpec, above: str = "no router stands above it") -> Iterator[Problem]:
-    """Warn of backends that need a router above them which holds events, and have none."""
-    if route.plugin is not None and _defers(route.instance):
-        return
-    if route.plugin is not None and getattr(route.instance, "blocking", False):
-        yield Problem(
-            path=route.path,
-            message=(
-                f"{route.plugin.name} talks to a network, and {above}, so that each emit() waits"
-                " for it"
-            ),
-            hint="put it below a buffer",
-        )
-    if route.plugin is not None and callable(getattr(route.instance, "tick", None)):
-        yield Problem(
-            path=route.path,
-            message=f"{route.plugin.name} acts by time, and nothing calls its tick() here",
-            hint="put it below a buffer",
-        )
-    if route.plugin is not None:
-        above = "no router above it holds events"
-    for child in route.children:
-        yield from _inline(child, above)
-
-
-def _defers(instance: Any) -> bool:
-    """Whether `send` of a router returns before a child is called."""
-    names = ("defers", "counted_by_core")
-    return any(getattr(instance, name, False) for name in names)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import attrs
 
+from eventtracking._data.snapshot import Values
 from eventtracking.config.discovery import Plugin
+from eventtracking.errors import DeliveryError, Problem
 
-__all__ = ["ObserverSpec", "ProcessorSpec", "RouteSpec", "Spec"]
+__all__ = ["ObserverSpec", "ProcessorSpec", "RouteSpec", "Spec", "stand_in"]
+
+_RETRY_AFTER_S: Final = 60.0
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -18,10 +23,10 @@ class ProcessorSpec:
     path: str
     """Its place in the config: `backends.product.processors[0]`."""
     plugin: Plugin
-    options: dict[str, Any]
+    options: dict[str, Any] = attrs.field(repr=False)
     """What the config gives, with `${VAR}` as it was written."""
     on_error: str
-    instance: Any
+    instance: Any = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -31,9 +36,9 @@ class ObserverSpec:
     path: str
     """Its place in the config: `observers[0]`."""
     plugin: Plugin
-    options: dict[str, Any]
+    options: dict[str, Any] = attrs.field(repr=False)
     """What the config gives, with `${VAR}` as it was written."""
-    instance: Any
+    instance: Any = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -46,20 +51,55 @@ class RouteSpec:
     """Its place in the tree: `warehouse/archive`."""
     plugin: Plugin | None
     """None for a plain group."""
-    options: dict[str, Any]
+    options: dict[str, Any] = attrs.field(repr=False)
     """What the config gives, with `${VAR}` as it was written."""
     processors: tuple[ProcessorSpec, ...]
     children: tuple[RouteSpec, ...]
-    instance: Any
+    instance: Any = attrs.field(repr=False)
     """The backend, ready to use and not yet opened. None for a plain group."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Spec:
-    """A whole config that holds no problem."""
+    """A whole config, whose routes are sound or have stand-ins."""
 
     processors: tuple[ProcessorSpec, ...]
     routes: tuple[RouteSpec, ...]
     context: dict[str, Any]
     strict: bool
     observers: tuple[ObserverSpec, ...] = ()
+    values: Values = attrs.field(factory=dict)
+    """The plain forms of values, by the qualified name of a type."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with the routes that stand-ins have taken the place of."""
+
+
+@attrs.define(eq=False)
+class _StandIn:
+    """Holds the place of a route whose config is broken, and refuses its events for now."""
+
+    path: str
+
+    def send(self, events: Sequence[Any]) -> None:  # noqa: ARG002 - the contract's signature
+        """Raise; below a buffer the events wait until the config is mended."""
+        raise DeliveryError(f"config: {self.path}", retry_after_s=_RETRY_AFTER_S)
+
+
+def stand_in(path: str, route: str) -> RouteSpec:
+    """Return the spec of a route that holds the place of a broken one."""
+    plugin = Plugin(
+        name="broken config",
+        kind="backend",
+        plugin_class=_StandIn,
+        distribution="eventtracking",
+        version="",
+    )
+    return RouteSpec(
+        path=path,
+        route=route,
+        plugin=plugin,
+        options={},
+        processors=(),
+        children=(),
+        instance=_StandIn(path),
+    )

@@ -5,13 +5,15 @@ never become syntax.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from eventtracking.config.words import join
 from eventtracking.errors import Problem
 
-__all__ = ["substitute"]
+__all__ = ["references_in", "substitute"]
 
+_WHOLE: Final = re.compile(r"\$\{([A-Za-z_]\w*)(?::-[^}]*)?\}")
 _REFERENCE: Final = re.compile(
     r"\$(?:(?P<dollar>\$)|\{(?:(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\})?)"
 )
@@ -30,8 +32,7 @@ def substitute(value: Any, environ: Mapping[str, str], path: str, problems: list
         return _substitute_text(value, environ, path, problems)
     if isinstance(value, Mapping):
         return {
-            key: substitute(item, environ, f"{path}.{key}" if path else str(key), problems)
-            for key, item in value.items()
+            key: substitute(item, environ, join(path, key), problems) for key, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [
@@ -39,6 +40,26 @@ def substitute(value: Any, environ: Mapping[str, str], path: str, problems: list
             for index, item in enumerate(value)
         ]
     return value
+
+
+def references_in(value: Any, path: str) -> Iterator[Problem]:
+    """Yield a problem for each text that is a whole reference, in a mapping made in Python.
+
+    Such a mapping is taken as it is, since Python has read its variables already.
+    """
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        yield Problem(
+            path=path,
+            message="a reference is not substituted in Python",
+            found=value,
+            hint=f'use os.environ["{value[2:-1].partition(":-")[0]}"]',
+        )
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from references_in(item, join(path, key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from references_in(item, f"{path}[{index}]")
 
 
 def _substitute_text(

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from eventtracking.config.options import did_you_mean
+from eventtracking.config.words import did_you_mean
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 from eventtracking_cli.output import print_json, printable
 

@@ -267,7 +267,7 @@ class _Translator:
         return (
             {"plugin": "async_celery"}
             if queue is None
-            else {"plugin": "async_celery", "queue": _escape(queue)}
+            else {"plugin": "async_celery", "queue": _copy(queue)}
         )
 
     # The predecessor's own classes
@@ -275,11 +275,11 @@ class _Translator:
     def _logger(self, options: dict[str, Any], place: str) -> dict[str, Any]:
         node: dict[str, Any] = {
             "plugin": "logger",
-            "name": _escape(options.pop("name", None) or ""),
+            "name": _copy(options.pop("name", None) or ""),
         }
         if options.get("level") is not None:
             level = options["level"]
-            node["level"] = _escape(level.lower() if isinstance(level, str) else level)
+            node["level"] = _copy(level.lower() if isinstance(level, str) else level)
         options.pop("level", None)
         limit = options.pop("max_event_size", None)
         if limit is None:
@@ -310,7 +310,7 @@ class _Translator:
         if extra:
             node["extra"] = extra
         self._leave_out({key: value for key, value in options.items() if key not in keys}, place)
-        return {key: _escape(_listed(value)) for key, value in _with_uri(node).items()}
+        return {key: _copy(_listed(value)) for key, value in _with_uri(node).items()}
 
     def _extra(self, extra: Any, place: str) -> dict[str, Any]:
         if extra is None or isinstance(extra, Mapping):
@@ -333,7 +333,7 @@ class _Translator:
         }
         self._note(notes.PREFIX, place)
         self._leave_out(options, place)
-        return {key: _escape(value) for key, value in node.items()}
+        return {key: _copy(value) for key, value in node.items()}
 
     def _whitelist(self, options: dict[str, Any], place: str) -> dict[str, Any]:
         names = options.pop("whitelist", None)
@@ -343,14 +343,14 @@ class _Translator:
         elif not names:
             self._note(notes.EMPTY_WHITELIST, place)
         self._leave_out(options, place)
-        return {"plugin": "name_filter", "names": _escape(names)}
+        return {"plugin": "name_filter", "names": _copy(names)}
 
     def _site(
         self, plugin: str, engine: str, options: dict[str, Any], place: str
     ) -> dict[str, Any]:
         node: dict[str, Any] = {"plugin": plugin, "engine": engine}
         if options:
-            node["options"] = _escape(options) if self._plain else Verbatim(options)
+            node["options"] = _copy(options) if self._plain else Verbatim(options)
         if self._plain and _has_tuple(options):
             self._note(notes.TUPLES, place)
         return node
@@ -431,10 +431,8 @@ def _with_port(uri: str, port: Any) -> str:
     return f"{scheme}://{user}{at}{','.join(ported)}{rest[len(authority) :]}"
 
 
-def _escape(value: Any) -> Any:
-    """Write every dollar so that the config reads it as itself."""
-    if isinstance(value, str):
-        return value.replace("$", "$$")
+def _copy(value: Any) -> Any:
+    """Copy tables and lists, tuples as lists."""
     if isinstance(value, Mapping):
-        return {key: _escape(item) for key, item in value.items()}
-    return [_escape(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value

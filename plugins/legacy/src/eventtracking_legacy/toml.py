@@ -87,7 +87,7 @@ def _value(value: Any, path: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return _text(value)
+        return _text(value.replace("$", "$$"))  # in a file a dollar may begin a reference
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):

@@ -18,8 +18,9 @@ import pytest
 
 from eventtracking import ConfigError, Tracker
 from eventtracking.config.discovery import Plugin, installed_plugins
-from eventtracking.config.options import MISSING, Option, options_of, read_options
-from eventtracking.config.options import build as build_plugin
+from eventtracking.config.options import MISSING, Option, options_of
+from eventtracking.config.reading import build as build_plugin
+from eventtracking.config.reading import read_options
 from eventtracking_testkit._deeds import NOT_THERE, watch_deeds
 from eventtracking_testkit.forks import run_in_fork
 
