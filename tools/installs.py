@@ -32,6 +32,7 @@ SERVERS = {
 """URIs of servers that are not there: building a config connects to none."""
 _LINE = re.compile(r"^(?:\$ )?pip install ([^\n#]*)", re.MULTILINE)
 _INLINE = re.compile(r"`pip install ([^`]*)`", re.DOTALL)
+_REQUIREMENT = re.compile(r"([\w-]+)(?:\[(.*?)\])?")
 _OURS = re.compile(r"eventtracking[\w-]*")
 
 IMPORT_ALL = """
@@ -113,10 +114,30 @@ def make_environment(
     versions: tuple[str | Path, ...] = ("--constraint", workspace.CONSTRAINTS)
     if lowest:
         versions = ("--resolution", "lowest-direct")
+        requirements = (*requirements, *needs_of(requirements))
     places = ("--no-sources", "--find-links", wheels, "--python", python)
     workspace.uv("pip", "install", "-q", *places, *versions, *requirements)
     workspace.uv("pip", "check", "-q", "--python", python)
     return python
+
+
+def needs_of(requirements: tuple[str, ...]) -> list[str]:
+    """Return what distributions of ours need, and those that these need, as direct requirements."""
+    projects = [workspace.load(member)["project"] for member in workspace.ready_members()]
+    ours = {project["name"]: project for project in projects}
+    found: dict[str, None] = {}
+    waiting = list(requirements)
+    while waiting:
+        matched = _REQUIREMENT.match(waiting.pop())
+        project = ours.get(matched[1]) if matched else None
+        if matched is None or project is None:
+            continue
+        needs = [*project.get("dependencies", [])]
+        for extra in (matched[2] or "").split(","):
+            needs += project.get("optional-dependencies", {}).get(extra.strip(), [])
+        waiting += [need for need in needs if need not in found]
+        found |= dict.fromkeys(needs)
+    return list(found)
 
 
 def problem_with(install: Install, wheels: Path, folder: Path, lowest: bool = False) -> str:

@@ -34,7 +34,9 @@ def test_events_arrive_as_they_were(scene: Scene) -> None:
     no, yes = scene.folder / "caller", scene.folder / "worker"
     store = scene.record(processors=[{"plugin": "say_no", "name": "there", "path": str(yes)}])
     processors = [{"plugin": "say_no", "name": "here", "path": str(no)}]
-    config = {"backends": {"w": scene.router({"store": store}, processors=processors)}}
+    seen = scene.record("seen", processors=processors)  # how the caller's values are captured
+    router = scene.router({"store": store}, processors=processors)
+    config = {"backends": {"seen": seen, "w": router}}
     tracker = scene.tracker(config)
     with tracker.context({"user_id": uuid.UUID(int=3)}):
         for name in ("good", "here", "there"):
@@ -46,7 +48,11 @@ def test_events_arrive_as_they_were(scene: Scene) -> None:
     scene.worker(scene.write(config))
     wait_for(lambda: scene.stored() and scene.worker_counts("w/store").settled == 2)
     (event,) = scene.stored()
-    assert event["data"] == {key: repr(value) for key, value in VALUES.items()}
+    captured = next(line for line in scene.stored("seen") if line["name"] == "good")
+    assert event["data"] == captured["data"]
+    for key in ("utc", "day", "uuid", "bytes", "big", "float", "deep"):
+        assert event["data"][key] == repr(VALUES[key])
+    assert (event["id"], event["at"]) == (captured["id"], captured["at"])
     assert event["context"] == {"user_id": repr(uuid.UUID(int=3))}
     assert event["name"] == "good"
     assert "tzinfo=datetime.timezone.utc" in event["at"]
