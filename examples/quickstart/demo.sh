@@ -51,3 +51,4 @@ run eventtracking catalog docs var/site --records var/archive.db
 printf '%s\n' "open $PWD/var/site/index.html"
 
 step 'Change eventtracking.toml or catalog.toml and run it again, or read README.md.'
+printf '%s\n' "Look at these events in a browser: cd $PWD && $(command -v eventtracking) console --allow-changes"

@@ -98,6 +98,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
     except OSError as error:
+        listener.close()
         raise click.ClickException(
             f"cannot listen at {host}:{port} ({error.strerror}); choose another --port"
         ) from error
