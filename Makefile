@@ -40,10 +40,11 @@ ONCE := cli/tests/test_quickstart.py testkit/tests/contracts/test_bad.py
 test-all: env ## Run every distribution's tests that need no service on each Python 3.10-3.13 of this machine
 	@$(TOOL)/matrix.py $(SPREAD) -m '$(SHORT) and not service' $(addprefix --ignore=,$(ONCE)) $(EACH) $(ARGS)
 
-check: env ## Check format, lint, types and docs
+check: env ## Check format, lint, types, sizes and docs
 	@$(BIN)/ruff format --check --quiet . || { echo 'Run: make format'; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/python tools/check_types.py
+	@$(BIN)/python tools/check_sizes.py
 	@$(BIN)/python tools/check_docs.py
 
 format: env ## Format the code and apply the safe fixes

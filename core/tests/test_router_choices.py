@@ -48,7 +48,7 @@ def counts_after_one_event(router: Chooser) -> Counts:
         instance=router,
     )
     spec = Spec(processors=(), routes=(route,), context={}, strict=False)
-    tree = build_tree(spec, Reentrancy().entered, lambda: None)
+    tree = build_tree(spec, Reentrancy().run, lambda: None)
     tree.root.emit(Event(name="x"))
     return tree.routes["r"].counts()["r"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Final
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
 
 from eventtracking._pipeline.route import Group, Parked
 from eventtracking.counts import Outcome
@@ -50,16 +50,18 @@ class Reentrancy:
         """Leave an event to the call that is inside on this thread."""
         self.parked.setdefault(thread, deque()).append((root, event))
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Mark this thread as inside for the length of a block, then send the parked events."""
+    def run(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        """Call something with this thread marked as inside, then send the parked events.
+
+        No context manager: a signal handler's exception at the call of `__exit__` would leave the
+        mark, and every later emit of the thread would be parked.
+        """
         thread = get_ident()
         if thread in self.inside:
-            yield
-            return
+            return action(*arguments)
         self.inside[thread] = None
         try:
-            yield
+            return action(*arguments)
         finally:
             if thread in self.inside:  # not in a child that was forked inside
                 del self.inside[thread]

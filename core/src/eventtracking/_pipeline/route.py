@@ -237,34 +237,33 @@ class Leaf(Route):
         if not patient and time.monotonic() < self._retry_open_at:
             raise DeliveryError(f"open() failed a moment ago: {self._open_failure}")
         mine = (threading.get_ident(), threading.Event())
-        opener = self._opener.setdefault(
-            "", mine
-        )  # atomic, and no lock is held while the backend's code runs
-        if opener is not mine:
-            self._wait_for(opener, wait_s)
-            return
         try:
-            if not self.opened:
+            # Atomic, and no lock is held while the backend's code runs.
+            opener = self._opener.setdefault("", mine)
+            if opener is not mine:
+                self._wait_for(opener, wait_s)
+            elif not self.opened:
                 getattr(self.backend, "open", _nothing)()
                 self._keep_open()
         except Exception as error:
             self._open_failure = describe_error(error)
+            self._retry_open_at = time.monotonic() + _REOPEN_AFTER_S
             raise
-        finally:
-            self._retry_open_at = 0.0 if self.opened else time.monotonic() + _REOPEN_AFTER_S
-            self._opener.pop("", None)
+        finally:  # without a call before the place is free, which a signal handler could interrupt
+            if "" in self._opener and self._opener[""] is mine:
+                del self._opener[""]
             mine[1].set()
 
     def _keep_open(self) -> None:
-        """Note that it is open; if it was closed meanwhile, by another thread, close it: nobody
-        else would.
-        """
+        """Note that it is open; close it if another thread has closed the tracker meanwhile."""
+        if not self.closed:
+            self._on_open()
         self.opened = True
         self.direct = self.is_direct
+        self._retry_open_at = 0.0
         if self.closed:
             self.close()
             raise DeliveryError("the tracker is closed")
-        self._on_open()
 
     def _wait_for(self, opener: tuple[int, threading.Event], wait_s: float) -> None:
         if opener[0] == threading.get_ident():

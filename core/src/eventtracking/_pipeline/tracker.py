@@ -139,7 +139,7 @@ class Tracker:
             spec = config.parse(mapping, partly=partly, known=known)
             try:
                 return spec, build_tree(
-                    spec, self._reentrancy.entered, self._on_open, self._submit_from_within
+                    spec, self._reentrancy.run, self._on_open, self._submit_from_within
                 )
             except ConfigError as error:
                 if not partly or set(error.problems) <= set(known):

@@ -357,6 +357,8 @@ class Passage(Leaf):
         if not self.opened:
             self._open(patient=False)
         thread = get_ident()
+        if thread in self._unsettled:  # a signal handler's exception kept it from being settled
+            self._unsettled[thread].settle_ledgers()
         attempt = self._unsettled[thread] = DeliveryAttempt(ledgers=True)
         try:
             errors = attempt.pass_through(self, (event,))

@@ -11,7 +11,7 @@ from eventtracking._pipeline.chain import Chain, Link
 from eventtracking._pipeline.route import Group, Leaf, Route
 from eventtracking._tree.attempt import Passage
 from eventtracking._tree.counted import CountedDownstream
-from eventtracking._tree.downstream import BoundDownstream, Entered
+from eventtracking._tree.downstream import BoundDownstream, Inside
 from eventtracking._tree.observers import Observers, views_of
 from eventtracking._tree.tree import Tree
 from eventtracking.config import ProcessorSpec, RouteSpec, Spec
@@ -25,14 +25,14 @@ _MAX_REMARK_CHARS: Final = 500
 
 def build_tree(
     spec: Spec,
-    entered: Entered,
+    inside: Inside,
     on_open: Callable[[], None],
     submit: Callable[[Event], bool] = lambda _event: False,
 ) -> Tree:
     """Compile a config.
 
     Args:
-        entered: Marks the current thread as inside the tree for the length of a block.
+        inside: Calls something with the current thread marked as inside the tree.
         on_open: Called whenever a backend was opened.
         submit: Sends an event down the whole tree, for processors.
 
@@ -40,7 +40,7 @@ def build_tree(
         ConfigError: If a router or a processor refuses its place.
     """
     observers = Observers(spec.observers)
-    builder = _Builder(entered, on_open, submit, observers.report)
+    builder = _Builder(inside, on_open, submit, observers.report)
     root = builder.routes[""] = Group("", None)
     root.chain = builder.chain(spec.processors, root, ())
     children = builder.build_all(spec.routes, ())
@@ -48,7 +48,7 @@ def build_tree(
     if builder.problems:
         raise ConfigError(builder.problems)
     views = views_of(spec)
-    return Tree(root, builder.routes, builder.downstreams, entered, observers, views)
+    return Tree(root, builder.routes, builder.downstreams, inside, observers, views)
 
 
 @attrs.frozen(eq=False)
@@ -72,12 +72,12 @@ class BoundPlace:
 class _Builder:
     def __init__(
         self,
-        entered: Entered,
+        inside: Inside,
         on_open: Callable[[], None],
         submit: Callable[[Event], bool],
         report: Callable[[str, int, float], None] | None,
     ) -> None:
-        self._entered = entered
+        self._inside = inside
         self._on_open = on_open
         self._submit = submit
         self._report = report
@@ -132,7 +132,7 @@ class _Builder:
         if isinstance(leaf, Passage):
             leaf.take_below(below)
         make = CountedDownstream if _is_counted(spec) else BoundDownstream
-        downstream = self.downstreams[spec.route] = make(leaf, below, above, self._entered)
+        downstream = self.downstreams[spec.route] = make(leaf, below, above, self._inside)
         self._call_bind(spec, downstream, spec.plugin.name)
         if leaf.counts_itself:
             leaf.count_untaken()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from _thread import get_ident
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 from eventtracking._pipeline.route import Group, Leaf, Route
@@ -16,9 +15,9 @@ from eventtracking.event import Event
 from eventtracking.protocols import Failures
 from eventtracking.standing import Routes
 
-__all__ = ["BoundDownstream", "Entered", "routes_below"]
+__all__ = ["BoundDownstream", "Inside", "routes_below"]
 
-Entered = Callable[[], AbstractContextManager[None]]
+Inside = Callable[..., Any]
 
 _log = logging.getLogger("eventtracking")
 
@@ -30,10 +29,10 @@ class BoundDownstream:
         route: The router's own route.
         below: Its children.
         above: The plugin names of the routers above.
-        entered: Marks the current thread as inside the tree for the length of a block.
+        inside: Calls something with the current thread marked as inside the tree.
     """
 
-    def __init__(self, route: Leaf, below: Group, above: tuple[str, ...], entered: Entered) -> None:
+    def __init__(self, route: Leaf, below: Group, above: tuple[str, ...], inside: Inside) -> None:
         self.root = below
         self.path = below.path
         self.above = above
@@ -45,7 +44,7 @@ class BoundDownstream:
         self.counts_below = True
         """Whether the routes' own ledgers count, because the router does not."""
         self._route = route
-        self._entered = entered
+        self._inside = inside
         self._route_at = {found.path: found for found in routes_below(below)}
 
     def deliver(
@@ -66,8 +65,7 @@ class BoundDownstream:
             only=leaves, first=first or only is None, failures=failures, ledgers=self.counts_below
         )
         try:
-            with self._entered():
-                attempt.spread(self.root.children, events)
+            self._inside(attempt.spread, self.root.children, events)
         finally:
             attempt.settle_ledgers()
         return failures
@@ -124,8 +122,7 @@ class BoundDownstream:
             if leaf.path not in wanted or not leaf.opened or not callable(tick):
                 continue
             try:
-                with self._entered():
-                    tick()
+                self._inside(tick)
             except Exception as error:  # noqa: BLE001 - the other backends have their turn
                 if leaf.ledger.remark_once(f"tick() raised {type(error).__name__}"):
                     _log.warning("route %r: tick() failed: %s", leaf.path, describe_error(error))

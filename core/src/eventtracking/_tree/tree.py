@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import attrs
 
 from eventtracking._pipeline.route import Group, Leaf
 from eventtracking._tree.attempt import Passage
-from eventtracking._tree.downstream import BoundDownstream, Entered
+from eventtracking._tree.downstream import BoundDownstream, Inside
 from eventtracking._tree.observers import Observers, RouteView
 from eventtracking._tree.taps import Tap
 from eventtracking.counts import Counts
@@ -38,10 +38,8 @@ class Tree:
     """
     downstreams: dict[str, BoundDownstream]
     """What lies below each router, by the router's path."""
-    _entered: Entered = attrs.field(default=nullcontext, alias="entered")
-    """Marks the current thread as inside, so that what it emits meanwhile waits for the backend's
-    call to end.
-    """
+    _inside: Inside = attrs.field(default=lambda action, *given: action(*given), alias="inside")
+    """Calls something with the current thread marked as inside, so that its emits wait for that."""
     observers: Observers = attrs.field(factory=Observers)
     views: tuple[RouteView, ...] = (RouteView("", None, None, (), ()),)
 
@@ -139,9 +137,8 @@ class Tree:
         escaped: BaseException | None = None
         for leaf in leaves:
             try:
-                with self._entered():
-                    if action(leaf) is False:
-                        unfinished.append(leaf)
+                if self._inside(action, leaf) is False:
+                    unfinished.append(leaf)
             except Exception as error:  # noqa: BLE001 - the other backends go on
                 _log.warning(
                     "%s of the backend at %r failed: %s", verb, leaf.path, describe_error(error)
@@ -165,8 +162,7 @@ class Tree:
         for route in self.routes.values():
             if isinstance(route, Passage):
                 route.settle_interrupted()
-            with self._entered():
-                found = route.counts(shared)
+            found = self._inside(route.counts, shared)
             for path, counts in found.items():
                 total[path] = total.get(path, _NO_COUNTS) + counts
         return total

@@ -247,8 +247,7 @@ def view_of(tracker: DjangoTracker, route: Route) -> Any:
 
 def _deliver_to(tracker: DjangoTracker, path: str) -> Deliver:
     def deliver(event: Event) -> None:
-        with tracker._reentrancy.entered():
-            tracker._tree.routes[path].emit(event)
+        tracker._reentrancy.run(tracker._tree.routes[path].emit, event)
 
     return deliver
 
