@@ -337,3 +337,27 @@ def test_the_management_command_tells_problems(capfd: pytest.CaptureFixture[str]
         pytest.raises(CommandError, match="a file cannot"),
     ):
         call_command("eventtracking", "check")
+
+
+def test_a_broken_branch_leaves_the_sound_ones(caplog: pytest.LogCaptureFixture) -> None:
+    """The log names the problem of the broken route; the other routes have their events."""
+    broken = {"backends": {"a": {"plugin": "loger"}, "b": {**LOG, "name": "sound"}}}
+    with override_settings(EVENT_TRACKING=broken), caplog.at_level(logging.INFO, "sound"):
+        tracker.emit("a")
+        counts = tracker.get_tracker().stats()
+    assert lines_of(caplog, "sound") == ["a"]
+    assert (counts["b"].delivered, counts["a"].failed) == (1, 1)
+    (line,) = [
+        record.getMessage() for record in caplog.records if record.name == "eventtracking.django"
+    ]
+    assert line.startswith("a route is out of service: backends.a.plugin: unknown backend")
+
+
+def test_a_dollar_of_the_settings_reaches_a_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A file may hold references, settings do not: a command sees the text that stands there."""
+    config = {"backends": {"s": {"plugin": "sqlite", "path": str(tmp_path / "a$$b.db")}}}
+    with override_settings(EVENT_TRACKING=config), pytest.raises(SystemExit):
+        call_command("eventtracking", "emit", "a")
+    assert (tmp_path / "a$$b.db").exists()

@@ -70,8 +70,7 @@ class EventTrackingConfig(AppConfig):
     def _configure(self) -> None:
         from eventtracking_django.install import configure_default
 
-        for problem in configure_default():
-            _log.error("events are not captured: %s; see `manage.py check`", problem)
+        configure_default()
 
     def _on_setting_changed(self, setting: str, **_: Any) -> None:
         """Follow `override_settings` in tests."""

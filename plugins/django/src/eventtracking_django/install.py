@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eventtracking import ConfigError, Outcome, Problem, Tracker
@@ -12,6 +13,8 @@ from eventtracking_django import conf
 from eventtracking_django.tracker import DjangoTracker, StandIn
 
 __all__ = ["config_as_data", "configure_default", "read_spec", "register_default"]
+
+_log = logging.getLogger("eventtracking.django")
 
 _DISABLED = (Outcome.FILTERED, "tracking is disabled")
 _NOT_YET = (
@@ -44,23 +47,26 @@ def _default() -> tuple[StandIn | None, Tracker]:
     return stand_in, found
 
 
-def configure_default() -> list[Problem]:
+def configure_default() -> None:
     """Give the default tracker the config of the settings, unless tracking is disabled.
 
-    Returns:
-        The problems of the config. With any, events are counted as failed.
+    Sound routes start beside broken ones, whose events are counted as failed, or wait in a buffer.
+    The log names each problem. If nothing can start, every event is counted as failed.
     """
-    _, tracker = _default()
     if not conf.is_enabled():
-        return []
+        return
     try:
-        if conf.uses_old_settings():
-            _old().configure_from_settings(tracker)
-        else:
-            tracker.configure(conf.read_config())
+        for problem in _configure(_default()[1]):
+            _log.error("a route is out of service: %s; see `manage.py check`", problem)
     except ConfigError as error:
-        return list(error.problems)
-    return []
+        for problem in error.problems:
+            _log.error("events are not captured: %s; see `manage.py check`", problem)
+
+
+def _configure(tracker: Tracker) -> Sequence[Problem]:
+    if conf.uses_old_settings():
+        return _old().configure_from_settings(tracker, partly=True)  # type: ignore[no-any-return]  # as below
+    return tracker.configure(conf.read_config(), partly=True)
 
 
 def read_spec() -> Spec:

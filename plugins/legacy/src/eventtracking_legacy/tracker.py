@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
 
-from eventtracking import ConfigError, Event, Outcome, Tracker
+from eventtracking import ConfigError, Event, Outcome, Problem, Tracker
 from eventtracking._data.shape import bare
 from eventtracking._pipeline import context as contexts
 from eventtracking._pipeline.route import Route
@@ -177,18 +177,29 @@ class DjangoTracker(_DjangoTracker):
 
 
 def configure_from_settings(
-    tracker: Tracker, backends_name: str = BACKENDS, processors_name: str = PROCESSORS
-) -> None:
+    tracker: Tracker,
+    backends_name: str = BACKENDS,
+    processors_name: str = PROCESSORS,
+    *,
+    partly: bool = False,
+) -> Sequence[Problem]:
     """Give a tracker the config that the old settings describe.
+
+    Args:
+        partly: Whether sound routes start beside broken ones; see `Tracker.configure`.
+
+    Returns:
+        The problems of the broken routes, at their places in the settings.
 
     Raises:
         ConfigError: With every problem, at its place in the settings.
     """
     translation = _translation(backends_name, processors_name)
     try:
-        tracker.configure(translation.config)
+        problems = tracker.configure(translation.config, partly=partly)
     except ConfigError as error:
         raise translation.in_settings(error) from None
+    return translation.in_settings(ConfigError(problems)).problems if problems else ()
 
 
 def parse_settings() -> Spec:

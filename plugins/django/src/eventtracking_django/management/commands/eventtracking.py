@@ -87,11 +87,24 @@ def _config_file() -> Iterator[Path]:
 
 def _as_json(config: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(config, default=_plain)
+        return json.dumps(_for_file(config))
     except (TypeError, ValueError) as error:
         raise CommandError(
             f"the config of the settings holds what a file cannot: {error}"
         ) from error
+
+
+def _for_file(value: Any) -> Any:
+    """Write a config of Python's as a file has it, where a dollar may begin a reference."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, Mapping):
+        return {key: _for_file(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_file(inner) for inner in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _for_file(_plain(value))
 
 
 def _plain(value: Any) -> Any:
@@ -104,8 +117,6 @@ def _plain(value: Any) -> Any:
         return os.fspath(value)
     if isinstance(value, Promise):  # a lazy text
         return str(value)
-    if isinstance(value, Mapping):
-        return dict(value)
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
     if isinstance(value, enum.Enum):
