@@ -18,7 +18,7 @@ SPREAD := -n $(WORKERS) --dist loadfile
 SHORT := not soak and not fuzz
 ARGS ?=
 
-.PHONY: help env demo test test-all check format bench survival moving soak fuzz lock wheels site services clean distclean
+.PHONY: help env demo test test-all check format bench survival moving soak fuzz lock wheels site services clean distclean changelog
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ lock: env ## Recompile constraints.txt (ARGS=--upgrade takes newer versions)
 
 wheels: env ## Build the wheel of every distribution into dist/
 	@$(TOOL)/wheels.py
+
+changelog: env ## Print the next section of the changelog, from its fragments
+	@$(TOOL)/changelog.py
 
 site: env ## Build the documents as a site, in site/
 	@$(BIN)/python tools/docs_site.py
