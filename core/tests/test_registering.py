@@ -180,7 +180,12 @@ def test_distributions_without_plugins_are_not_read(
     read: list[str] = []
     of_info = installed._of_info
     monkeypatch.setattr(installed, "_name_of", lambda one: read.append(str(one)))
-    monkeypatch.setattr(installed, "_of_info", lambda *args: read.append(args[0]) or of_info(*args))
+
+    def noted(*arguments: Any) -> Any:
+        read.append(arguments[0])
+        return of_info(*arguments)
+
+    monkeypatch.setattr(installed, "_of_info", noted)
     monkeypatch.chdir(work)
     monkeypatch.setattr(sys, "path", ["", str(site)])
     assert installed.declarations() == ()

@@ -139,7 +139,7 @@ def test_what_waits_survives_a_restart_with_its_attempts(
     FailingBackend.actions[""] = lambda events: None
     third = track(disk, **leaves)
     third.open()
-    third._tree.routes["b"].backend.replay()  # type: ignore[union-attr]  # it is a leaf
+    third._tree.routes["b"].backend.replay()
     until(lambda: figures(third, "b") == {"received": 20, "delivered": 20})
     assert len(RecordingBackend.recorded[""]) == 20
 

@@ -285,7 +285,8 @@ class Token:
 def test_a_user_without_a_session(events: Sequence[Event]) -> None:
     """A user that another middleware has set is in the context; a lazy one is not loaded."""
     request = RequestFactory().get("/")
-    request.user = Token()
+    user: Any = Token()
+    request.user = user  # as a middleware for tokens does
     request.session = type("Session", (), {"session_key": None})()
 
     def view(_: Any) -> Any:

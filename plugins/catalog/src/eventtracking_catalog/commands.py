@@ -79,7 +79,7 @@ def _loaded(config_path: str, modules: Sequence[str]) -> Iterator[Tracker | None
 def _named(name: str, kind: str = "event") -> Declaration:
     found = registry.get(name, kind)
     if found is None:
-        from eventtracking.config.options import did_you_mean
+        from eventtracking.config.words import did_you_mean
 
         hint = did_you_mean(name, registry.names(kind)) or "see `eventtracking catalog list`"
         raise click.ClickException(printable(f"no event type {name!r} is declared; {hint}"))

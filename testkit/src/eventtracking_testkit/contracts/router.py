@@ -75,7 +75,7 @@ class RouterContract(BackendContract):
         tracker = Tracker.from_config(self.config(options))
         # No public way leads to a router's instance, because nobody but a test of it may call one
         # past its tracker.
-        router = tracker._tree.routes["it"].backend  # type: ignore[union-attr]  # it is a leaf
+        router = tracker._tree.routes["it"].backend
         self._trackers = [*getattr(self, "_trackers", []), tracker]
         return router
 
