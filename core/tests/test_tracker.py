@@ -112,7 +112,7 @@ def test_leaving_a_context_that_was_never_entered_is_said_and_does_not_raise() -
     """A `finally: exit_context` must not hide the error that it cleans up after."""
     made = make(a=recording())
     made.exit_context("nothing")
-    assert made.stats()[""].reasons == {"mended: no context named 'nothing' is entered": 1}
+    assert made.stats()[""].reasons == {"mended: a context was left that is not entered": 1}
 
 
 def test_both_forms_of_context() -> None:

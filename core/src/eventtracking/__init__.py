@@ -2,7 +2,14 @@
 of backends.
 """
 
+import sys
 from pkgutil import extend_path
+
+if not getattr(sys, "_is_gil_enabled", lambda: True)():  # before any counts can be wrong
+    raise ImportError(
+        "eventtracking: this Python is free-threaded, and runs without the global interpreter lock"
+        " on which the counts rely; use the regular build of Python, or set PYTHON_GIL=1"
+    )
 from typing import Any
 
 # Other distributions may add modules to this package: that of the predecessor's module names does.

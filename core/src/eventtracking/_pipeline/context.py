@@ -7,11 +7,14 @@ cannot see or undo what others do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from functools import wraps
 from typing import Any, NamedTuple
 
-__all__ = ["Frame", "enter", "frames", "leave", "put"]
+__all__ = ["EnteredContext", "Frame", "enter", "frames", "leave", "put"]
 
 
 class Frame(NamedTuple):
@@ -25,6 +28,7 @@ class Frame(NamedTuple):
     """The base context, all outer ones and this one; made on enter, so that emitting costs a
     look-up.
     """
+    depth: int = 1
 
 
 frames: ContextVar[Mapping[int, Frame]] = ContextVar("eventtracking_frames", default={})  # noqa: B039 - never changed
@@ -73,4 +77,49 @@ def _change(
 def _inside(
     outer: Frame | None, name: object, own: Mapping[str, Any], base: Mapping[str, Any]
 ) -> Frame:
-    return Frame(outer, name, own, {**(base if outer is None else outer.merged), **own})
+    merged = {**(base if outer is None else outer.merged), **own}
+    return Frame(outer, name, own, merged, 1 if outer is None else outer.depth + 1)
+
+
+class EnteredContext(AbstractContextManager[None]):
+    """A context for the length of a `with` block, or of the calls of a function it decorates."""
+
+    def __init__(self, enter: Callable[[], None], leave: Callable[[], None]) -> None:
+        self._enter = enter
+        self._leave = leave
+
+    def __enter__(self) -> None:
+        """Enter the context."""
+        self._enter()
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it."""
+        self._leave()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate a function or a coroutine function.
+
+        Raises:
+            TypeError: If it is a generator function.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{function.__qualname__} is a generator: the code that it yields to would be in"
+                " the context, too; enter it inside, with `with tracker.context(...):`"
+            )
+
+        @wraps(function)
+        def call(*args: Any, **keywords: Any) -> Any:
+            with self:
+                result = function(*args, **keywords)
+            return self._awaited(result) if inspect.iscoroutine(result) else result
+
+        @wraps(function)
+        async def call_async(*args: Any, **keywords: Any) -> Any:
+            return await self._awaited(function(*args, **keywords))
+
+        return call_async if inspect.iscoroutinefunction(function) else call
+
+    async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with self:
+            return await coroutine

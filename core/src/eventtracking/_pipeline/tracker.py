@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import itertools
 import time
-import warnings
 from _thread import get_ident
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime, timezone
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, cast, overload
 
-from uuid_utils import uuid7
-
 from eventtracking import config
-from eventtracking._data.capture import MAX_NAME_CHARS, capture
-from eventtracking._data.copy import genuine_datetime
-from eventtracking._data.declared import Declared, data_of, name_of
-from eventtracking._data.shape import MARK, bare
-from eventtracking._data.snapshot import Values, clean, snapshot, valid_text
+from eventtracking._data.capture import capture
+from eventtracking._data.declared import Declared
+from eventtracking._data.snapshot import Values, snapshot
 from eventtracking._pipeline import context as contexts
 from eventtracking._pipeline import process
+from eventtracking._pipeline.intake import Intake, as_mapping, warn
 from eventtracking._pipeline.reentrancy import Reentrancy
 from eventtracking._pipeline.route import Leaf
 from eventtracking._tree.build import build_tree
@@ -28,7 +23,7 @@ from eventtracking._tree.observers import RouteView
 from eventtracking._tree.taps import Tap
 from eventtracking._tree.tree import Tree
 from eventtracking.counts import Counts, Outcome
-from eventtracking.errors import ConfigError, DataError, Problem, describe_error, locate
+from eventtracking.errors import ConfigError, DataError, Problem
 from eventtracking.event import Event
 from eventtracking.explain import Decision, explain
 from eventtracking.protocols import Downstream, Observer
@@ -55,7 +50,7 @@ class EventLossWarning(UserWarning):
     """
 
 
-class Tracker:
+class Tracker(Intake):
     """Captures events, adds the context they happened in, and routes each one.
 
     Safe from any thread.
@@ -91,6 +86,7 @@ class Tracker:
         self._base: dict[str, Any] = {}
         self._values: Values = {}
         self._strict = False
+        self._told_depth = False
         self._refusal: tuple[Outcome, str] | None = refusal
         self._explaining: set[int] = set()
         """The threads that only ask which way an event would take."""
@@ -127,7 +123,7 @@ class Tracker:
         self._former.append(self._tree)
         self._tree, self._root = tree, tree.root
         self._values = spec.values
-        self._base = _mapping(snapshot(spec.context, self._values).value)
+        self._base = as_mapping(snapshot(spec.context, self._values).value)
         self._strict, self._refusal, self._warned = spec.strict, None, False
         self._former[-1].close(DEFAULT_TIMEOUT_S)
         return list(spec.problems)
@@ -199,37 +195,6 @@ class Tracker:
             if self._parked and self._parked.get(thread):
                 self._reentrancy.drain(thread)
 
-    def _capture(self, name: Any, data: Any) -> Event | None:
-        """Make an event of whatever was given, mended where it has to be.
-
-        None if that fails, which is counted.
-        """
-        try:
-            declared = None if issubclass(type(name), str) else name_of(name)
-            if declared is not None:
-                name, data = declared, self._declared_data(name, data)
-            name = self._mend_name(name)
-            copy = {} if data is None else self._mend(data)
-            if type(copy) is not dict:
-                copy = self._wrap(copy)
-            frame = _frames().get(self._key)
-            return Event(
-                name=name, data=copy, context=self._base if frame is None else frame.merged
-            )
-        except DataError:
-            raise
-        except Exception as error:  # noqa: BLE001 - what no stage foresaw, such as exhausted memory, must not hurt the caller
-            self._lose(error)
-            return None
-
-    def _declared_data(self, declared: Any, beside: Any) -> Any:
-        data, problem = data_of(declared)
-        problems = [problem] if problem else []
-        if beside is not None:
-            problems.append(f"data beside a {type(declared).__qualname__} is ignored")
-        self._report(problems)
-        return data
-
     def submit(self, event: Event, *, as_written: bool = False) -> None:
         """Send an event that exists already, to replay it.
 
@@ -251,33 +216,6 @@ class Tracker:
             self._lose(error)
         else:
             self._send(mended)
-
-    def _mend_event(self, event: Event, as_written: bool) -> Event:
-        changes: dict[str, Any] = {"name": self._mend_name(event.name)}
-        mark: dict[str, Any] = {}
-        for key in ("context", "data", "extra"):
-            changes[key] = _mapping(copy := self._mend(getattr(event, key)))
-            if key == "data" and as_written and not isinstance(copy, dict):
-                changes[key], mark = bare(copy)
-        if changes["extra"].pop(MARK, None) is not None:
-            self._report([f"the extra key {MARK} is reserved, and was dropped"])
-        changes["extra"] |= mark
-        if type(event.id) is not str or not event.id:
-            self._report(
-                [f"the id is a {type(event.id).__name__}, not text, and a new one was made"]
-            )
-            changes["id"] = str(uuid7())
-        if not _is_utc(event.timestamp):
-            self._report(["the time is none that UTC has, and is that of the arrival"])
-            changes["timestamp"] = datetime.now(timezone.utc)
-        return event.replace(**changes)
-
-    def _lose(self, error: Exception) -> None:
-        """Count an event that could not be captured."""
-        ledger = self._root.ledger
-        ledger.total += _FAILED.record
-        with suppress(Exception):  # the stack may be exhausted, and the count is what matters
-            ledger.note(_FAILED, f"not captured: {describe_error(error)}", 1, locate(error))
 
     def _send(self, event: Event) -> None:
         """Send an event as `emit` does, which holds the same within: a call more would cost each
@@ -307,98 +245,7 @@ class Tracker:
         self._root.ledger.note(outcome, reason)
         if outcome is Outcome.FAILED and not self._warned:
             self._warned = True
-            _warn(f"events are lost, because {reason}; `stats()` counts them")
-
-    def _mend_name(self, name: Any) -> str:
-        """Return a name that is valid text and not too long, as each event has from here on."""
-        text = name if type(name) is str else str(clean(name, plain=True))
-        problems = []
-        if type(name) is not str:
-            problems = [f"the name is a {type(name).__name__}, not text"]
-        elif not name:
-            problems = ["the name is empty"]
-        elif valid_text(name) is not name:
-            problems = ["the name has lone surrogates"]
-        if len(text) > MAX_NAME_CHARS:
-            problems.append(f"the name has more than {MAX_NAME_CHARS} characters")
-        self._report(problems)
-        return valid_text(text[:MAX_NAME_CHARS])[:MAX_NAME_CHARS] or "<no name>"
-
-    def _mend(self, data: Any) -> Any:
-        copy = snapshot(data, self._values)
-        self._report(copy.problems)
-        return copy.value
-
-    def _wrap(self, data: Any) -> dict[str, Any]:
-        self._report([f"the data is a {type(data).__name__}, not a mapping"])
-        return {"value": data}
-
-    def _report(self, problems: Sequence[str]) -> None:
-        if problems and self._strict:
-            raise DataError(problems)
-        for problem in problems:
-            self._root.ledger.remark(f"mended: {problem}")
-
-    # Contexts
-
-    def enter_context(self, name: str, context: Mapping[str, Any]) -> None:
-        """Enter a context: its keys join those of the outer contexts, and win over them, until it
-        is left.
-
-        Valid for the current thread or asyncio task, and what it starts with a copy of its
-        contextvars.
-
-        Args:
-            name: A name to leave it by. Names may nest and repeat.
-            context: What to add; copied.
-        """
-        self._enter(_as_name(name), context)
-
-    def exit_context(self, name: str) -> None:
-        """Leave the innermost context of that name.
-
-        None of that name is no error (in strict mode it is).
-
-        Raises:
-            DataError: In strict mode only, if there is none.
-        """
-        self._leave(_as_name(name))
-
-    @contextmanager
-    def _entered_context(self, name: object, context: Any) -> Iterator[None]:
-        self._enter(name, context)
-        try:
-            yield
-        finally:
-            self._leave(name)
-
-    def context(
-        self, name_or_context: str | Mapping[str, Any], context: Mapping[str, Any] | None = None
-    ) -> AbstractContextManager[None]:
-        """Enter a context for the length of a `with` block: `context(ctx)`, or `context(name,
-        ctx)`.
-        """
-        if issubclass(
-            type(name_or_context), str
-        ):  # isinstance would ask the value, whose answer may raise
-            return self._entered_context(_as_name(name_or_context), context)
-        return self._entered_context(object(), name_or_context)
-
-    def _enter(
-        self, name: object, context: Any, enter: Callable[..., None] = contexts.enter
-    ) -> None:
-        copy = {} if context is None else self._mend(context)
-        own = copy if isinstance(copy, dict) else self._wrap(copy)
-        enter(self._key, name, own, self._base)
-
-    def _leave(self, name: object) -> None:
-        if not contexts.leave(self._key, name, self._base):
-            self._report([f"no context named {name!r} is entered"])
-
-    def resolve_context(self) -> dict[str, Any]:
-        """Return a copy of what the context of an event emitted now would be."""
-        frame = _frames().get(self._key)
-        return _mapping(snapshot(self._base if frame is None else frame.merged).value)
+            warn(f"events are lost, because {reason}; `stats()` counts them", EventLossWarning)
 
     # Life
 
@@ -527,23 +374,3 @@ class Tracker:
             return False
         self.submit(event)
         return True
-
-
-def _as_name(name: Any) -> str:
-    """The name of a context as plain text, whose comparison runs no code of the caller's."""
-    return name if type(name) is str else str(clean(name, plain=True))
-
-
-def _is_utc(moment: Any) -> bool:
-    return type(moment) is genuine_datetime() and moment.tzinfo is timezone.utc
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {"value": value}
-
-
-def _warn(text: str) -> None:
-    with suppress(
-        Exception
-    ):  # where warnings are errors, the one of a lost event must still not raise into emit()
-        warnings.warn(text, EventLossWarning, stacklevel=2)

@@ -11,8 +11,8 @@ from django.conf import settings
 from eventtracking import ConfigError, Event, Outcome, Problem, Tracker
 from eventtracking._data.shape import bare
 from eventtracking._pipeline import context as contexts
+from eventtracking._pipeline.intake import as_name
 from eventtracking._pipeline.route import Route
-from eventtracking._pipeline.tracker import _as_name
 from eventtracking.config import Spec, parse
 from eventtracking_django.install import configure_default, register_default
 from eventtracking_django.tracker import DjangoTracker as _DjangoTracker
@@ -101,7 +101,7 @@ class DjangoTracker(_DjangoTracker):
         So one that is never left is gone with the next of its name. `with tracker.context(...)`
         nests: it hides one of its name, which is there again afterwards.
         """
-        self._enter(_as_name(name), context, contexts.put)
+        self._enter(as_name(name), context, contexts.put)
 
     @contextmanager
     def _entered_context(self, name: object, context: Any) -> Iterator[None]:

@@ -1,0 +1,218 @@
+"""The intake: what a caller gives becomes an event, mended where it has to be, in its context."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from uuid_utils import uuid7
+
+from eventtracking._data.capture import MAX_NAME_CHARS
+from eventtracking._data.copy import genuine_datetime
+from eventtracking._data.declared import data_of, name_of
+from eventtracking._data.shape import MARK, bare
+from eventtracking._data.snapshot import Values, clean, snapshot, valid_text
+from eventtracking._pipeline import context as contexts
+from eventtracking._pipeline.context import EnteredContext
+from eventtracking._pipeline.route import Group
+from eventtracking.counts import Outcome
+from eventtracking.errors import DataError, describe_error, locate
+from eventtracking.event import Event
+
+__all__ = ["Intake", "as_mapping", "as_name", "warn"]
+
+_FAILED: Final = Outcome.FAILED  # looking a member up in its enum costs as much as a line
+_MAX_DEPTH: Final = 100
+"""Contexts inside each other: more of them are a context that is not left."""
+_frames = contexts.frames.get
+
+
+class Intake:
+    """The part of a tracker that makes events. What is mended counts at the root of its tree."""
+
+    _key: int
+    _root: Group
+    _base: dict[str, Any]
+    _values: Values
+    _strict: bool
+    _told_depth: bool
+
+    def _capture(self, name: Any, data: Any) -> Event | None:
+        """Make an event of whatever was given, mended where it has to be.
+
+        None if that fails, which is counted.
+        """
+        try:
+            declared = None if issubclass(type(name), str) else name_of(name)
+            if declared is not None:
+                name, data = declared, self._declared_data(name, data)
+            name = self._mend_name(name)
+            copy = {} if data is None else self._mend(data)
+            if type(copy) is not dict:
+                copy = self._wrap(copy)
+            frame = _frames().get(self._key)
+            return Event(
+                name=name, data=copy, context=self._base if frame is None else frame.merged
+            )
+        except DataError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what no stage foresaw, such as exhausted memory, must not hurt the caller
+            self._lose(error)
+            return None
+
+    def _declared_data(self, declared: Any, beside: Any) -> Any:
+        data, problem = data_of(declared)
+        problems = [problem] if problem else []
+        if beside is not None:
+            problems.append(f"data beside a {type(declared).__qualname__} is ignored")
+        self._report(problems)
+        return data
+
+    def _mend_event(self, event: Event, as_written: bool) -> Event:
+        changes: dict[str, Any] = {"name": self._mend_name(event.name)}
+        mark: dict[str, Any] = {}
+        for key in ("context", "data", "extra"):
+            changes[key] = as_mapping(copy := self._mend(getattr(event, key)))
+            if key == "data" and as_written and not isinstance(copy, dict):
+                changes[key], mark = bare(copy)
+        if changes["extra"].pop(MARK, None) is not None:
+            self._report([f"the extra key {MARK} is reserved, and was dropped"])
+        changes["extra"] |= mark
+        if type(event.id) is not str or not event.id:
+            self._report(
+                [f"the id is a {type(event.id).__name__}, not text, and a new one was made"]
+            )
+            changes["id"] = str(uuid7())
+        if not _is_utc(event.timestamp):
+            self._report(["the time is none that UTC has, and is that of the arrival"])
+            changes["timestamp"] = datetime.now(timezone.utc)
+        return event.replace(**changes)
+
+    def _lose(self, error: Exception) -> None:
+        """Count an event that could not be captured."""
+        ledger = self._root.ledger
+        ledger.total += _FAILED.record
+        with suppress(Exception):  # the stack may be exhausted, and the count is what matters
+            ledger.note(_FAILED, f"not captured: {describe_error(error)}", 1, locate(error))
+
+    def _mend_name(self, name: Any) -> str:
+        """Return a name that is valid text and not too long, as each event has from here on."""
+        text = name if type(name) is str else str(clean(name, plain=True))
+        problems = []
+        if type(name) is not str:
+            problems = [f"the name is a {type(name).__name__}, not text"]
+        elif not name:
+            problems = ["the name is empty"]
+        elif valid_text(name) is not name:
+            problems = ["the name has lone surrogates"]
+        if len(text) > MAX_NAME_CHARS:
+            problems.append(f"the name has more than {MAX_NAME_CHARS} characters")
+        self._report(problems)
+        return valid_text(text[:MAX_NAME_CHARS])[:MAX_NAME_CHARS] or "<no name>"
+
+    def _mend(self, data: Any) -> Any:
+        copy = snapshot(data, self._values)
+        self._report(copy.problems)
+        return copy.value
+
+    def _wrap(self, data: Any) -> dict[str, Any]:
+        self._report([f"the data is a {type(data).__name__}, not a mapping"])
+        return {"value": data}
+
+    def _report(self, problems: Sequence[str]) -> None:
+        if problems and self._strict:
+            raise DataError(problems)
+        for problem in problems:
+            self._root.ledger.remark(f"mended: {problem}")
+
+    # Contexts
+
+    def enter_context(self, name: str, context: Mapping[str, Any]) -> None:
+        """Enter a context: its keys join those of the outer contexts, and win over them, until it
+        is left.
+
+        Valid for the current thread or asyncio task, and what it starts with a copy of its
+        contextvars.
+
+        Args:
+            name: A name to leave it by. Names may nest and repeat.
+            context: What to add; copied.
+        """
+        self._enter(as_name(name), context)
+
+    def exit_context(self, name: str) -> None:
+        """Leave the innermost context of that name.
+
+        None of that name is no error (in strict mode it is).
+
+        Raises:
+            DataError: In strict mode only, if there is none.
+        """
+        self._leave(as_name(name))
+
+    def _entered_context(self, name: object, context: Any) -> AbstractContextManager[None]:
+        return EnteredContext(lambda: self._enter(name, context), lambda: self._leave(name))
+
+    def context(
+        self, name_or_context: str | Mapping[str, Any], context: Mapping[str, Any] | None = None
+    ) -> AbstractContextManager[None]:
+        """Enter a context for the length of a `with` block: `context(ctx)`, or `context(name,
+        ctx)`.
+
+        It decorates functions and coroutine functions, too. A generator is refused: what it yields
+        to would be in the context as well.
+        """
+        if issubclass(
+            type(name_or_context), str
+        ):  # isinstance would ask the value, whose answer may raise
+            return self._entered_context(as_name(name_or_context), context)
+        return self._entered_context(object(), name_or_context)
+
+    def _enter(
+        self, name: object, context: Any, enter: Callable[..., None] = contexts.enter
+    ) -> None:
+        copy = {} if context is None else self._mend(context)
+        own = copy if isinstance(copy, dict) else self._wrap(copy)
+        enter(self._key, name, own, self._base)
+        frame = _frames().get(self._key)
+        if frame is not None and frame.depth > _MAX_DEPTH and not self._told_depth:
+            self._told_depth = True
+            text = f"more than {_MAX_DEPTH} contexts are entered inside each other; leave each one"
+            self._root.ledger.remark(text)
+            warn(text, UserWarning)
+
+    def _leave(self, name: object) -> None:
+        if contexts.leave(self._key, name, self._base):
+            return
+        if self._strict:
+            named = f"named {name!r} " if type(name) is str else ""
+            raise DataError([f"no context {named}is entered"])
+        self._report(["a context was left that is not entered"])
+
+    def resolve_context(self) -> dict[str, Any]:
+        """Return a copy of what the context of an event emitted now would be."""
+        frame = _frames().get(self._key)
+        return as_mapping(snapshot(self._base if frame is None else frame.merged).value)
+
+
+def as_name(name: Any) -> str:
+    """The name of a context as plain text, whose comparison runs no code of the caller's."""
+    return name if type(name) is str else str(clean(name, plain=True))
+
+
+def _is_utc(moment: Any) -> bool:
+    return type(moment) is genuine_datetime() and moment.tzinfo is timezone.utc
+
+
+def as_mapping(value: Any) -> dict[str, Any]:
+    """Return data as a dict, whatever it is."""
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def warn(text: str, category: type[Warning]) -> None:
+    """Warn of a fault that must not raise into the application where warnings are errors."""
+    with suppress(Exception):
+        warnings.warn(text, category, stacklevel=3)
