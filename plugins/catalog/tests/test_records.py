@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import attrs
 from test_checking import catalog
@@ -108,3 +109,18 @@ def test_a_forked_child_documents_its_events() -> None:
         assert len(seat.sent) == 2
 
     run_in_fork(child)
+
+
+def test_a_fork_while_a_declaration_is_registered() -> None:
+    """The child does not wait for a lock that a thread of its parent held."""
+    register("recorded.locked", "x", {"a": "int"})
+    one, _ = catalog()
+    with registry._lock:
+
+        def fork() -> None:
+            run_in_fork(lambda: one(conforming("recorded.locked")))
+
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive()

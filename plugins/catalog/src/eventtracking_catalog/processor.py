@@ -275,6 +275,7 @@ def _name_in(stamp: Any) -> str:
 
 def _after_fork_in_child() -> None:
     """A child documents its own events: its parent may end before it has sent a record."""
+    registry.after_fork()
     for processor in list(_processors):
         processor.forget()
 

@@ -177,6 +177,10 @@ class Registry:
                     del self._imported[key]
         self.changed()
 
+    def after_fork(self) -> None:
+        """Let go, in a forked child, of a lock that another thread of the parent may hold."""
+        self._lock = threading.RLock()
+
     def local(self) -> frozenset[int]:
         """The identities of the declarations that stand in functions."""
         with self._lock:
