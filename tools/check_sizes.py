@@ -27,9 +27,8 @@ VAGUE: Final = re.compile(r"\b(?:what|whatever|whoever|somebody|nobody)\b", re.I
 WORD: Final = re.compile(r"[A-Za-z']+")
 EXCESS: Final[Mapping[str, int]] = {
     "cli/src/eventtracking_cli/schema.py:config_schema": 54,
-    "core (lines of code)": 4_700,
-    "core/src/eventtracking/_pipeline/tracker.py": 555,
-    "heart (lines)": 1_470,
+    "core (lines of code)": 4_800,
+    "heart (lines)": 1_560,
     "plugins/buffer/src/eventtracking_buffer/_disk.py": 600,
     "plugins/buffer/src/eventtracking_buffer/_disk_engine.py": 580,
     "plugins/buffer/src/eventtracking_buffer/_journal.py": 440,
