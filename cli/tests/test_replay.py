@@ -340,7 +340,7 @@ def test_what_a_strict_tracker_refuses_is_malformed(
     config("strict = true\n" + CONFIG)
     submit = Tracker.submit
 
-    def picky(tracker: Tracker, event: Event) -> None:
+    def picky(tracker: Tracker, event: Event, *, as_written: bool = False) -> None:
         if event.name == "deep":
             raise DataError(["nested too deeply"])
         submit(tracker, event)

@@ -425,6 +425,13 @@ def test_the_default_tracker_is_a_django_tracker() -> None:
         assert install._tracker_class() is DjangoTracker
 
 
+def test_course_keys_are_their_text(site: Any) -> None:
+    """A key of opaque_keys is logged and handed on as its text, and marks nothing."""
+    keys = pytest.importorskip("opaque_keys.edx.keys")
+    site.emit("n", {"course_id": keys.CourseKey.from_string("course-v1:a+b+c")})
+    assert GOT[0]["data"] == {"course_id": "course-v1:a+b+c"}
+
+
 # Checks
 
 

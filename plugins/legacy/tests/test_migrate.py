@@ -102,7 +102,7 @@ def test_a_module_and_a_json_file(
     assert by_module.stdout == migrate(str(settings)).stdout
     assert (
         migrate(str(data)).stdout
-        == '[backends.a]\nplugin = "legacy"\nengine = "site_code.Recorder"\n'
+        == 'values = ["legacy"]\n\n[backends.a]\nplugin = "legacy"\nengine = "site_code.Recorder"\n'
     )
 
 
@@ -113,7 +113,10 @@ def test_a_yaml_file(tmp_path: Path) -> None:
         "EVENT_TRACKING_BACKENDS:\n  a:\n    ENGINE: site_code.Recorder\n", encoding="utf-8"
     )
     result = migrate(str(path))
-    assert result.stdout == '[backends.a]\nplugin = "legacy"\nengine = "site_code.Recorder"\n'
+    assert (
+        result.stdout
+        == 'values = ["legacy"]\n\n[backends.a]\nplugin = "legacy"\nengine = "site_code.Recorder"\n'
+    )
     assert "what a YAML file says of backends is often merged" in result.stderr
 
 

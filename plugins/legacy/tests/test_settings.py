@@ -40,6 +40,7 @@ def test_the_logger() -> None:
         {"log": node(LOGGER, name="tracking", max_event_size=50000, level="DEBUG".lower())}
     )
     assert limited.config == {
+        "values": ["legacy"],
         "backends": {
             "log": {
                 "plugin": "logger",
@@ -47,10 +48,13 @@ def test_the_logger() -> None:
                 "level": "debug",
                 "max_event_bytes": 50000,
             }
-        }
+        },
     }
     plain = translate({"log": {"ENGINE": LOGGER}})
-    assert plain.config == {"backends": {"log": {"plugin": "logger", "name": ""}}}
+    assert plain.config == {
+        "values": ["legacy"],
+        "backends": {"log": {"plugin": "logger", "name": ""}},
+    }
     assert texts(plain) == {notes.LOGGER_LIMIT}
 
 
@@ -163,7 +167,7 @@ def test_a_router_with_nothing_below_is_left_out() -> None:
     translation = translate(
         {"empty": {"ENGINE": ROUTER}, "nested": node(ROUTER, backends={"too": node(ROUTER)})}
     )
-    assert translation.config == {"backends": {}}
+    assert translation.config == {"values": ["legacy"], "backends": {}}
     assert notes.NO_CHILDREN in texts(translation)
 
 

@@ -4,12 +4,13 @@ event-tracking.
 
 from typing import Any
 
-from eventtracking.hookspecs import Register, hookimpl
+from eventtracking.hookspecs import Register, RegisterValues, hookimpl
 
 __all__ = [
     "eventtracking_register_backends",
     "eventtracking_register_commands",
     "eventtracking_register_processors",
+    "eventtracking_register_values",
 ]
 
 
@@ -27,6 +28,12 @@ def eventtracking_register_processors(register: Register) -> None:
     from eventtracking_legacy.processor import LegacyProcessor
 
     register("legacy_processor", LegacyProcessor)
+
+
+@hookimpl
+def eventtracking_register_values(register: RegisterValues) -> None:
+    """Let the text of a key of Open edX, such as a `CourseKey`, stand for it."""
+    register("opaque_keys.OpaqueKey", str)
 
 
 @hookimpl

@@ -111,7 +111,7 @@ def translate(
         ConfigError: With every problem of their form, at its place in the settings.
     """
     translator = _Translator(plain, queue)
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = {"values": ["legacy"]}
     chain = translator.chain(processors, PROCESSORS, "")
     if chain:
         config["processors"] = chain

@@ -41,7 +41,7 @@ def write_config(config: Mapping[str, Any]) -> str:
     Raises:
         UnwritableError: If TOML cannot say a value.
     """
-    blocks = []
+    blocks = [_lines({"values": config["values"]}, "")] if "values" in config else []
     for index, processor in enumerate(config.get("processors", ())):
         blocks.append("[[processors]]\n" + _lines(processor, f"processors[{index}]"))
     for name, node in config["backends"].items():
