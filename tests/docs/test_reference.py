@@ -41,7 +41,7 @@ def test_they_leave_nothing_out() -> None:
     }
     assert {f"## {command}" for command in app.commands} <= headings["command-line.md"]
     hooks = [name for name in hookspecs.__all__ if name.startswith("eventtracking_")]
-    assert len(hooks) == 4
+    assert len(hooks) == 5
     assert all(
         any(line.startswith(f"## {hook}(") for line in headings["hooks.md"]) for hook in hooks
     )
