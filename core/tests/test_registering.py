@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,15 @@ def test_an_odd_entry_of_the_import_path_is_passed_over(
     """As Python itself does."""
     monkeypatch.setattr(sys, "path", [odd, *sys.path])
     Tracker.from_config({"backends": {"a": {"plugin": "recording"}}})
+
+
+def test_importing_the_package_leaves_configs_for_later() -> None:
+    """Neither pluggy nor the reading of configs is imported; their names are there on demand."""
+    code = (
+        "import sys, eventtracking as e\n"
+        "late = ('pluggy', 'importlib_metadata', 'eventtracking.config', 'eventtracking.explain')\n"
+        "print([name for name in late if name in sys.modules])\n"
+        "e.config.parse, e.hookspecs.CONTRACT, e.hookimpl"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -3,14 +3,15 @@ of backends.
 """
 
 import sys
+from importlib import import_module
 from pkgutil import extend_path
+from typing import TYPE_CHECKING, Any
 
 if not getattr(sys, "_is_gil_enabled", lambda: True)():  # before any counts can be wrong
     raise ImportError(
         "eventtracking: this Python is free-threaded, and runs without the global interpreter lock"
         " on which the counts rely; use the regular build of Python, or set PYTHON_GIL=1"
     )
-from typing import Any
 
 # Other distributions may add modules to this package: that of the predecessor's module names does.
 __path__ = extend_path(__path__, __name__)
@@ -31,8 +32,11 @@ from eventtracking.errors import (
     Undelivered,
 )
 from eventtracking.event import Event
-from eventtracking.hookspecs import hookimpl
 from eventtracking.tracker import EventLossWarning, Tracker, configure
+
+if TYPE_CHECKING:
+    from eventtracking import config, hookspecs
+    from eventtracking.hookspecs import hookimpl
 
 __all__ = [
     "ConfigError",
@@ -50,12 +54,21 @@ __all__ = [
     "Rejected",
     "Tracker",
     "Undelivered",
+    "config",
     "configure",
     "hookimpl",
+    "hookspecs",
     "tracker",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Find a name of event-tracking, if eventtracking-legacy is installed."""
+    """Import the parts that a process without a config does not need.
+
+    Also find a name of event-tracking, if eventtracking-legacy is installed.
+    """
+    if name in ("config", "hookspecs"):
+        return import_module(f"{__name__}.{name}")
+    if name == "hookimpl":
+        return import_module(f"{__name__}.hookspecs").hookimpl
     return find_former(__name__, name)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, overload
 
-from eventtracking import config
 from eventtracking._data.declared import Declared
 from eventtracking._former import find_former
 from eventtracking._pipeline import process
@@ -75,6 +74,8 @@ def configure(config_or_path: Mapping[str, Any] | str | os.PathLike[str]) -> Tra
     Raises:
         ConfigError: With every problem of the config; the tracker stays as it is.
     """
+    from eventtracking import config  # only a process with a config needs it
+
     mapping = (
         config_or_path if isinstance(config_or_path, Mapping) else config.load_file(config_or_path)
     )

@@ -7,9 +7,8 @@ import time
 from _thread import get_ident
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, cast, overload
+from typing import TYPE_CHECKING, Any, Final, cast, overload
 
-from eventtracking import config
 from eventtracking._data.capture import capture
 from eventtracking._data.declared import Declared
 from eventtracking._data.snapshot import Values, snapshot
@@ -18,15 +17,17 @@ from eventtracking._pipeline import process
 from eventtracking._pipeline.intake import Intake, as_mapping, warn
 from eventtracking._pipeline.reentrancy import Reentrancy
 from eventtracking._pipeline.route import Leaf
-from eventtracking._tree.build import build_tree
 from eventtracking._tree.observers import RouteView
 from eventtracking._tree.taps import Tap
 from eventtracking._tree.tree import Tree
 from eventtracking.counts import Counts, Outcome
 from eventtracking.errors import ConfigError, DataError, Problem
 from eventtracking.event import Event
-from eventtracking.explain import Decision, explain
 from eventtracking.protocols import Downstream, Observer
+
+if TYPE_CHECKING:
+    from eventtracking.config import Spec
+    from eventtracking.explain import Decision
 
 __all__ = ["DEFAULT_TIMEOUT_S", "EventLossWarning", "Tracker"]
 
@@ -128,8 +129,11 @@ class Tracker(Intake):
         self._former[-1].close(DEFAULT_TIMEOUT_S)
         return list(spec.problems)
 
-    def _build(self, mapping: Mapping[str, Any], partly: bool) -> tuple[config.Spec, Tree]:
+    def _build(self, mapping: Mapping[str, Any], partly: bool) -> tuple[Spec, Tree]:
         """Read a config and compile it; what a plugin refuses in `bind` is one problem more."""
+        from eventtracking import config  # with all that it imports, which an emit has no use for
+        from eventtracking._tree.build import build_tree
+
         known: tuple[Problem, ...] = ()
         while True:
             spec = config.parse(mapping, partly=partly, known=known)
@@ -361,6 +365,8 @@ class Tracker(Intake):
 
         Nothing is sent or counted.
         """
+        from eventtracking.explain import explain  # few processes ask
+
         thread = get_ident()
         self._explaining.add(thread)
         try:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from eventtracking.config import ObserverSpec, RouteSpec, Spec
 from eventtracking.errors import describe_error
 from eventtracking.protocols import Observer
+
+if TYPE_CHECKING:
+    from eventtracking.config import ObserverSpec, RouteSpec, Spec
 
 __all__ = ["Observers", "RouteView", "views_of"]
 
