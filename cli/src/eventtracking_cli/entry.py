@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import runpy
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
+from contextlib import suppress
+from importlib.util import find_spec
 
 __all__ = ["main"]
 
@@ -25,10 +26,9 @@ def main() -> None:
 def _told(error: ImportError) -> str:
     """Tell what is wrong with the installation, and the commands that mend it."""
     text = f"eventtracking: the package cannot be imported ({error}); its files are damaged"
-    try:
-        found = distribution("eventtracking-legacy").locate_file("eventtracking_legacy")
-        # by its path: importing the package would need `eventtracking`
-        module = runpy.run_path(f"{found}/environment.py")
-        return "\n".join([text, *module["check_environment"]().lines()])
-    except (PackageNotFoundError, ImportError, OSError):
-        return f"{text}\n  pip install --force-reinstall --no-deps eventtracking"
+    found = find_spec("eventtracking_legacy")  # found, not imported: it needs `eventtracking`
+    for folder in () if found is None else found.submodule_search_locations or ():
+        with suppress(ImportError, OSError):
+            module = runpy.run_path(f"{folder}/environment.py")
+            return "\n".join([text, *module["check_environment"]().lines()])
+    return f"{text}\n  pip install --force-reinstall --no-deps eventtracking"
