@@ -15,7 +15,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase, override_settings
 
-from eventtracking import EventLossWarning, tracker
+from eventtracking import DataError, EventLossWarning, tracker
 from eventtracking_django.checks import check_settings
 from eventtracking_django.testing import CaptureEventsMixin, capture_events
 from eventtracking_django.tracker import DjangoTracker
@@ -361,3 +361,20 @@ def test_a_dollar_of_the_settings_reaches_a_command(
     with override_settings(EVENT_TRACKING=config), pytest.raises(SystemExit):
         call_command("eventtracking", "emit", "a")
     assert (tmp_path / "a$$b.db").exists()
+
+
+def test_captured_events_have_the_context_of_production() -> None:
+    """The base context, contexts entered before and inside, and strictness are the same."""
+    config = {"context": {"service": "shop"}, "backends": {"l": {"plugin": "logger"}}}
+    with override_settings(EVENT_TRACKING=config), tracker.context({"user_id": 5}):
+        production = tracker.resolve_context()
+        with capture_events() as events, tracker.context({"inner": 1}):
+            tracker.emit("a")
+    assert production == {"service": "shop", "user_id": 5}
+    assert events[0].context == {**production, "inner": 1}
+    with (
+        override_settings(EVENT_TRACKING={**config, "strict": True}),
+        capture_events(),
+        pytest.raises(DataError),
+    ):
+        tracker.emit("a", ["x"])

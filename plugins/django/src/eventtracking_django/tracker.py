@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -106,14 +106,25 @@ class StandIn(DjangoTracker):
     """A tracker in the place of the default one for a while, such as one that captures events in a
     test.
 
+    Its contexts and its strictness are those of the tracker whose place it takes.
+
     Args:
         stands_for: The tracker whose place it takes. Settings that change meanwhile change that
             one.
     """
 
     def __init__(self, stands_for: Tracker) -> None:
-        super().__init__()
         self.stands_for = stands_for
+        super().__init__()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _SHARED:
+            return getattr(self.stands_for, name)
+        return super().__getattribute__(name)
+
+
+_SHARED: Final = frozenset({"_key", "_base", "_strict", "_values"})
+"""Attributes of a tracker that make up the context of an event and the form of its data."""
 
 
 class _Waiting:
