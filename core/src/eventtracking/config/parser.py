@@ -282,7 +282,12 @@ class _Parser:
     def _instance(self, plugin: Plugin, node: Node) -> Any:
         path = node.path
         given, originals = _options(node.value), _options(node.original)
-        known = [problem.path for problem in self.problems if problem.path.startswith(f"{path}.")]
+        elsewhere = (f"{path}.backends.", f"{path}.processors[")
+        known = [
+            problem.path
+            for problem in self.problems
+            if problem.path.startswith(f"{path}.") and not problem.path.startswith(elsewhere)
+        ]
         options, problems = read_options(
             plugin.plugin_class, given, path, plugin.name, originals, known
         )

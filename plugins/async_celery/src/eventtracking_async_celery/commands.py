@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from eventtracking.errors import ConfigError, DeliveryError
-from eventtracking.tracker import DEFAULT_NAME, register_tracker
+from eventtracking.tracker import DEFAULT_NAME, Tracker, register_tracker
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 from eventtracking_buffer.listing import check_route, print_list, print_whole, row_of, selection_of
 from eventtracking_buffer.selecting import json_option, selecting
@@ -69,7 +69,6 @@ def worker(
             "a worker cannot detach itself: Celery would start it anew without the config; leave"
             " --detach out, and let the init system, or `nohup ... &`, keep it in the background"
         )
-    load_config(config_path)
     _prepare(config_path, route, queues)
     chosen = ["--queues", ",".join(queues)] if queues else []
     # Two workers of one name, on one broker, shut each other out; Celery's own default is the same
@@ -86,8 +85,11 @@ def _prepare(config_path: str, route: str | None, queues: tuple[str, ...]) -> No
     os.environ.pop(ROUTE_VARIABLE, None)
     if route is not None:
         os.environ[ROUTE_VARIABLE] = route
+    tracker = Tracker()
+    config = load_config(config_path)
     try:
-        app = choose_app(load_tracker(config_path), route)
+        tracker.configure(config, partly=True)
+        app = choose_app(tracker, route)
     except ConfigError as error:
         raise ConfigFailure(error, config_path) from error
     known = [queue.name for queue in app.conf.task_queues]

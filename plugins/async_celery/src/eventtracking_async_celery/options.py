@@ -18,7 +18,7 @@ _MAX_QUEUE_BYTES: Final = 255
 _REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
 """kombu raises something else than an ImportError for these, where redis-py is missing."""
 _EXPECTED_URL: Final = (
-    "expected the URL of a broker, such as redis://host:6379/0 or amqp://user:password@host:5672//"
+    "expected the URL of a broker, such as redis://host:6379/0 or amqp://host:5672//"
 )
 
 

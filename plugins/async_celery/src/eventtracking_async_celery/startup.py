@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Final
 
 from celery import Celery
 from kombu import Exchange, Queue
 
-import eventtracking
+from eventtracking.config import load_file
 from eventtracking.errors import ConfigError, Problem
-from eventtracking.tracker import Tracker
+from eventtracking.tracker import Tracker, get_tracker
 from eventtracking_async_celery import registry
 
 __all__ = ["CONFIG_VARIABLE", "ROUTE_VARIABLE", "choose_app", "load_app"]
+
+_log = logging.getLogger("eventtracking.async_celery")
 
 CONFIG_VARIABLE: Final = "EVENTTRACKING_CONFIG"
 ROUTE_VARIABLE: Final = "EVENTTRACKING_ROUTE"
@@ -23,10 +26,15 @@ _DEFAULT_CONFIG: Final = "eventtracking.toml"
 def load_app() -> Celery:
     """Configure the default tracker as the environment says, and return the app of its routers.
 
+    A broken route keeps no worker from its sound siblings: its events wait.
+
     Raises:
         ConfigError: If the config cannot be used, or `choose_app` finds no app.
     """
-    tracker = eventtracking.configure(os.environ.get(CONFIG_VARIABLE, _DEFAULT_CONFIG))
+    path = os.environ.get(CONFIG_VARIABLE, _DEFAULT_CONFIG)
+    tracker = get_tracker()
+    for problem in tracker.configure(load_file(path), partly=True):
+        _log.error("%s: %s; its events wait until the config is repaired", path, problem)
     return choose_app(tracker, os.environ.get(ROUTE_VARIABLE))
 
 

@@ -65,21 +65,15 @@ class AmqpBroker(Broker):
         """
         size = max(math.ceil(math.log2(delay_s / _MIN_WAIT_S)), 0)
         longest_s = _MIN_WAIT_S * 2**size
-        name = f"{queue}.w{'q' if self._uses_quorum() else ''}{size}"  # no longer than `.dead`
+        name = f"{queue}.w{size}"  # no longer than `.dead`
         arguments = {
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": queue,
             "x-message-ttl": int(longest_s * 1000),
             "x-expires": int((longest_s * 2 + _EXPIRES_AFTER_S) * 1000),
+            # A classic queue passes messages on without a confirmation: a crash would lose some.
+            "x-queue-type": "quorum",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
         }
-        if self._uses_quorum():  # as safe as the queue that the batch comes from
-            arguments |= {
-                "x-queue-type": "quorum",
-                "x-dead-letter-strategy": "at-least-once",
-                "x-overflow": "reject-publish",
-            }
         return Queue(name, Exchange(""), routing_key=name, durable=True, queue_arguments=arguments)
-
-    def _uses_quorum(self) -> bool:
-        names = ("task_default_queue_type", "task_create_missing_queue_type")
-        return any(self.app.conf.get(name) == "quorum" for name in names)
