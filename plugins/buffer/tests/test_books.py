@@ -10,22 +10,21 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventtracking import Counts, Event, Outcome, Rejected, Tracker
+from eventtracking import Counts, Event, Rejected, Tracker
 from eventtracking_buffer import codec
-from eventtracking_buffer._books import Books
-from eventtracking_buffer._disk import DiskStore
-from eventtracking_buffer._item import Item
-from eventtracking_buffer._journal import JournalWriter, journal_files
-from eventtracking_buffer._lane import Report
-from eventtracking_buffer._records import EVENT, frame
-from eventtracking_buffer._state import State
 from eventtracking_buffer.dead_letters import Selection
+from eventtracking_buffer.disk.inspection import BufferOnDisk
+from eventtracking_buffer.disk.journal.files import journal_files
+from eventtracking_buffer.disk.journal.records import EVENT, frame
+from eventtracking_buffer.disk.journal.writer import JournalWriter
+from eventtracking_buffer.disk.state.connection import State
+from eventtracking_buffer.disk.state.counts_reader import CountsReader
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend, read_recorded
 
 Options = dict[str, Any]
@@ -67,7 +66,7 @@ def router(tracker: Tracker) -> Any:
 
 def is_served(tracker: Tracker) -> bool:
     """Whether no request waits, and nothing is being replayed."""
-    return not any(letter.replaying for letter in router(tracker).dead_letters())
+    return not any(letter.replaying for letter in router(tracker).letters.list())
 
 
 @pytest.fixture
@@ -101,12 +100,12 @@ def test_text_that_no_store_takes_is_kept(
     FailingBackend.actions[""] = take
     first.emit("next")
     until(lambda: figures(first, "b") == {"received": 2, "delivered": 1, "dead_lettered": 1})
-    (letter,) = router(first).dead_letters()
-    assert letter.event.name == strange["name"]
+    (letter,) = router(first).letters.list()
+    assert letter.event.name.encode("utf-8", "backslashreplace").startswith(b"x")
     first.close()
     second = track(disk, **leaves)
     second.open()
-    assert router(second).replay(Selection(event_id=letter.event.id)) == 1
+    assert router(second).request(Selection(event_id=letter.event.id), "replay") == 1
     until(lambda: figures(second, "b") == {"received": 2, "delivered": 2})
 
 
@@ -139,103 +138,13 @@ def test_an_unfinished_event_with_a_strange_id_goes_on(
 # One store, by hand
 
 
-class Shop:
-    """A store over a tracker of its own, driven by hand; leaving it without a word is as good as a
-    kill.
-    """
-
-    def __init__(self, folder: Path, leaves: Collection[str] = "pqr") -> None:
-        node = {
-            "plugin": "buffer",
-            "backends": {name: {"plugin": "rec", "key": name} for name in leaves},
-        }
-        self.tracker = Tracker.from_config({"backends": {"b": node}})
-        self.downstream = self.tracker.downstream("b")
-        self.state = State(folder / "state.db", synced=False)
-        self.told: list[str] = []
-        self.store = DiskStore(
-            folder, self.downstream, self.state, lambda text, count: self.told.append(text)
-        )
-        self.store.take_over({})
-
-    def deliver(self, leaf: str, items: Sequence[Item]) -> Report:
-        first = not items[0].had
-        done = self.downstream.deliver([item.event for item in items], only={leaf}, first=first)
-        return Report(leaf, done=list(items), finished=done.finished)
-
-    def close(self) -> None:
-        self.store.close()
-        self.state.close()
-        self.tracker.close(0.0)
-
-
 def fill(folder: Path, count: int) -> JournalWriter:
     folder.mkdir(parents=True, exist_ok=True)
     writer = JournalWriter(folder, synced=False)
+    writer.turn()
     for number in range(count):
         writer.append(frame(codec.encode(Event(name="x", data={"n": number})), EVENT, time.time()))
     return writer
-
-
-def test_a_sibling_that_finishes_in_memory_alone_leaves_no_event_behind(
-    tmp_path: Path, track: Track
-) -> None:
-    """Of three leaves, two have their outcome written, one after the other, while the third has
-    finished the event in memory alone; killed then, the event goes to the third again, and is
-    finished.
-    """
-    writer = fill(tmp_path, 2)
-    shop = Shop(tmp_path)
-    p, q, r = (shop.store.take(f"b/{leaf}", 1, 1 << 20) for leaf in "pqr")
-    reports = [shop.deliver(leaf, items) for leaf, items in (("b/p", p), ("b/q", q), ("b/r", r))]
-    for report in reports[:2]:
-        shop.store.report(report)
-    shop.close()
-    writer.close()
-    leaves = {leaf: {"plugin": "rec", "key": leaf} for leaf in "pqr"}
-    again = track({"storage": "disk", "path": str(tmp_path)}, **leaves)
-    assert again.flush(20.0)
-    for path in ("b", "b/p", "b/q", "b/r"):
-        assert figures(again, path) == {"received": 2, "delivered": 2}
-
-
-def test_one_bad_entry_does_not_block_the_rest(tmp_path: Path) -> None:
-    """What SQLite cannot store is told, set aside and failed; the reports before and after it are
-    written, and the books add up.
-    """
-    writer = fill(tmp_path, 3)
-    shop = Shop(tmp_path, "p")
-    for number, item in enumerate(shop.store.take("b/p", 3, 1 << 20)):
-        failures = shop.downstream.deliver([item.event])
-        assert not failures
-        item.attempts = 1 << 70 if number == 1 else 1
-        shop.store.report(
-            Report("b/p", done=[item], finished=dict(failures.finished))
-            if number != 1
-            else Report("b/p", dead=[item], finished={item.event.id: Outcome.DEAD_LETTERED})
-        )
-    rows = shop.state.rows("SELECT name, value FROM counts WHERE path = 'b' ORDER BY name")
-    assert rows == [("delivered", 2), ("failed", 1)]
-    assert [text for text in shop.told if "could not be noted" in text]
-    assert len(list((tmp_path / "damaged").iterdir())) == 1
-    shop.close()
-    writer.close()
-
-
-def test_counts_are_written_with_the_report_that_they_belong_to(tmp_path: Path) -> None:
-    """While one leaf is on its way, the report of another writes nothing of it, so that a kill
-    leaves no trace of it.
-    """
-    writer = fill(tmp_path, 1)
-    shop = Shop(tmp_path)
-    p, q = (shop.store.take(f"b/{leaf}", 1, 1 << 20) for leaf in "pq")
-    shop.deliver("b/p", p)  # not reported
-    shop.store.report(shop.deliver("b/q", q))
-    shop.store.write()
-    rows = shop.state.rows("SELECT path, name, value FROM counts WHERE value ORDER BY 1, 2")
-    assert rows == [("b/q", "delivered", 1), ("b/q", "received", 1)]
-    shop.close()
-    writer.close()
 
 
 def test_an_event_that_cannot_be_decoded_fails_once(track: Track, disk: Options) -> None:
@@ -254,46 +163,69 @@ def test_an_event_that_cannot_be_decoded_fails_once(track: Track, disk: Options)
 # Another config
 
 
-def test_a_renamed_leaf_goes_on_with_what_waited(track: Track, disk: Options, until: Until) -> None:
-    """The new name gets what the old one could not take, once; the old one's books say that they
-    have failed there.
-    """
-    FailingBackend.actions[""] = down
-    first = track(disk, old={"plugin": "fail"})
-    for number in range(20):
-        first.emit("x", {"n": number})
-    until(lambda: figures(first, "b/old") == {"received": 20, "pending": 20})
-    first.close(0.1)
-    second = track(disk, new={"plugin": "rec"})
-    assert second.flush(10.0)
-    assert sorted(event.data["n"] for event in RecordingBackend.recorded[""]) == list(range(20))
-    assert figures(second, "b") == figures(second, "b/new") == {"received": 20, "delivered": 20}
-    assert figures(second, "b/old") == {"received": 20, "failed": 20}
-    second.close()
-    assert not list(Path(disk["path"]).glob("*.journal"))
-
-
-def test_a_removed_leaf_leaves_nothing_pending(track: Track, disk: Options, until: Until) -> None:
-    """What waited for it alone has failed, with the reason; nothing waits, and the journal is
-    deleted.
+def test_events_for_a_route_that_is_gone_stay_pending(
+    track: Track, disk: Options, until: Until
+) -> None:
+    """They wait at their route, alone or in a group, whatever else is delivered; new events do not
+    wait for it; the next process and the one after say the same.
     """
     FailingBackend.actions[""] = down
     group = {"backends": {"old": {"plugin": "fail"}, "ok": {"plugin": "rec"}}}
     first = track(disk, g=group)
-    for _ in range(20):
-        first.emit("x")
+    for number in range(20):
+        first.emit("x", {"n": number})
     until(lambda: figures(first, "b/g/old") == {"received": 20, "pending": 20})
     until(lambda: figures(first, "b/g/ok") == {"received": 20, "delivered": 20})
     first.close(0.1)
-    second = track(disk, g={"backends": {"ok": {"plugin": "rec"}}})
-    assert second.flush(10.0)
-    for path in ("b", "b/g", "b/g/old"):
-        assert figures(second, path) == {"received": 20, "failed": 20}
-    assert figures(second, "b/g/ok") == {"received": 20, "delivered": 20}
-    assert second.stats()["b"].reasons == {"failed: its route is no longer in the config": 20}
+    for _ in range(2):
+        second = track(disk, g={"backends": {"ok": {"plugin": "rec"}}})
+        assert not second.flush(10.0)
+        for path in ("b", "b/g", "b/g/old"):
+            assert figures(second, path)["pending"] == 20
+        assert figures(second, "b/g/old") == {"received": 20, "pending": 20}
+        second.emit("y")
+        assert not second.flush(10.0)
+        assert figures(second, "b/g/old") == {"received": 20, "pending": 20}
+        second.close(0.1)
+    assert figures(second, "b") == {"received": 22, "delivered": 2, "pending": 20}
+    assert len(RecordingBackend.recorded[""]) == 22
+    FailingBackend.actions[""] = take
+    third = track(disk, g=group)  # the route is back
+    assert third.flush(10.0)
+    assert figures(third, "b") == {"received": 22, "delivered": 22}
+    assert figures(third, "b/g/old") == {"received": 20, "delivered": 20}
+    third.close()
+    assert not list(Path(disk["path"]).glob("*.journal"))
+
+
+@pytest.mark.parametrize("tried", [True, False])
+def test_a_route_that_is_gone_is_retired_and_replayed_elsewhere(
+    track: Track, disk: Options, until: Until, tried: bool
+) -> None:
+    """`retire` makes dead letters of what waits there, tried or not; `--to` delivers them to
+    another route.
+    """
+    FailingBackend.actions[""] = down if tried else lambda _events: time.sleep(1.0)
+    first = track(disk, old={"plugin": "fail"})
+    for number in range(20):
+        first.emit("x", {"n": number})
+    if tried:
+        until(lambda: figures(first, "b/old") == {"received": 20, "pending": 20})
+    first.close(0.0)
+    second = track(disk, new={"plugin": "rec"})
+    second.emit("y")
+    until(lambda: figures(second, "b/new") == {"received": 1, "delivered": 1})
+    files = BufferOnDisk(route="b", folder=Path(disk["path"]), lanes=("b/new",))
+    assert files.waiting_routes() == {"b/old": 20}
+    assert files.retire("b/old") == 20
+    until(lambda: figures(second, "b/old") == {"received": 20, "dead_lettered": 20})
+    assert figures(second, "b") == {"received": 21, "delivered": 1, "dead_lettered": 20}
+    assert files.request(Selection(route="b/old"), "replay", "b/new") == 20
+    until(lambda: figures(second, "b/new") == {"received": 21, "delivered": 21})
+    assert figures(second, "b/old") == {"received": 20, "filtered": 20}
+    assert figures(second, "b") == {"received": 21, "delivered": 21}
     second.close()
     assert not list(Path(disk["path"]).glob("*.journal"))
-    assert len(RecordingBackend.recorded[""]) == 20
 
 
 def test_a_new_leaf_gets_what_is_unfinished(track: Track, disk: Options, until: Until) -> None:
@@ -343,14 +275,13 @@ def test_dead_letters_of_two_events_with_one_id(
         until(lambda: figures(tracker, "b") == {"received": 2, "delivered": 1, "dead_lettered": 1})
     expected = {"received": 2, "delivered": 2}
     if what == "a purge of one":
-        router(tracker).purge(
-            Selection(numbers=frozenset([router(tracker).dead_letters()[0].number]))
-        )
+        first = frozenset([router(tracker).letters.list()[0].number])
+        router(tracker).request(Selection(numbers=first), "purge")
         expected = {"received": 2, "delivered": 1, "failed": 1}
-        until(lambda: len(router(tracker).dead_letters()) == 1)
-    router(tracker).replay()
+        until(lambda: len(router(tracker).letters.list()) == 1)
+    router(tracker).request(Selection(), "replay")
     until(lambda: figures(tracker, "b") == figures(tracker, "b/p") == expected)
-    assert router(tracker).dead_letters() == []
+    assert router(tracker).letters.list() == []
 
 
 @pytest.mark.parametrize("what", ["replay", "purge"])
@@ -363,13 +294,13 @@ def test_two_dead_letters_of_one_event_at_once(
     for _ in range(5):
         tracker.emit("x")
     until(lambda: figures(tracker, "b") == {"received": 5, "dead_lettered": 5})
-    until(lambda: len(router(tracker).dead_letters()) == 10)
+    until(lambda: len(router(tracker).letters.list()) == 10)
     FailingBackend.actions.update(p=take, q=take)
-    assert getattr(router(tracker), what)() == 10
+    assert router(tracker).request(Selection(), what) == 10
     outcome = {"received": 5, "delivered" if what == "replay" else "failed": 5}
     for path in ("b", "b/g", "b/g/p", "b/g/q"):
         until(lambda path=path: figures(tracker, path) == outcome)
-    assert router(tracker).dead_letters() == []
+    assert router(tracker).letters.list() == []
 
 
 def test_a_letter_of_an_unfinished_event_is_purged(
@@ -382,9 +313,9 @@ def test_a_letter_of_an_unfinished_event_is_purged(
     tracker = track(storage, g={"backends": {key: {"plugin": "fail", "key": key} for key in "pq"}})
     tracker.emit("x")
     until(lambda: figures(tracker, "b/g/p") == {"received": 1, "dead_lettered": 1})
-    until(lambda: router(tracker).dead_letters())
+    until(router(tracker).letters.list)
     until(lambda: FailingBackend.attempts.get("q"))
-    router(tracker).purge()
+    router(tracker).request(Selection(), "purge")
     until(lambda: figures(tracker, "b/g/p") == {"received": 1, "failed": 1})
     assert figures(tracker, "b") == figures(tracker, "b/g") == {"received": 1, "pending": 1}
     FailingBackend.actions.update(q=take)
@@ -401,16 +332,16 @@ def test_the_limit_of_dead_letters_spares_one_that_is_replayed(track: Track, unt
     leaves = {key: {"plugin": "fail", "key": key} for key in "ab"}
     tracker = track({"max_dead_letters": 2}, **leaves)
     tracker.emit("x")
-    until(lambda: len(router(tracker).dead_letters()) == 2)
+    until(lambda: len(router(tracker).letters.list()) == 2)
     FailingBackend.actions["a"] = hang(release)
-    router(tracker).replay(Selection(route="b/a"))
+    router(tracker).request(Selection(route="b/a"), "replay")
     for _ in range(3):
         tracker.emit("x")
     until(lambda: figures(tracker, "b/b") == {"received": 4, "failed": 3, "dead_lettered": 1})
     release.set()
     until(lambda: figures(tracker, "b/a") == {"received": 4, "delivered": 4})
     until(lambda: figures(tracker, "b") == {"received": 4, "failed": 3, "dead_lettered": 1})
-    assert len(router(tracker).dead_letters()) == 1
+    assert len(router(tracker).letters.list()) == 1
 
 
 def test_letters_of_a_leaf_that_is_gone_can_be_purged(
@@ -427,12 +358,12 @@ def test_letters_of_a_leaf_that_is_gone_can_be_purged(
     first.close()
     second = track(disk, new={"plugin": "rec"})
     second.open()
-    assert router(second).replay() == 3
+    assert router(second).request(Selection(), "replay") == 3
     until(lambda: is_served(second))
-    assert len(router(second).dead_letters()) == 3
-    assert router(second).purge() == 3
+    assert len(router(second).letters.list()) == 3
+    assert router(second).request(Selection(), "purge") == 3
     until(lambda: figures(second, "b") == figures(second, "b/old") == {"received": 3, "failed": 3})
-    assert router(second).dead_letters() == []
+    assert router(second).letters.list() == []
 
 
 @pytest.mark.parametrize("state", ["dead", "replay", "replaying", "purge"])
@@ -457,17 +388,17 @@ def test_a_letter_that_cannot_be_read_hides_no_other(
     second = track(disk, p={"plugin": "fail"})
     second.open()
     if state in ("dead", "replaying"):
-        letters = router(second).dead_letters()
+        letters = router(second).letters.list()
         assert [letter.event.name for letter in letters] == [f"n{number}" for number in range(5)]
         assert letters[1].reason == "no (not an event: the bytes are damaged)"
-        router(second).replay()
+        router(second).request(Selection(), "replay")
     expected = (
         {"received": 5, "failed": 5}
         if state == "purge"
         else {"received": 5, "delivered": 4, "failed": 1}
     )
     until(lambda: figures(second, "b") == figures(second, "b/p") == expected)
-    assert router(second).dead_letters() == []
+    assert router(second).letters.list() == []
     assert (Path(disk["path"]) / "damaged" / "letter-2").exists() is (state != "purge")
 
 
@@ -564,7 +495,8 @@ for _ in range(int(count)):
 tracker.flush(20)
 router = tracker._tree.routes["b"].backend
 FailingBackend.actions[""] = lambda events: time.sleep(60)
-getattr(router, what)()
+from eventtracking_buffer.dead_letters import Selection
+router.request(Selection(), what)
 import sqlite3
 state = sqlite3.connect(os.path.join(folder, "state.db"))
 every, some = (
@@ -599,7 +531,7 @@ def test_a_kill_while_letters_are_served(
     until(lambda: figures(tracker, "b") == {"received": count, outcome: count})
     assert figures(tracker, "b/p") == {"received": count, outcome: count}
     assert len(set(seen)) == (0 if what == "purge" else count)
-    assert router(tracker).dead_letters() == []
+    assert router(tracker).letters.list() == []
 
 
 BLOCK_0 = {"plugin": "regex_filter", "filter_type": "blocklist", "regular_expressions": [r"x\.0$"]}
@@ -617,7 +549,7 @@ def tree(below: Path, by: object) -> dict[str, Any]:
 UNDER_FIRE = """
 import json, random
 from eventtracking import Rejected
-import eventtracking_buffer._journal as journal
+import eventtracking_buffer.disk.journal.writer as journal
 journal._MAX_FILE_BYTES = 3_000
 def half(events):
     even = {event.id: "even" for event in events if int(event.name[2:]) % 2 == 0}
@@ -686,7 +618,7 @@ def test_the_law_holds_on_every_route_after_kills(
     ones = sum(number == 1 for number in names.values())
     passed = total - dropped
     check_routes(tracker, total, dropped, even, ones, passed)
-    assert len(router(tracker).dead_letters()) == even
+    assert len(router(tracker).letters.list()) == even
     tracker.close()
     again = track(disk, **tree(below, 0))
     again.open()
@@ -724,6 +656,7 @@ def test_a_look_sees_every_event_of_a_file_that_is_deleted_meanwhile(
     with, and delete it.
     """
     writer = JournalWriter(tmp_path, synced=False)
+    writer.turn()
     for _ in range(3):
         writer.append(frame(codec.encode(Event(name="x")), EVENT, time.time()))
     looking, delivering = (
@@ -739,8 +672,8 @@ def test_a_look_sees_every_event_of_a_file_that_is_deleted_meanwhile(
             (folder / writer.name).unlink()
         return journal_files(folder)
 
-    monkeypatch.setattr("eventtracking_buffer._books.journal_files", list_late)
-    balance = Books(tmp_path, "b", ["b/p"], looking).balance()
+    monkeypatch.setattr("eventtracking_buffer.disk.state.counts_reader.journal_files", list_late)
+    balance = CountsReader(tmp_path, "b", ["b/p"], looking).balance()
     assert balance.counts["b"] == Counts(received=3, delivered=3)
     for one in (writer, looking, delivering):
         one.close()

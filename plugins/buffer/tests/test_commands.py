@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from eventtracking import Event, Tracker
-from eventtracking_buffer.commands import buffer, dead_letters
+from eventtracking_buffer.cli.commands import buffer, dead_letters
 from eventtracking_testkit.fakes import FailingBackend
 
 Until = Callable[..., None]

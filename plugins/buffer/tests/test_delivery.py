@@ -13,8 +13,8 @@ import pytest
 
 from eventtracking import Event, Rejected, Tracker
 from eventtracking.errors import ConfigError
-from eventtracking_buffer._backoff import backoff_s
 from eventtracking_buffer.dead_letters import Selection
+from eventtracking_buffer.delivery.backoff import backoff_s
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend
 
 Options = dict[str, Any]
@@ -178,7 +178,7 @@ def test_events_out_of_attempts_are_dead_letters(
     until(lambda: figures(tracker, "b") == {"received": 5, "dead_lettered": 5})
     assert figures(tracker, "b/bad") == {"received": 5, "dead_lettered": 5}
     assert figures(tracker, "b/ok") == {"received": 5, "delivered": 5}
-    letters = router(tracker).dead_letters()
+    letters = router(tracker).letters.list()
     assert sorted(letter.event.name for letter in letters) == [f"n{number}" for number in range(5)]
     for letter in letters:
         assert (letter.route, letter.reason, letter.attempts) == (
@@ -198,7 +198,7 @@ def test_events_that_are_too_old_are_dead_letters(
     tracker = track({**storage, "max_age_s": 0.3}, bad={"plugin": "fail"})
     tracker.emit("x")
     until(lambda: figures(tracker, "b") == {"received": 1, "dead_lettered": 1})
-    assert router(tracker).dead_letters()[0].attempts > 1
+    assert router(tracker).letters.list()[0].attempts > 1
 
 
 def test_rejected_events_are_dead_letters_at_once(storage: Options, track: Track) -> None:
@@ -215,7 +215,7 @@ def test_rejected_events_are_dead_letters_at_once(storage: Options, track: Track
         tracker.emit("x", {"n": number})
     assert tracker.flush(20.0)
     assert figures(tracker, "b") == {"received": 10, "delivered": 5, "dead_lettered": 5}
-    assert {(letter.reason, letter.attempts) for letter in router(tracker).dead_letters()} == {
+    assert {(letter.reason, letter.attempts) for letter in router(tracker).letters.list()} == {
         ("it is odd", 1)
     }
 
@@ -247,22 +247,22 @@ def test_a_replay_delivers_and_a_failed_one_changes_nothing(
     for number in range(5):
         tracker.emit(f"n{number}")
     until(lambda: figures(tracker, "b") == {"received": 5, "dead_lettered": 5})
-    before = router(tracker).dead_letters()
+    before = router(tracker).letters.list()
     attempts = FailingBackend.attempts[""]
-    assert router(tracker).replay() == 5
+    assert router(tracker).request(Selection(), "replay") == 5
     until(lambda: FailingBackend.attempts[""] > attempts)
-    until(lambda: router(tracker).dead_letters() == before)
+    until(lambda: router(tracker).letters.list() == before)
     assert figures(tracker, "b") == {"received": 5, "dead_lettered": 5}
     seen: list[str] = []
     FailingBackend.actions[""] = lambda events: seen.extend(event.name for event in events)
-    assert router(tracker).replay(Selection(route="b/bad", name="n1")) == 1
+    assert router(tracker).request(Selection(route="b/bad", name="n1"), "replay") == 1
     until(lambda: figures(tracker, "b") == {"received": 5, "delivered": 1, "dead_lettered": 4})
     assert seen == ["n1"]
     assert len(RecordingBackend.recorded[""]) == 5
-    router(tracker).replay()
+    router(tracker).request(Selection(), "replay")
     until(lambda: figures(tracker, "b") == {"received": 5, "delivered": 5})
     assert figures(tracker, "b/bad") == {"received": 5, "delivered": 5}
-    assert router(tracker).dead_letters() == []
+    assert router(tracker).letters.list() == []
 
 
 def test_dead_letters_of_one_event_at_two_leaves(
@@ -275,10 +275,10 @@ def test_dead_letters_of_one_event_at_two_leaves(
     tracker.emit("x")
     until(lambda: figures(tracker, "b") == {"received": 1, "dead_lettered": 1})
     FailingBackend.actions.update(p=lambda events: None, q=lambda events: None)
-    router(tracker).replay(Selection(route="b/g/p"))
+    router(tracker).request(Selection(route="b/g/p"), "replay")
     until(lambda: figures(tracker, "b/g/p") == {"received": 1, "delivered": 1})
     until(lambda: figures(tracker, "b") == {"received": 1, "dead_lettered": 1})
-    router(tracker).replay(Selection(route="b/g"))
+    router(tracker).request(Selection(route="b/g"), "replay")
     for path in ("b", "b/g", "b/g/p", "b/g/q"):
         until(lambda path=path: figures(tracker, path) == {"received": 1, "delivered": 1})
 
@@ -290,9 +290,9 @@ def test_purged_letters_are_failed(storage: Options, track: Track, until: Until)
     tracker.emit("a.b")
     tracker.emit("c.d")
     until(lambda: figures(tracker, "b") == {"received": 2, "dead_lettered": 2})
-    assert router(tracker).purge(Selection(name="a.*")) == 1
+    assert router(tracker).request(Selection(name="a.*"), "purge") == 1
     until(lambda: figures(tracker, "b") == {"received": 2, "failed": 1, "dead_lettered": 1})
-    assert [letter.event.name for letter in router(tracker).dead_letters()] == ["c.d"]
+    assert [letter.event.name for letter in router(tracker).letters.list()] == ["c.d"]
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_letters_are_selected(
     tracker.emit("a.b")
     tracker.emit("a.c")
     until(lambda: figures(tracker, "b") == {"received": 2, "dead_lettered": 2})
-    assert [letter.event.name for letter in router(tracker).dead_letters(selection)] == names
+    assert [letter.event.name for letter in router(tracker).letters.list(selection)] == names
 
 
 @pytest.mark.parametrize("when_full", ["drop_newest", "drop_oldest"])
@@ -472,7 +472,7 @@ def test_the_law_holds_at_any_moment(storage: Options, track: Track) -> None:
     assert (
         stats["b"].dead_lettered
         == stats["b/g/bad"].dead_lettered
-        == len(router(tracker).dead_letters())
+        == len(router(tracker).letters.list())
     )
 
 
@@ -551,8 +551,8 @@ def test_memory_tells_what_it_could_not_deliver(
         record.getMessage() for record in caplog.records if record.name == "eventtracking.buffer"
     ]
     first = (
-        r"route 'b/bad' did not take \d events?: ConnectionError \(at fakes\.py:\d+\); tried again"
-        r" until it does, or they .*"
+        r"route 'b/bad': delivery of \d events? failed: ConnectionError \(at fakes\.py:\d+\);"
+        r" will retry until delivered or dead-lettered"
     )
     assert re.fullmatch(first, said[0])
     assert said[1:] == ["buffer 'b': closed with 7 event(s) not delivered, which are lost"]

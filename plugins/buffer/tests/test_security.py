@@ -162,7 +162,7 @@ def test_a_journal_of_another_user_is_skipped(
     track: Track, disk: Options, folder: Path, until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A forged record is not delivered, and the log names the file."""
-    from eventtracking_buffer._records import EVENT, frame
+    from eventtracking_buffer.disk.journal.records import EVENT, frame
 
     folder.mkdir(mode=0o700)
     (folder / "0.journal").write_bytes(frame(codec.encode(Event(name="forged")), EVENT, 0.0))
@@ -204,7 +204,7 @@ def test_odd_records_stop_no_other(track: Track, disk: Options, folder: Path) ->
     """Records that are whole but hold no event fail, each counted once; the rest is delivered, by
     the next process, too.
     """
-    from eventtracking_buffer._records import EVENT, frame
+    from eventtracking_buffer.disk.journal.records import EVENT, frame
 
     deep = b"\x01\x96\xa1i\xa1n" + b"\x91" * 100_000
     nested = b"\x90"
@@ -234,7 +234,7 @@ def test_a_claim_of_a_gigabyte_is_not_believed(
     """
     import resource
 
-    from eventtracking_buffer._records import EVENT, frame
+    from eventtracking_buffer.disk.journal.records import EVENT, frame
 
     folder.mkdir(mode=0o700)
     head = bytearray(frame(b"", EVENT, 0.0))

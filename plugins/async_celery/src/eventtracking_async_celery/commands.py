@@ -12,9 +12,15 @@ import click
 
 from eventtracking.errors import ConfigError, DeliveryError
 from eventtracking.tracker import DEFAULT_NAME, Tracker, register_tracker
+from eventtracking_buffer.cli.listing import (
+    check_route,
+    print_list,
+    print_whole,
+    row_of,
+    selection_of,
+)
+from eventtracking_buffer.cli.selecting import json_option, selecting
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
-from eventtracking_buffer.listing import check_route, print_list, print_whole, row_of, selection_of
-from eventtracking_buffer.selecting import json_option, selecting
 from eventtracking_cli.config import ConfigFailure, config_option, load_config, load_tracker
 
 __all__ = ["dead_letters", "worker"]

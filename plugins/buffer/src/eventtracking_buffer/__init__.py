@@ -20,7 +20,7 @@ def eventtracking_register_backends(register: Register) -> None:
 @hookimpl
 def eventtracking_register_commands(group: Any) -> None:
     """Add `eventtracking buffer` and `eventtracking dead-letters`."""
-    from eventtracking_buffer.commands import buffer, dead_letters
+    from eventtracking_buffer.cli.commands import buffer, dead_letters
 
     group.add_command(buffer)
     group.add_command(dead_letters)

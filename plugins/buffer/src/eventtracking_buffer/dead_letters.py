@@ -5,6 +5,7 @@ replayed.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
 
 import attrs
@@ -64,6 +65,8 @@ class Selection:
     """How long ago it failed for the last time, at most."""
     numbers: frozenset[int] | None = None
     event_id: str | None = None
+    context: Mapping[str, str] | None = None
+    """Keys of the event's context, and their values as text."""
 
     def matches(self, letter: DeadLetter) -> bool:
         """Whether a dead letter is meant."""
@@ -76,7 +79,12 @@ class Selection:
             and (self.newer_than_s is None or age_s <= self.newer_than_s)
             and (self.numbers is None or letter.number in self.numbers)
             and (self.event_id is None or letter.event.id == self.event_id)
+            and _has(letter.event.context, self.context or {})
         )
+
+
+def _has(context: Mapping[str, object], wanted: Mapping[str, str]) -> bool:
+    return all(key in context and str(context[key]) == value for key, value in wanted.items())
 
 
 def _matches_name(pattern: str, name: str) -> bool:

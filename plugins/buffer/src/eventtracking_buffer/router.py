@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 import attrs
 import msgspec
@@ -15,33 +16,19 @@ import msgspec
 from eventtracking import Counts, Event
 from eventtracking.errors import OptionsError
 from eventtracking.protocols import Downstream
-from eventtracking_buffer._disk_engine import DiskEngine
-from eventtracking_buffer._lane import Pace
-from eventtracking_buffer._memory_engine import MemoryEngine
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
+from eventtracking_buffer.delivery.clock import SYSTEM, Clock
+from eventtracking_buffer.delivery.lane import Pace
+from eventtracking_buffer.letters import Letters
+from eventtracking_buffer.status import Status, status_of
+from eventtracking_buffer.storage import Engine, engine_of
 
 __all__ = ["BufferRouter"]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-_ALL = Selection()
 _MAX_EVENTS = {"memory": 100_000, "disk": 1_000_000}
 _MAX_BYTES = {"memory": 64_000_000, "disk": 1_000_000_000}
-
-
-class Engine(Protocol):
-    """What a buffer does in one process, in memory or on disk."""
-
-    def send(self, events: Sequence[Event]) -> None: ...
-    def counts(self) -> Mapping[str, Counts]: ...
-    def flush(self, timeout_s: float) -> bool: ...
-    def close(self) -> None: ...
-    def letters(self, selection: Selection) -> list[DeadLetter]: ...
-    def replay(self, selection: Selection) -> int: ...
-    def purge(self, selection: Selection) -> int: ...
-    def status(self) -> dict[str, Any]: ...
-    def probe(self) -> None: ...
-    def after_fork(self) -> None: ...
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -134,10 +121,22 @@ class BufferRouter:
     max_dead_letters: Count = attrs.field(
         default=10_000,
         metadata={
-            "help": "How many dead letters memory keeps; the oldest beyond that count as failed."
+            "help": "Maximum number of dead letters; the oldest beyond that count as failed."
         },
     )
-    counted_by_core: ClassVar[bool] = True
+    max_dead_letter_bytes: Count | None = attrs.field(
+        default=None,
+        metadata={
+            "help": "Maximum bytes of all dead letters. None: 64 MB in memory, 1 GB on disk."
+        },
+    )
+    dead_letter_max_age_s: Annotated[float, msgspec.Meta(gt=0)] | None = attrs.field(
+        default=7_776_000.0,
+        metadata={"help": "Older dead letters count as failed: 90 days. None: no limit."},
+    )
+    defers: ClassVar[bool] = True
+    """`send` returns before a child is called."""
+    clock: Clock = attrs.field(init=False, default=SYSTEM, repr=False)
     downstream: Downstream = attrs.field(init=False, repr=False)
     folder: str = attrs.field(init=False, default="", repr=False)
     """The folder of a buffer on disk: an absolute path, wherever the process goes later."""
@@ -164,16 +163,26 @@ class BufferRouter:
         """How many bytes of encoded events may wait."""
         return self.max_bytes or _MAX_BYTES[self.storage]
 
+    @property
+    def limit_dead_letters(self) -> int:
+        """Maximum number of dead letters."""
+        return self.max_dead_letters
+
+    @property
+    def limit_dead_letter_bytes(self) -> int:
+        """Maximum bytes of all dead letters."""
+        return self.max_dead_letter_bytes or _MAX_BYTES[self.storage]
+
     def bind(self, downstream: Downstream) -> None:
         """Take the routes below. Nothing starts."""
         self.downstream = downstream
+        engine_of(self.storage)  # imported now, and not by the first event
         _bound.add(self)
 
     def open(self) -> None:
         """Be ready for `send`; in a forked child, with nothing of the parent's."""
         if self._engine is None:
-            make = DiskEngine if self.storage == "disk" else MemoryEngine
-            self._engine = make(self, self.downstream)
+            self._engine = engine_of(self.storage)(self, self.downstream)
 
     def probe(self) -> None:
         """See that events can be stored.
@@ -198,8 +207,21 @@ class BufferRouter:
         (self._engine or self._opened()).send(events)
 
     def counts(self) -> Mapping[str, Counts]:
-        """The counts of the buffer's own path."""
-        return {self.downstream.path: Counts()} if self._engine is None else self._engine.counts()
+        """Read the counts of the buffer's own path, and of the routes below."""
+        if self._engine is not None:
+            return self._engine.counts()
+        return self._from_outside(lambda buffer: buffer.counts()) or {
+            self.downstream.path: Counts()
+        }
+
+    def _from_outside(self, ask: Callable[[Any], Any]) -> Any:
+        """Ask the files of a buffer that this process does not use; None where there are none."""
+        if self.storage != "disk":
+            return None
+        from eventtracking_buffer.disk.inspection import BufferOnDisk
+
+        lanes = tuple(self.downstream.lanes)
+        return ask(BufferOnDisk(route=self.downstream.path, folder=Path(self.folder), lanes=lanes))
 
     def flush(self, timeout_s: float) -> bool:
         """Deliver what waits, within the time, and without the delay that a failure has brought.
@@ -216,28 +238,31 @@ class BufferRouter:
         if self._engine is not None:
             self._engine.close()
 
-    def dead_letters(self, selection: Selection = _ALL) -> list[DeadLetter]:
+    @property
+    def letters(self) -> Letters:
+        """The dead letters: to list, replay or purge."""
+        return Letters(self)
+
+    def stored_letters(self, selection: Selection) -> list[DeadLetter]:
         """Return the dead letters that are meant, oldest first."""
-        return self._opened().letters(selection)
+        if self._engine is not None:
+            return self._engine.letters(selection)
+        return self._from_outside(lambda buffer: buffer.dead_letters(selection)) or []
 
-    def replay(self, selection: Selection = _ALL) -> int:
-        """Have dead letters delivered once more, in the background.
+    def request(self, selection: Selection, wanted: Literal["replay", "purge"]) -> int:
+        """Have dead letters replayed or purged by the process that delivers; return how many."""
+        if self._engine is None:
+            return self._from_outside(lambda buffer: buffer.request(selection, wanted)) or 0
+        ask = self._engine.replay if wanted == "replay" else self._engine.purge
+        return ask(selection)
 
-        Each stays a dead letter until it has arrived: a replay into a destination that is down
-        changes nothing.
-
-        Returns:
-            How many are being replayed.
-        """
-        return self._opened().replay(selection)
-
-    def purge(self, selection: Selection = _ALL) -> int:
-        """Give dead letters up: they count as failed. Return how many there were."""
-        return self._opened().purge(selection)
-
-    def status(self) -> dict[str, Any]:
-        """Tell how it stands, in plain values."""
-        return self._opened().status()
+    def status(self) -> Status:
+        """Tell how it stands. Never opens, starts or delivers."""
+        limits = self.limit_bytes, self.clock.time()
+        if self._engine is not None:
+            return status_of(self._engine.status(), *limits)
+        found = self._from_outside(lambda buffer: buffer.engine_status())
+        return status_of(found or {"shared": self.storage == "disk"}, *limits)
 
     def pace(self) -> Pace:
         """How its lanes batch and retry.

@@ -1,0 +1,1 @@
+"""The commands `eventtracking buffer` and `eventtracking dead-letters`."""

@@ -1,0 +1,1 @@
+"""The storage on disk. Read `journal`, `state`, `store`, `takeover`, then `engine`."""

@@ -1,0 +1,116 @@
+"""Folders that earlier versions have left are read by this one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from eventtracking import DropEvent, Event, Rejected, Tracker
+from eventtracking_testkit.distribution import fake_distribution
+
+DATA = Path(__file__).parent / "data"
+NAMES = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
+sent: dict[str, list[Event]] = {}
+
+
+@attrs.define(eq=False)
+class Takes:
+    """Takes everything."""
+
+    key: str
+
+    def send(self, events: Any) -> None:
+        """Remember the events."""
+        sent.setdefault(self.key, []).extend(events)
+
+
+@attrs.define(eq=False)
+class Picky:
+    """Takes even numbers."""
+
+    def send(self, events: Any) -> None:
+        """Refuse odd numbers."""
+        bad = {e.id: "no odd numbers" for e in events if e.data.get("n", 0) % 2}
+        if bad:
+            raise Rejected(bad)
+
+
+@attrs.define(eq=False)
+class NoThirds:
+    """Drops every third event."""
+
+    def __call__(self, event: Event) -> Event:
+        """Drop it."""
+        if event.data.get("n", 0) % 3 == 0:
+            raise DropEvent("a third")
+        return event
+
+
+@attrs.define(eq=False)
+class Breaks:
+    """Breaks at one event."""
+
+    def __call__(self, event: Event) -> Event:
+        """Break."""
+        if event.name == "broken":
+            raise ValueError("x")
+        return event
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a copy of the folder of version 0.1.0: retries, dead letters, a half-finished group,
+    an event of it damaged.
+    """
+    copy = tmp_path / "buffer"
+    shutil.copytree(DATA / "v0.1.0", copy)
+    copy.chmod(0o700)
+    return copy
+
+
+def test_a_folder_of_version_0_1_0(folder: Path, until: Callable[..., None]) -> None:
+    """What waited is delivered, what was damaged has failed, dead letters are replayed, and the
+    counts go on from where they were.
+    """
+    sent.clear()
+    before = json.loads((folder / "counts.json").read_text())
+    group = {
+        "processors": [{"plugin": "nothirds"}],
+        "backends": {"picky": {"plugin": "picky"}, "away": {"plugin": "takes", "key": "away"}},
+    }
+    broken = {
+        "processors": [{"plugin": "breaks"}],
+        "backends": {"picky": {"plugin": "picky"}, "good": {"plugin": "takes", "key": "bg"}},
+    }
+    backends = {"good": {"plugin": "takes", "key": "good"}, "group": group, "broken": broken}
+    options = {"plugin": "buffer", "storage": "disk", "path": str(folder), "max_batch_age_s": 0.01}
+    plugins = {"takes": Takes, "picky": Picky, "nothirds": NoThirds, "breaks": Breaks}
+    with fake_distribution(plugins=plugins):
+        tracker = Tracker.from_config({"backends": {"b": {**options, "backends": backends}}})
+        assert tracker.flush(10)
+        stats = tracker.stats()
+        assert all(counts.balanced for counts in stats.values()), stats
+        assert stats["b"].pending == 0
+        assert stats["b"].received == before["b"]["received"]
+        assert sorted(e.data["n"] for e in sent["away"]) == [1, 2, 4, 7, 8, 10, 11]  # 5 is damaged
+        event = next(e for e in sent["away"] if e.data["n"] == 1)
+        assert (event.data["big"], event.data["odd"], event.extra) == (1 << 80, "\ud800", {"e": 1})
+        away = stats["b/group/away"]
+        assert (away.received, away.delivered, away.failed) == (8, 7, 1)
+        assert stats["b/good"].delivered == 12
+        assert len(tracker._tree.routes["b"].backend.letters.list()) == 9
+        letters = tracker._tree.routes["b"].backend.letters
+        assert letters.replay(letters.freeze()[0]) == 9
+        until(lambda: not any(letter.replaying for letter in letters.list()))
+        after = tracker.stats()
+        for path in ("b", "b/group", "b/broken", "b/broken/picky", "b/group/picky"):
+            assert [getattr(after[path], name) for name in NAMES] == [
+                getattr(stats[path], name) for name in NAMES
+            ]
+        tracker.close(5)
