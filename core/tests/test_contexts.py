@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -33,7 +33,7 @@ def test_a_context_decorates_functions_and_coroutines() -> None:
 
     @tracker.context({"who": "wrapped"})
     def returns_coroutine() -> Any:
-        return coroutine.__wrapped__(5)  # type: ignore[attr-defined]  # as `wraps` leaves it
+        return inspect.unwrap(coroutine)(5)
 
     async def main() -> list[Any]:
         return await asyncio.gather(*map(coroutine, range(50)), returns_coroutine())
@@ -45,7 +45,7 @@ def test_a_context_decorates_functions_and_coroutines() -> None:
     assert tracker.resolve_context() == {}
     assert inspect.iscoroutinefunction(coroutine)
     assert coroutine.__name__ == "coroutine"
-    partly = tracker.context({"who": "partial"})(functools.partial(coroutine.__wrapped__, 1))  # type: ignore[attr-defined]  # as above
+    partly = tracker.context({"who": "partial"})(functools.partial(inspect.unwrap(coroutine), 1))
     assert asyncio.run(partly()) == {"who": "partial", "key": 1}
 
 
@@ -61,14 +61,14 @@ def test_a_generator_is_refused() -> None:
 
     for function in (plain, asynchronous):
         with pytest.raises(TypeError, match="is a generator"):
-            tracker.context({"a": 1})(function)  # type: ignore[operator]  # decorators are no protocol of it
+            tracker.context({"a": 1})(function)
 
 
 def test_contexts_that_are_left_elsewhere_have_one_reason() -> None:
     """However many generators are finished by another thread, and whatever their names are."""
     tracker = Tracker.from_config({})
 
-    def held(number: int) -> Iterator[int]:
+    def held(number: int) -> Generator[int, None, None]:
         with tracker.context({"n": number}), tracker.context(f"request {number}", {"m": 1}):
             yield number
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any, Final, overload
 
 from eventtracking._data.declared import Declared
 from eventtracking._former import find_former
 from eventtracking._pipeline import process
+from eventtracking._pipeline.context import EnteredContext
 from eventtracking._pipeline.tracker import EventLossWarning, Tracker
 
 __all__ = [
@@ -99,7 +99,7 @@ def emit(name: Any, data: Any = None) -> None:
 
 def context(
     name_or_context: str | Mapping[str, Any], context: Mapping[str, Any] | None = None
-) -> AbstractContextManager[None]:
+) -> EnteredContext:
     """Enter a context of the default tracker; see `Tracker.context`."""
     return get_tracker().context(name_or_context, context)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -153,12 +153,12 @@ class Intake:
         """
         self._leave(as_name(name))
 
-    def _entered_context(self, name: object, context: Any) -> AbstractContextManager[None]:
+    def _entered_context(self, name: object, context: Any) -> EnteredContext:
         return EnteredContext(lambda: self._enter(name, context), lambda: self._leave(name))
 
     def context(
         self, name_or_context: str | Mapping[str, Any], context: Mapping[str, Any] | None = None
-    ) -> AbstractContextManager[None]:
+    ) -> EnteredContext:
         """Enter a context for the length of a `with` block: `context(ctx)`, or `context(name,
         ctx)`.
 

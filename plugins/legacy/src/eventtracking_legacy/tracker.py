@@ -104,7 +104,9 @@ class DjangoTracker(_DjangoTracker):
         self._enter(as_name(name), context, contexts.put)
 
     @contextmanager
-    def _entered_context(self, name: object, context: Any) -> Iterator[None]:
+    def _entered_context(  # type: ignore[override]  # as a decorator, of plain functions alone
+        self, name: object, context: Any
+    ) -> Iterator[None]:
         """Enter a context for a `with` block; one of the same name is hidden meanwhile."""
         frame = contexts.frames.get().get(self._key)
         while frame is not None and frame.name != name:
