@@ -558,3 +558,19 @@ def test_memory_is_no_store(path: str) -> None:
         == "backends.store.path: must name a file; a database in memory is lost with the process;"
         f' found "{path}"'
     )
+
+
+def test_the_file_is_for_its_user_alone(tmp_path: Path) -> None:
+    """Whatever the umask, no other user reads the events, or locks the writers out."""
+    path = tmp_path / "private.db"
+    former = os.umask(0o000)
+    try:
+        backend = SqliteBackend(path=str(path))
+        backend.open()
+        backend.send(sample_events(2))
+        modes = {found.name: found.stat().st_mode & 0o777 for found in tmp_path.iterdir()}
+        backend.close()
+    finally:
+        os.umask(former)
+    assert set(modes.values()) == {0o600}, modes
+    assert "private.db" in modes

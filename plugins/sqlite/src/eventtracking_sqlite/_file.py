@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +61,7 @@ class EventFile:
     def __init__(self, path: Path, busy_timeout_s: float, synchronous: str) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        _create(path)
         self._connection = sqlite3.connect(
             path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
         )
@@ -131,3 +133,13 @@ def describe(path: Path, error: sqlite3.Error | OSError) -> DeliveryError:
     text = error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
     advice = next((advice for sign, advice in _ADVICE.items() if sign in text), "")
     return DeliveryError(f"cannot store in {str(path)!r}: {text}{f'; {advice}' if advice else ''}")
+
+
+def _create(path: Path) -> None:
+    """Make the file for its user alone; SQLite gives its other files the same mode.
+
+    A reader of another user could hold a lock that stops every writer. An existing file is left
+    alone: to open and close it here would let go of the locks of this process.
+    """
+    with suppress(OSError):  # it exists, or SQLite says better why it cannot be made
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
