@@ -639,7 +639,7 @@ def test_a_terminal_shows_how_far_it_is(config: Callable[..., Path], folder: Pat
     command = [str(Path(sys.executable).parent / "eventtracking"), "replay", "events.jsonl"]
     piped = subprocess.run(command, check=False, capture_output=True, text=True)
     assert piped.stderr.splitlines()[0] == json.dumps(
-        json.loads(piped.stderr.splitlines()[0]), separators=(",", ":"), ensure_ascii=False
+        json.loads(piped.stderr.splitlines()[0]), separators=(",", ":")
     )
     assert "%" not in piped.stderr
     shown = on_a_terminal(command)
