@@ -64,7 +64,7 @@ fuzz: env ## Run the long form of the randomised trials
 	@$(BIN)/python -m pytest -m fuzz --timeout 3600 $(ARGS)
 
 moving: env ## Move a site of event-routing-backends over, and compare what reaches its destinations
-	@$(BIN)/python $(wildcard plugins/*/tests/moving/run.py) $(ARGS)
+	@$(BIN)/python $(wildcard plugins/*/tests/moving/moving_over.py) $(ARGS)
 
 lock: env ## Recompile constraints.txt (ARGS=--upgrade takes newer versions)
 	@$(TOOL)/lock.py $(ARGS)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import pytest
 
 sys.path.append(str(Path(__file__).parent / "moving"))
-import run as moving
+import moving_over as moving
 from compare import probe_differences, unlisted
 from differences import table
 from environments import NAMES, UnavailableError, environment, suite_supported
