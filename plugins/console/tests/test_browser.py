@@ -54,18 +54,9 @@ def browse(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         running.quit()
 
 
-def has_letters() -> bool:
-    """Whether this version of the buffer offers its dead letters to tools."""
-    from eventtracking_buffer.router import BufferRouter
-
-    return hasattr(BufferRouter, "letters")
-
-
 @pytest.fixture
 def dead_letters(config: Path, tmp_path: Path) -> Path:
     """Three events that a store could not take: its folder is a file, until it is mended."""
-    if not has_letters():
-        pytest.skip("the buffer of this version has no `letters`")
     blocked = tmp_path / "blocked"
     blocked.write_text("in the way")
     content = json.loads(config.read_text())
