@@ -169,7 +169,9 @@ class Plugins:
             raise _broken(
                 declaration, f"importing {declaration.module} raised {quote(error)}{whence(error)}"
             ) from error
-        if not self._manager.is_registered(module):
+        with self._lock:
+            known = self._manager.is_registered(module)
+        if not known:
             self._register_module(declaration, module)
         return module
 
@@ -177,17 +179,18 @@ class Plugins:
         faults = list(faults_of_module(module))
         if faults:
             raise _broken(declaration, "; ".join(faults))
-        try:
-            with self._lock:
+        with self._lock:
+            try:
                 if not self._manager.is_registered(module):
                     self._manager.register(
                         module, name=f"{declaration.distribution}:{declaration.module}"
                     )
                 self._manager.check_pending()
-        except Exception as error:  # pluggy 1.6 leaves a plugin listed that failed its validation
-            if self._manager.is_registered(module):
-                self._manager.unregister(module)
-            raise _broken(declaration, quote(error)) from error
+            except Exception as error:
+                # pluggy 1.6 leaves a plugin listed that failed its validation.
+                if self._manager.is_registered(module):
+                    self._manager.unregister(module)
+                raise _broken(declaration, quote(error)) from error
 
     def _register_classes(self, declaration: Declaration, module: object) -> None:
         for hook, method in _REGISTERING_HOOKS.items():
