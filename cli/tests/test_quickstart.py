@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 
 

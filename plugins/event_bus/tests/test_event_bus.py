@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.once  # openedx-events needs Python 3.11
 SITE = Path(__file__).parent / "bus_site.py"
 
 

@@ -9,6 +9,7 @@ import pytest
 from bad import CAUGHT_BY
 from good import GoodBackend, GoodRouter
 
+pytestmark = pytest.mark.once
 pytest_plugins = ["pytester"]
 
 SUITE = """
