@@ -77,7 +77,7 @@ changelog: env ## Print the next section of the changelog, from its fragments
 site: env ## Build the documents as a site, in site/
 	@$(BIN)/python tools/docs_site.py
 
-services: env ## Fetch the servers that the tests start (mongod, redis-server)
+services: env ## Fetch the servers and scripts that the tests need (mongod, redis-server, axe-core)
 	@$(BIN)/python -m eventtracking_testkit.services
 
 clean: ## Remove builds and caches

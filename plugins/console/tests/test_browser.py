@@ -2,61 +2,99 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from eventtracking import Tracker
+from eventtracking_testkit.services import ServiceUnavailableError
+from eventtracking_testkit.services._binaries import find_axe
+
+pytestmark = pytest.mark.service
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
     "--disable-background-networking", "--window-size=1280,900",
 )  # fmt: skip
-PAGES = ("/", "/events", "/events/explain", "/events/search?route=store", "/letters")
+PAGES = (
+    "/", "/events", "/events/explain", "/events/search?route=store", "/letters",
+    "/letters/one?router=disk&number=1",
+)  # fmt: skip
+LIVE = {"/": "svg.spark", "/events": "details.event"}
+"""What appears on a live page once it is."""
+CHECK = (
+    "const done = arguments[arguments.length - 1];"
+    "axe.run({resultTypes: ['violations']}).then(found => done(found.violations))"
+)
 
 
-@pytest.fixture
-def browse(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Start browsers."""
+def left_out(reason: str) -> NoReturn:
+    """Skip, or fail where everything is required."""
+    if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One Chromium for all tests of this file."""
     chromium = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     if chromium is None or driver is None:
-        reason = "no Chromium with chromedriver is on PATH (Debian: chromium chromium-driver)"
-        if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        left_out("no Chromium with chromedriver is on PATH (Debian: chromium chromium-driver)")
     from selenium import webdriver
 
-    started: list[Any] = []
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(argument)
+    with webdriver.Chrome(options=options, service=webdriver.ChromeService(driver)) as running:
+        yield running
 
-    def begin(script: bool = True) -> Any:
-        options = webdriver.ChromeOptions()
-        options.binary_location = chromium
-        for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path / f'browser{len(started)}'}"):
-            options.add_argument(argument)
-        if not script:
-            content = {"profile.managed_default_content_settings.javascript": 2}
-            options.add_experimental_option("prefs", content)
-        running = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        running.implicitly_wait(20)
-        started.append(running)
-        return running
 
-    yield begin
-    for running in started:
-        running.quit()
+@pytest.fixture
+def browser(chrome: Any) -> Any:
+    """The browser without a cookie, at a desk, in daylight, with script."""
+    chrome.get("about:blank")
+    chrome.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    chrome.execute_cdp_cmd("Page.setBypassCSP", {"enabled": False})
+    chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    show(chrome, 1280, "light")
+    chrome.implicitly_wait(20)
+    chrome.get_log("browser")
+    return chrome
+
+
+def show(browser: Any, width: int, scheme: str) -> None:
+    """Give the page a width, and a scheme of colours."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The script of axe-core."""
+    try:
+        return find_axe().read_text(encoding="utf-8")
+    except ServiceUnavailableError as error:
+        left_out(str(error))
 
 
 @pytest.fixture
 def dead_letters(config: Path, tmp_path: Path) -> Path:
-    """Three events that a store could not take: its folder is a file, until it is mended."""
+    """Four events that a store could not take: its folder is a file, until it is mended."""
     blocked = tmp_path / "blocked"
     blocked.write_text("in the way")
     content = json.loads(config.read_text())
@@ -65,54 +103,54 @@ def dead_letters(config: Path, tmp_path: Path) -> Path:
     with Tracker.from_config({**content, "observers": []}) as tracker:
         for number in range(3):
             tracker.emit("<b>enrolled</b>", {"n": number})
+        tracker.emit("left", {"n": 4})
         deadline = time.monotonic() + 30
-        while tracker.stats()["disk/below"].dead_lettered < 3 and time.monotonic() < deadline:
+        while tracker.stats()["disk/below"].dead_lettered < 4 and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert tracker.stats()["disk/below"].dead_lettered == 3
+        assert tracker.stats()["disk/below"].dead_lettered == 4
     return blocked
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_dead_letters_are_seen_filtered_replayed_and_arrive(
-    browse: Callable[..., Any],
-    start: Callable[..., Any],
-    dead_letters: Path,
-    config: Path,
-    script: bool,
+    browser: Any, start: Callable[..., Any], dead_letters: Path, script: bool
 ) -> None:
     """The failing destination is mended, the replay comes after a dry run, and nothing is left."""
     console = start("--allow-changes")
-    browser = browse(script)
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
     browser.get(console.url)
-    assert "dead letters" in browser.page_source
+    assert browser.find_element("xpath", "//div[dt='dead letters'][dd='4']")
     browser.find_element("link text", "Dead letters").click()
-    assert "<b>enrolled</b>" in browser.find_element("tag name", "table").text
-    browser.find_element("name", "route").send_keys("disk/below")
-    browser.find_element("xpath", "//button[text()='Filter']").click()
+    assert browser.find_element("xpath", "//td[.='<b>enrolled</b>']")
+    assert len(browser.find_elements("css selector", "tbody tr")) == 4
+    browser.find_element("name", "name").send_keys("<b>enrolled</b>")
+    browser.find_element("xpath", "//button[.='Filter']").click()
+    assert browser.find_element("css selector", "input[name=name][value*=enrolled]")
     assert len(browser.find_elements("css selector", "tbody tr")) == 3
     dead_letters.unlink()
-    browser.find_element("xpath", "//button[starts-with(text(), 'Dry run')]").click()
-    assert "3 dead letters of disk would be delivered again" in browser.page_source.replace(
-        "<strong>", ""
-    ).replace("</strong>", "")
-    browser.find_element("xpath", "//button[starts-with(text(), 'Replay 3')]").click()
-    assert "asked to be delivered again" in browser.find_element("class name", "done").text
+    browser.find_element("xpath", "//button[starts-with(., 'Dry run')]").click()
+    told = "3 dead letters of disk would be delivered again"
+    assert browser.find_element("xpath", f"//p[starts-with(., '{told}')]")
+    browser.find_element("xpath", "//button[starts-with(., 'Replay 3')]").click()
+    assert browser.find_element("xpath", "//*[@role='status'][contains(., 'delivered again')]")
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
         browser.get(f"http://127.0.0.1:{console.port}/letters")
-        if "No dead letters on disk" in browser.page_source:
+        if len(browser.find_elements("css selector", "tbody tr")) == 1:
             break
-        time.sleep(0.5)
-    assert "No dead letters on disk" in browser.page_source
-    assert (dead_letters / "below.db").exists()
+        time.sleep(0.1)
+    assert browser.find_element("css selector", "tbody tr td").text == "left"
+    assert events_in(dead_letters / "below.db") == ["<b>enrolled</b>"] * 3
 
 
-def test_the_pages_are_live(
-    browse: Callable[..., Any], start: Callable[..., Any], application: Any
-) -> None:
+def events_in(database: Path) -> list[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return [name for (name,) in connection.execute("SELECT name FROM events")]
+
+
+def test_the_pages_are_live(browser: Any, start: Callable[..., Any], application: Any) -> None:
     """The counts grow and events appear without a reload; the console reports no script error."""
     console = start()
-    browser = browse()
     browser.get(console.url)
     received = "return Number(document.querySelector('.route dd').textContent)"
     before = browser.execute_script(received)
@@ -125,43 +163,44 @@ def test_the_pages_are_live(
     assert browser.get_log("browser") == []
 
 
-@pytest.mark.skipif("AXE" not in os.environ, reason="AXE names the file axe.min.js of axe-core")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+def looks() -> list[tuple[int, str]]:
+    """Each width and each scheme once; for pictures, all four."""
+    if "SHOTS" in os.environ:
+        return list(itertools.product((390, 1280), ("light", "dark")))
+    return [(390, "light"), (1280, "dark")]
+
+
 def test_axe_finds_nothing_serious(
-    browse: Callable[..., Any],
+    browser: Any,
     start: Callable[..., Any],
     dead_letters: Path,
     application: Any,
-    scheme: str,
+    axe: str,
     tmp_path: Path,
 ) -> None:
-    """Each page at a phone's width and a desk's, light and dark; a screenshot of each is kept."""
+    """Each page at a phone's width and a desk's, light and dark; none scrolls sideways.
+
+    The variable SHOTS names a folder that keeps a picture of each.
+    """
     console = start("--allow-changes")
-    browser = browse()
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    browser.execute_cdp_cmd("Page.setBypassCSP", {"enabled": True})
+    browser.execute_cdp_cmd("Page.setBypassCSP", {"enabled": True})  # for axe, which is not ours
     browser.get(console.url)
-    axe = Path(os.environ["AXE"]).read_text()
     shots = Path(os.environ.get("SHOTS", tmp_path))
-    for width in (390, 1280):
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        for path in (*PAGES, "/letters/one?router=disk&number=1"):
-            browser.get(f"http://127.0.0.1:{console.port}{path}")
-            time.sleep(2.5 if path in ("/", "/events") else 0.2)
-            name = path.partition("?")[0].strip("/").replace("/", "-") or "routes"
-            browser.save_screenshot(str(shots / f"{name}-{width}-{scheme}.png"))
-            browser.execute_script(axe)
-            found = browser.execute_async_script(
-                "const done = arguments[arguments.length - 1];"
-                "axe.run().then(found => done(found.violations))"
-            )
+    for path in PAGES:
+        browser.get(f"http://127.0.0.1:{console.port}{path}")
+        if path in LIVE:
+            assert browser.find_element("css selector", LIVE[path])
+        browser.execute_script(axe)
+        for width, scheme in looks():
+            show(browser, width, scheme)
+            if "SHOTS" in os.environ:
+                name = path.partition("?")[0].strip("/").replace("/", "-") or "routes"
+                browser.save_screenshot(str(shots / f"{name}-{width}-{scheme}.png"))
             serious = [
                 (one["id"], [node["html"][:120] for node in one["nodes"][:3]])
-                for one in found
+                for one in browser.execute_async_script(CHECK)
                 if one["impact"] in ("serious", "critical")
             ]
-            assert serious == [], (path, width, serious)
+            assert serious == [], (path, width, scheme)
             scrolls = "return document.documentElement.scrollWidth > window.innerWidth"
             assert not browser.execute_script(scrolls), (path, width)

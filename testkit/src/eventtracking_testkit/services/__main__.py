@@ -6,13 +6,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from eventtracking_testkit.services._binaries import find_mongod, find_rabbitmq, find_redis
+from eventtracking_testkit.services._binaries import (
+    find_axe,
+    find_mongod,
+    find_rabbitmq,
+    find_redis,
+)
 from eventtracking_testkit.services.errors import ServiceUnavailableError
 
 
 def main() -> int:
     """Look for each; exit status 1 if one cannot be had."""
-    found = [_report(find) for find in (lambda: find_mongod()[0], find_redis, find_rabbitmq)]
+    finders = (lambda: find_mongod()[0], find_redis, find_rabbitmq, find_axe)
+    found = [_report(find) for find in finders]
     return 0 if all(found) else 1
 
 

