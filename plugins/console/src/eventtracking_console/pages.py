@@ -60,6 +60,8 @@ class RouteRow:
     flow: Flow | None
     sparkline: str
     """Points of an SVG polyline: events in, one point for each look."""
+    failing: bool
+    """Whether it fails just now, or one below it does."""
 
     @property
     def label(self) -> str:
@@ -70,6 +72,7 @@ class RouteRow:
 def route_rows(watcher: Watcher) -> list[RouteRow]:
     """Return every route, parents first."""
     rows = []
+    failing = {child.route for state in watcher.picture.routes.values() for child in state.failing}
     for path, state in watcher.picture.routes.items():
         flows = watcher.flows.get(path, ())
         rows.append(
@@ -79,6 +82,7 @@ def route_rows(watcher: Watcher) -> list[RouteRow]:
                 path.count("/") + 1 if path else 0,
                 flows[-1] if flows else None,
                 _points([flow.incoming for flow in flows]),
+                any(route == path or route.startswith(f"{path}/") for route in failing),
             )
         )
     return rows
