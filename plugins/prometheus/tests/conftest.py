@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,3 +34,26 @@ def no_observer_is_left() -> Iterator[None]:
 def observer(port: int, tmp_path: Path) -> dict[str, Any]:
     """The node of the observer in a config."""
     return {"plugin": "prometheus", "port": port, "folder": str(tmp_path / "shared")}
+
+
+def found(program: str) -> str:
+    """Find a program of Debian's package; skip without it, or fail where it is required."""
+    path = shutil.which(program)
+    if path is None:
+        reason = f"{program} is not on PATH (Debian: apt-get install prometheus)"
+        if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture
+def promtool() -> str:
+    """The program that checks metrics and rules."""
+    return found("promtool")
+
+
+@pytest.fixture
+def prometheus() -> str:
+    """The program that scrapes."""
+    return found("prometheus")

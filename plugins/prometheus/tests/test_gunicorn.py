@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -144,23 +143,9 @@ class Site:
         raise AssertionError(f"{query} of {route!r} is {found}, not {expected}")
 
 
-def tells_what_is_shared() -> bool:
-    """Whether the buffer says that the counts of its store are common to all processes."""
-    with Tracker.from_config(
-        {"backends": {"b": {"plugin": "buffer", "backends": {"l": {"plugin": "logger"}}}}}
-    ) as tracker:
-        return hasattr(tracker.routes()[1].backend.status(), "shared")
-
-
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, prometheus: str) -> Iterator[Site]:
     """The site, and its Prometheus."""
-    if not tells_what_is_shared():
-        pytest.skip("the buffer of this version does not say that its counts are shared")
-    if shutil.which("prometheus") is None:
-        if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES"):
-            pytest.fail("prometheus is not on PATH (Debian: apt-get install prometheus)")
-        pytest.skip("prometheus is not on PATH (Debian: apt-get install prometheus)")
     with ExitStack() as stack:
         yield Site(tmp_path, stack)
 

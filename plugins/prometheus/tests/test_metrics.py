@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from importlib.resources import files
 from pathlib import Path
@@ -175,23 +174,23 @@ def test_a_row_survives_the_way_to_the_file_and_back(tmp_path: Path) -> None:
     assert unpack(sheet.row, layout.length) == (0, *numbers[1:])
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
-def test_promtool_finds_nothing_to_complain_of(tmp_path: Path) -> None:
+@pytest.mark.service
+def test_promtool_finds_nothing_to_complain_of(tmp_path: Path, promtool: str) -> None:
     """Names, help texts and types keep the conventions."""
     a_sheet(tmp_path, "store-1", a_layout("", "a/b"))
     text = encode(TallyCollector(Reader(tmp_path).read))
     done = subprocess.run(
-        ["promtool", "check", "metrics"], input=text, capture_output=True, check=False
+        [promtool, "check", "metrics"], input=text, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
-def test_the_alert_rules_are_sound() -> None:
+@pytest.mark.service
+def test_the_alert_rules_are_sound(promtool: str) -> None:
     """`promtool check rules` parses each expression."""
     rules = Path(str(files("eventtracking_prometheus").joinpath("alerts.yml")))
     done = subprocess.run(
-        ["promtool", "check", "rules", str(rules)], capture_output=True, text=True, check=False
+        [promtool, "check", "rules", str(rules)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
