@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -10,10 +9,18 @@ from eventtracking_fakes import ACTIONS, CALLS, RECORDED, ROUTERS, Holding, fail
 
 from eventtracking import Counts, Event, Outcome, Rejected, Tracker
 
+P, D = Outcome.PENDING, Outcome.DELIVERED
+
 
 def holding(**backends: Any) -> tuple[Tracker, Holding]:
     made = Tracker.from_config({"backends": {"r": {"plugin": "holding", "backends": backends}}})
     return made, ROUTERS[""]
+
+
+def deferring(**backends: Any) -> tuple[Tracker, Any]:
+    """A router that delivers when the test says so, and keeps the counts."""
+    node = {"plugin": "deferring", "key": "r", "backends": backends}
+    return Tracker.from_config({"backends": {"r": node}}), ROUTERS["r"]
 
 
 def failing(key: str = "f") -> dict[str, Any]:
@@ -59,163 +66,109 @@ def test_a_downstream_knows_its_place() -> None:
 
 
 def test_children_are_isolated_and_what_failed_is_returned() -> None:
-    """A failed child stays pending until its router settles it; a sibling has delivered."""
+    """A failed child is pending with its error; its sibling has delivered."""
     error = OSError("down")
     ACTIONS["f"] = fail(error)
     made, router = holding(bad=failing(), good=recording())
     event = Event(name="x")
     failures = router.downstream.deliver([event])
     assert failures == {"r/bad": {event.id: error}}
-    assert failures.finished == {}
-    assert figures(made.stats()["r/bad"]) == {"received": 1, "pending": 1}
-    assert figures(made.stats()["r/good"]) == {"received": 1, "delivered": 1}
+    assert failures.outcomes == {"r/bad": {event.id: P}, "r/good": {event.id: D}}
+    assert figures(made.stats()["r/good"]) == {}, "the router counts, core does not"
 
 
-def test_a_retry_goes_only_where_it_failed_and_is_not_received_again() -> None:
-    """`only` names the leaf; the outcome moves from pending to delivered."""
+def test_a_retry_goes_only_where_it_failed() -> None:
+    """`only` names the leaf, and the answer is of that leaf alone."""
     ACTIONS["f"] = fail(OSError())
-    made, router = holding(bad=failing(), good=recording())
+    _, router = holding(bad=failing(), good=recording())
     event = Event(name="x")
     router.downstream.deliver([event])
     ACTIONS["f"] = lambda events: None
     failures = router.downstream.deliver([event], only={"r/bad"})
-    assert failures == {}
-    assert failures.finished == {event.id: Outcome.DELIVERED}
-    assert figures(made.stats()["r/bad"]) == {"received": 1, "delivered": 1}
+    assert (failures, failures.outcomes) == ({}, {"r/bad": {event.id: D}})
     assert len(RECORDED["ok"]) == 1
 
 
 def test_rejections_are_told_apart_from_errors() -> None:
     """A `Rejected` in the answer is final, and concerns only the events that it names."""
-    made, router = holding(bad=failing())
+    _, router = holding(bad=failing())
     good, bad = Event(name="good"), Event(name="bad")
-
-    def action(events: Any) -> None:
-        raise Rejected({bad.id: "too large"})
-
-    ACTIONS["f"] = action
+    ACTIONS["f"] = fail(Rejected({bad.id: "too large"}))
     failures = router.downstream.deliver([good, bad])
     assert list(failures["r/bad"]) == [bad.id]
     assert isinstance(failures["r/bad"][bad.id], Rejected)
-    assert failures.finished == {good.id: Outcome.DELIVERED}
-    assert router.downstream.settle("r/bad", [bad.id], Outcome.DEAD_LETTERED, "too large") == {
-        bad.id: Outcome.DEAD_LETTERED
-    }
-    assert figures(made.stats()["r/bad"]) == {"received": 2, "delivered": 1, "dead_lettered": 1}
-    assert made.stats()["r/bad"].reasons == {"dead_lettered: too large": 1}
+    assert failures.outcomes["r/bad"] == {good.id: D, bad.id: P}
 
 
-def test_a_group_counts_an_event_by_its_worst_child() -> None:
-    """Pending while any child is; then the worst outcome, also when it came first."""
+def test_a_group_answers_by_its_worst_child() -> None:
+    """Pending while any child is, also in the delivery to one leaf alone."""
     ACTIONS["f"] = fail(OSError())
-    ACTIONS["g"] = fail(OSError())
-    made, router = holding(
-        group={"backends": {"f": failing("f"), "g": failing("g"), "ok": recording()}}
-    )
+    _, router = holding(group={"backends": {"f": failing(), "ok": recording()}})
     event = Event(name="x")
-    router.downstream.deliver([event])
-    assert figures(made.stats()["r/group"]) == {"received": 1, "pending": 1}
-    assert router.downstream.settle("r/group/f", [event.id], Outcome.FAILED) == {}
-    assert figures(made.stats()["r/group"]) == {"received": 1, "pending": 1}
-    ACTIONS["g"] = lambda events: None
-    assert router.downstream.deliver([event], only=["r/group/g"]).finished == {
-        event.id: Outcome.FAILED
-    }
-    assert figures(made.stats()["r/group"]) == {"received": 1, "failed": 1}
+    assert router.downstream.deliver([event]).outcomes["r/group"] == {event.id: P}
+    answer = router.downstream.deliver([event], only=["r/group/ok"], first=True)
+    assert answer.outcomes == {"r/group/ok": {event.id: D}, "r/group": {event.id: D}}
+    assert answer.standing(event.id) == {"r/group/ok": D}, "a group's outcome follows from below"
 
 
 def test_processors_below_a_router() -> None:
-    """What a group's or a leaf's processors end is final there, and not received below."""
-    made, router = holding(
+    """Events that a group's or a leaf's processors end are final there, with the reason."""
+    _, router = holding(
         group={"processors": [{"plugin": "drop"}], "backends": {"a": recording("a")}},
         leaf=recording("b", processors=[{"plugin": "picky"}]),
     )
     event = Event(name="x", data={"poison": 1})
-    assert router.downstream.deliver([event]).finished == {event.id: Outcome.FAILED}
-    stats = made.stats()
-    assert figures(stats["r/group"]) == {"received": 1, "filtered": 1}
-    assert figures(stats["r/group/a"]) == {}
-    assert figures(stats["r/leaf"]) == {"received": 1, "failed": 1}
+    answer = router.downstream.deliver([event])
+    assert answer.standing(event.id) == {
+        "r/group": Outcome.FILTERED,
+        "r/group/a": Outcome.FILTERED,
+        "r/leaf": Outcome.FAILED,
+    }
+    assert answer.reasons["r/group"] == {"filtered: drop: not wanted": 1}
+    assert list(answer.reasons) == ["r/group", "r/leaf"]
+    assert not RECORDED
 
 
 def test_a_group_that_drops_on_a_retry_ends_the_event_at_its_leaf() -> None:
-    """A group's processors run again on a retry; what they drop then is pending no more."""
+    """A group's processors run again on a retry; an event dropped then is pending no more."""
     ACTIONS["f"] = fail(OSError())
-    made, router = holding(
+    made, router = deferring(
         group={"processors": [{"plugin": "picky"}], "backends": {"f": failing()}}
     )
-    event = Event(name="x")
-    router.downstream.deliver([event])
-    poisoned = event.replace(data={"poison": 1})
-    assert router.downstream.deliver([poisoned], only=["r/group/f"]).finished == {
-        event.id: Outcome.FAILED
-    }
-    assert figures(made.stats()["r/group/f"]) == {"received": 1, "failed": 1}
-    assert figures(made.stats()["r/group"]) == {"received": 1, "failed": 1}
+    made.emit("x")
+    router.deliver()
+    router.held = {key: e.replace(data={"poison": 1}) for key, e in router.held.items()}
+    router.deliver()
+    for path in ("r", "r/group", "r/group/f"):
+        assert figures(made.stats()[path]) == {"received": 1, "failed": 1}, path
 
 
-def test_an_event_that_every_child_filters_is_filtered() -> None:
-    """The router learns it, to count the same for itself."""
-    _, router = holding(a=recording(processors=[{"plugin": "drop"}]))
-    event = Event(name="x")
-    assert router.downstream.deliver([event]).finished == {event.id: Outcome.FILTERED}
+def test_lanes_that_take_turns_count_each_event_once() -> None:
+    """The first leaf enters it at the group, the last one settles it there and at the router."""
+    leaves = {name: recording(name) for name in "ab"}
+    made, router = deferring(g={"backends": leaves}, d=recording("d"))
+    made.emit("x")
+    router.deliver("r/g/a")
+    assert figures(made.stats()["r/g"]) == {"received": 1, "pending": 1}
+    assert figures(made.stats()["r/g/b"]) == {}
+    for lane in ("r/g/b", "r/d", "r/g/a"):
+        router.deliver(lane)
+    for path in ("r", "r/g", "r/g/a", "r/g/b", "r/d"):
+        assert figures(made.stats()[path]) == {"received": 1, "delivered": 1}, path
+    assert [len(RECORDED[key]) for key in "abd"] == [1, 1, 1]
 
 
-def test_dead_letters_are_reopened_for_a_replay() -> None:
-    """Replaying moves dead_lettered to pending, at the leaf and its groups; the end is counted
-    once.
-    """
-    ACTIONS["f"] = fail(OSError())
-    made, router = holding(group={"backends": {"f": failing(), "ok": recording()}})
-    event = Event(name="x")
-    router.downstream.deliver([event])
-    router.downstream.settle("r/group/f", [event.id], Outcome.DEAD_LETTERED)
-    assert figures(made.stats()["r/group"]) == {"received": 1, "dead_lettered": 1}
-    router.downstream.reopen("r/group/f", [event.id])
-    assert figures(made.stats()["r/group"]) == {"received": 1, "pending": 1}
-    ACTIONS["f"] = lambda events: None
-    router.downstream.deliver([event], only=["r/group/f"])
-    assert figures(made.stats()["r/group/f"]) == {"received": 1, "delivered": 1}
-    assert figures(made.stats()["r/group"]) == {"received": 1, "delivered": 1}
-
-
-def test_unfinished_events_move_to_another_process() -> None:
-    """What is forgotten here and adopted there counts once, and keeps what its siblings
-    had become.
-    """
-    ACTIONS["f"] = fail(OSError())
-    here, from_router = holding(group={"backends": {"f": failing(), "ok": recording()}})
-    there, to_router = holding(group={"backends": {"f": failing(), "ok": recording()}})
-    event = Event(name="x")
-    from_router.downstream.deliver([event])
-    progress = from_router.downstream.progress([event.id])
-    assert progress == {event.id: {"r/group/f": Outcome.PENDING, "r/group/ok": Outcome.DELIVERED}}
-    from_router.downstream.forget([event.id])
-    assert figures(here.stats()["r/group/f"]) == {}
-    assert figures(here.stats()["r/group"]) == {}
-    to_router.downstream.adopt(json.loads(json.dumps(progress)), received=True)
-    assert figures(there.stats()["r/group/f"]) == {"received": 1, "pending": 1}
-    ACTIONS["f"] = lambda events: None
-    finished = to_router.downstream.deliver([event], only=["r/group/f"]).finished
-    assert finished == {event.id: Outcome.DELIVERED}
-    assert figures(there.stats()["r/group"]) == {"received": 1, "delivered": 1}
-    check_law(here)
-    check_law(there)
-
-
-def test_counts_can_be_taken_into_a_store() -> None:
-    """What is taken is taken once, signed, so that the sum over all takings is right."""
-    ACTIONS["f"] = fail(OSError())
-    _, router = holding(f=failing())
-    event = Event(name="x")
-    router.downstream.deliver([event])
-    first = router.downstream.take_counts()["r/f"]
-    ACTIONS["f"] = lambda events: None
-    router.downstream.deliver([event], only=["r/f"])
-    second = router.downstream.take_counts()["r/f"]
-    assert (first.pending, second.pending) == (1, -1)
-    assert figures(first + second) == {"received": 1, "delivered": 1}
-    assert router.downstream.take_counts()["r/f"] == Counts()
+def test_an_event_dropped_by_a_groups_chain_for_one_lane_is_dropped_for_the_others() -> None:
+    """The group counts it once, its leaves never receive it, and each lane is asked."""
+    leaves = {name: recording(name) for name in "ab"}
+    made, router = deferring(g={"processors": [{"plugin": "drop"}], "backends": leaves})
+    made.emit("x")
+    router.deliver("r/g/a")
+    assert router.held
+    router.deliver("r/g/b")
+    stats = made.stats()
+    assert figures(stats["r/g"]) == figures(stats["r"]) == {"received": 1, "filtered": 1}
+    assert (figures(stats["r/g/a"]), figures(stats["r/g/b"])) == ({}, {})
 
 
 def test_a_router_that_counts_itself_is_counted_once() -> None:
@@ -238,16 +191,14 @@ def test_a_router_that_counts_itself_is_counted_once() -> None:
 def test_a_nested_router_that_counts_itself_moves_from_pending_when_it_takes_over() -> None:
     """Refused at first, it is pending above; once taken, only the nested router counts it."""
     inner = {"plugin": "holding", "key": "inner", "backends": {"a": recording()}}
-    made = Tracker.from_config(
-        {"backends": {"r": {"plugin": "holding", "key": "outer", "backends": {"inner": inner}}}}
-    )
-    outer, nested = ROUTERS["outer"], ROUTERS["inner"]
+    made, outer = deferring(inner=inner)
+    nested = ROUTERS["inner"]
     nested.refusing = True
-    event = Event(name="x")
-    assert list(outer.downstream.deliver([event])) == ["r/inner"]
-    nested.refusing = False
+    made.emit("x")
+    assert list(outer.deliver()) == ["r/inner"]
     assert figures(made.stats()["r/inner"]) == {"received": 1, "pending": 1}
-    assert outer.downstream.deliver([event], only=["r/inner"]) == {}
+    nested.refusing = False
+    assert outer.deliver() == {}
     assert figures(made.stats()["r/inner"]) == {"received": 1, "pending": 1}
     assert len(nested.held) == 1
     check_law(made)
@@ -290,7 +241,8 @@ def test_an_emit_from_a_worker_thread_inside_a_delivery_is_kept() -> None:
 def test_a_rejection_of_everything_leaves_all_pending_for_the_router() -> None:
     """Whether they are dead letters is the router's to say."""
     ACTIONS["f"] = reject("bad")
-    made, router = holding(f=failing())
+    _, router = holding(f=failing())
     events = [Event(name="x"), Event(name="y")]
-    assert set(router.downstream.deliver(events)["r/f"]) == {event.id for event in events}
-    assert figures(made.stats()["r/f"]) == {"received": 2, "pending": 2}
+    answer = router.downstream.deliver(events)
+    assert set(answer["r/f"]) == {event.id for event in events}
+    assert set(answer.outcomes["r/f"].values()) == {P}

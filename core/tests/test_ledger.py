@@ -1,4 +1,4 @@
-"""The books stay right while several threads write in them, and another one takes them."""
+"""The books stay right while several threads write in them."""
 
 from __future__ import annotations
 
@@ -6,85 +6,10 @@ import dis
 import importlib
 import inspect
 import pkgutil
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from types import CodeType, ModuleType
-from typing import Any
-
-import attrs
-import pytest
 
 import eventtracking
-from eventtracking import Event, Tracker
-
-ROUNDS = 300
-BATCH = 200
-
-
-@attrs.define(eq=False)
-class Taking:
-    """A router that delivers on its own thread, while another thread takes the counts, as a buffer
-    on disk does.
-    """
-
-    counted_by_core = True
-    downstream: Any = attrs.field(init=False)
-
-    def bind(self, downstream: Any) -> None:
-        self.downstream = downstream
-
-    def send(self, events: Sequence[Event]) -> None:
-        """Keep nothing."""
-
-
-@attrs.define(eq=False)
-class Nowhere:
-    """Forget everything."""
-
-    def send(self, events: Sequence[Event]) -> None:
-        """Forget the events."""
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Let threads take turns as often as the interpreter allows."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("hasty_threads")
-def test_what_is_taken_during_a_delivery_is_counted_once(
-    install_distribution: Callable[..., Any],
-) -> None:
-    """A thread that takes the counts again and again has, in the end, exactly what was
-    delivered.
-    """
-    install_distribution("ledger", plugins={"taking": Taking, "nowhere": Nowhere})
-    config = {"backends": {"r": {"plugin": "taking", "backends": {"end": {"plugin": "nowhere"}}}}}
-    downstream = Tracker.from_config(config).downstream("r")
-    delivering = threading.Thread(
-        target=lambda: [downstream.deliver(batch(number)) for number in range(ROUNDS)]
-    )
-    taken = []
-    delivering.start()
-    while delivering.is_alive():
-        taken.append(downstream.take_counts()["r/end"])
-    taken.append(downstream.take_counts()["r/end"])
-    count = ROUNDS * BATCH
-    assert [
-        sum(getattr(one, name) for one in taken) for name in ("received", "delivered", "pending")
-    ] == [
-        count,
-        count,
-        0,
-    ]
-
-
-def batch(number: int) -> list[Event]:
-    return [Event(id=f"{number}.{index}", name="e", data={}, context={}) for index in range(BATCH)]
 
 
 def test_a_total_is_changed_in_one_go() -> None:

@@ -87,8 +87,7 @@ _NAMES = ("received", "delivered", "filtered", "failed", "dead_lettered", "pendi
 # The six counts stand side by side in one integer, each in a lane of its own. CPython looks for
 # other threads and for signals only at calls and at backward jumps, so `ledger.total += n` happens
 # whole without a lock; and a lock is what a signal handler or a destructor that emits would
-# deadlock on. A lane may be negative: in a ledger that has been taken (see `Ledger.take`), an event
-# may settle whose reception was taken before.
+# deadlock on. A lane may be negative, in a process that settles an event which another received.
 _LANE_BITS = 48
 _LANE_MASK = (1 << _LANE_BITS) - 1
 _LANE_HALF = 1 << (_LANE_BITS - 1)
@@ -101,10 +100,6 @@ for _member in Outcome:
     _member.settle = _UNITS[_member] - _UNITS[Outcome.PENDING]
 ENTER = _RECEIVED_UNIT + _UNITS[Outcome.PENDING]
 """Add this to a ledger's total for each event that arrives."""
-SETTLE = tuple(unit - _UNITS[Outcome.PENDING] for unit in _UNITS)
-"""Add `SETTLE[outcome]` for each pending event that has found its outcome."""
-RECORD = tuple(_RECEIVED_UNIT + unit for unit in _UNITS)
-"""Add `RECORD[outcome]` for each event that arrived and found its outcome in one step."""
 
 
 def change_of(before: Outcome | None, after: Outcome | None) -> int:
@@ -120,8 +115,8 @@ def reason_text(outcome: Outcome, reason: str) -> str:
 class Ledger:
     """The books of one route in one process, safe from any thread, signal handler or destructor.
 
-    `total` is public to the routing alone, which adds `ENTER`, `SETTLE` and `RECORD` to it in
-    place, because a method call would cost more than the addition.
+    `total` is public to the routing alone, which adds `ENTER`, `outcome.settle` and
+    `outcome.record` to it in place, because a method call would cost more than the addition.
     """
 
     __slots__ = ("_reasons", "_told", "places", "total")
@@ -153,10 +148,6 @@ class Ledger:
         self.remark(text)
         return is_new
 
-    def move(self, before: Outcome, after: Outcome, count: int = 1) -> None:
-        """Move events from one outcome to another."""
-        self.total += count * (_UNITS[after] - _UNITS[before])
-
     def take_failures(self) -> dict[str, int]:
         """Return why events failed, as far as that was not returned before."""
         found = {
@@ -174,13 +165,6 @@ class Ledger:
     def counts(self) -> Counts:
         """Read the books."""
         return Counts(**_lanes(self.total), reasons=dict(self._reasons))
-
-    def take(self) -> Counts:
-        """Read the books and subtract what was read, for a router that keeps them in a store."""
-        total, reasons = self.total, self._reasons
-        self._reasons = {}
-        self.total -= total
-        return Counts(**_lanes(total), reasons=reasons)
 
 
 def _lanes(total: int) -> dict[str, int]:

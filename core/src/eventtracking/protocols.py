@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from eventtracking.counts import Counts, Outcome
+from eventtracking.counts import Outcome
 from eventtracking.event import Event
 from eventtracking.standing import Routes
 
@@ -23,7 +23,6 @@ __all__ = [
     "Observer",
     "Place",
     "Processor",
-    "Progress",
     "Router",
 ]
 
@@ -158,8 +157,6 @@ class Failures(dict[str, dict[str, Exception]]):
         """`{leaf path: seconds}`: the pauses that destinations asked for, from 0 to 3,600 s."""
         self.groups: set[str] = set()
         """The paths in `outcomes` that have leaves below them."""
-        self.finished: dict[str, Outcome] = {}
-        """The events that are now final at every leaf, each with its worst outcome."""
 
     def standing(self, event_id: str) -> dict[str, Outcome]:
         """Return what this delivery adds to an event's standing; see `eventtracking.standing`."""
@@ -191,10 +188,6 @@ class Failures(dict[str, dict[str, Exception]]):
             for text, count in texts.items():
                 mine[text] = mine.get(text, 0) + count
         self.pauses.update(later.pauses)
-
-
-Progress = dict[str, dict[str, Outcome]]
-"""`{event id: {leaf path: outcome so far}}`."""
 
 
 class Downstream(Protocol):
@@ -266,12 +259,8 @@ class Downstream(Protocol):
 
     def settle(
         self, leaf: str, event_ids: Iterable[str], outcome: Outcome, reason: str = ""
-    ) -> dict[str, Outcome]:
-        """Give events at a leaf their final outcome, failed or dead-lettered, within `send`.
-
-        Returns:
-            The events that are now final at every leaf, each with its worst outcome.
-        """
+    ) -> None:
+        """Give events at a leaf their final outcome, failed or dead-lettered, within `send`."""
 
     def tick(self, lane: str | None = None) -> None:
         """Call the backends' `tick` in a lane, or in all. Call it about once a second; never during
@@ -280,25 +269,6 @@ class Downstream(Protocol):
 
     def ticks(self, lane: str) -> bool:
         """Whether any backend in a lane has a `tick`."""
-
-    # Of routers with `counted_by_core = True`, which are about to go:
-
-    def reopen(self, leaf: str, event_ids: Iterable[str]) -> None:
-        """Move dead-lettered events back to pending, to be replayed with `deliver(...,
-        only={leaf})`.
-        """
-
-    def progress(self, event_ids: Iterable[str]) -> Progress:
-        """Return how far unfinished events have come."""
-
-    def adopt(self, progress: Progress, received: bool) -> None:
-        """Take over unfinished events from another process."""
-
-    def forget(self, event_ids: Iterable[str]) -> None:
-        """Take unfinished events off the books of this process, because another one adopts them."""
-
-    def take_counts(self) -> Mapping[str, Counts]:
-        """Return what has been counted below since the last time."""
 
 
 @runtime_checkable

@@ -203,10 +203,10 @@ class Deferring:
 
 @attrs.define(eq=False)
 class Holding:
-    """A router that holds everything until the test moves it, and counts itself."""
+    """A router that holds everything for good, and counts its own path alone."""
 
     key: str = ""
-    counted_by_core: ClassVar[bool] = True
+    defers: ClassVar[bool] = True
     downstream: Downstream = attrs.field(init=False)
     held: list[Event] = attrs.field(init=False, factory=list)
     refusing: bool = attrs.field(init=False, default=False)

@@ -10,7 +10,6 @@ import attrs
 from eventtracking._pipeline.chain import Chain, Link
 from eventtracking._pipeline.route import Group, Leaf, Route
 from eventtracking._tree.attempt import Passage
-from eventtracking._tree.counted import CountedDownstream
 from eventtracking._tree.downstream import BoundDownstream, Inside
 from eventtracking._tree.observers import Observers, views_of
 from eventtracking._tree.tree import Tree
@@ -131,24 +130,19 @@ class _Builder:
         below = Group(spec.route, None, self.build_all(spec.children, (spec.plugin.name, *above)))
         if isinstance(leaf, Passage):
             leaf.take_below(below)
-        make = CountedDownstream if _is_counted(spec) else BoundDownstream
-        downstream = self.downstreams[spec.route] = make(leaf, below, above, self._inside)
+        downstream = self.downstreams[spec.route] = BoundDownstream(
+            leaf, below, above, self._inside
+        )
         self._call_bind(spec, downstream, spec.plugin.name)
         if leaf.counts_itself:
             leaf.count_untaken()
-            downstream.counts_below = False
-
-
-def _is_counted(spec: RouteSpec) -> bool:
-    """Whether core counts for a router that holds events, and asks for that."""
-    return bool(getattr(spec.instance, "counted_by_core", False))
 
 
 def _passes_through(spec: RouteSpec) -> bool:
     """Whether it is a router that delivers within its `send`."""
     is_router = spec.plugin is not None and spec.plugin.kind == "router"
     holds = getattr(spec.instance, "defers", False) or hasattr(spec.instance, "counts")
-    return is_router and not (holds or _is_counted(spec))
+    return is_router and not holds
 
 
 def problems_of(error: Exception, path: str, call: str) -> list[Problem]:

@@ -41,9 +41,9 @@ class BoundDownstream:
         self.lanes = dict(_lanes(below))
         independent = [leaf.path for leaf in below.leaves if leaf.counts_itself]
         self.routes = Routes(self.path, self.leaves, independent)
-        self.counts_below = True
-        """Whether the routes' own ledgers count, because the router does not."""
         self._route = route
+        self._counts = isinstance(route, Passage)
+        """Whether the routes' own ledgers count: a router that defers keeps its own counts."""
         self._inside = inside
         self._route_at = {found.path: found for found in routes_below(below)}
 
@@ -62,7 +62,7 @@ class BoundDownstream:
             self._join(above.narrowed(leaves), above, events, failures)
             return failures
         attempt = DeliveryAttempt(
-            only=leaves, first=first or only is None, failures=failures, ledgers=self.counts_below
+            only=leaves, first=first or only is None, failures=failures, ledgers=self._counts
         )
         try:
             self._inside(attempt.spread, self.root.children, events)
@@ -98,18 +98,17 @@ class BoundDownstream:
 
     def settle(
         self, leaf: str, event_ids: Iterable[str], outcome: Outcome, reason: str = ""
-    ) -> dict[str, Outcome]:
+    ) -> None:
         """Give events at a leaf their final outcome."""
         ids = list(event_ids)
         self._decide(lambda attempt: attempt.settle(self._route_at[leaf], ids, outcome, reason))
-        return {}
 
     def _decide(self, decide: Callable[[DeliveryAttempt], None]) -> None:
         """Decide over events in the delivery from above; without one, in the ledgers."""
         above = self._above()
         if above is not None:
             decide(above)
-        elif self.counts_below:
+        elif self._counts:
             attempt = DeliveryAttempt(ledgers=True)
             decide(attempt)
             attempt.settle_ledgers()
@@ -132,9 +131,6 @@ class BoundDownstream:
         wanted = self.lanes.get(lane, ())
         leaves = (leaf for leaf in self.root.leaves if leaf.path in wanted)
         return any(callable(getattr(leaf.backend, "tick", None)) for leaf in leaves)
-
-    def reset(self) -> None:
-        """Start anew in a forked child."""
 
 
 def _lanes(group: Group) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -71,8 +71,6 @@ class Tree:
         """Start anew in a forked child."""
         for route in self.routes.values():
             route.reset()
-        for downstream in self.downstreams.values():
-            downstream.reset()
         self.observers.reset()
 
     def open_until(self, deadline: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from eventtracking.config.specs import RouteSpec, Spec
 from eventtracking.errors import Problem
@@ -22,7 +21,7 @@ def advice(spec: Spec) -> list[Problem]:
 
 def _inline(route: RouteSpec, above: str = "no router stands above it") -> Iterator[Problem]:
     """Warn of backends that need a router above them which holds events, and have none."""
-    if route.plugin is not None and _defers(route.instance):
+    if route.plugin is not None and getattr(route.instance, "defers", False):
         return
     if route.plugin is not None and getattr(route.instance, "blocking", False):
         yield Problem(
@@ -43,9 +42,3 @@ def _inline(route: RouteSpec, above: str = "no router stands above it") -> Itera
         above = "no router above it holds events"
     for child in route.children:
         yield from _inline(child, above)
-
-
-def _defers(instance: Any) -> bool:
-    """Whether `send` of a router returns before a child is called."""
-    names = ("defers", "counted_by_core")
-    return any(getattr(instance, name, False) for name in names)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from eventtracking import Event, Rejected
-from eventtracking.counts import Counts, Ledger, Outcome
-from eventtracking.protocols import Failures, Progress
+from eventtracking.counts import Counts, Outcome
+from eventtracking.protocols import Failures
 from eventtracking.standing import Routes
 from eventtracking_buffer.router import BufferRouter
 
@@ -34,7 +34,7 @@ class MemoryBuffer:
     """
 
     def __init__(self, path: str, publish: Publish, max_events: int, max_batch_events: int) -> None:
-        self._publishing = PublishDownstream(path, publish)
+        self._path = path
         self._router = BufferRouter(
             storage="memory",
             max_events=max_events,
@@ -42,7 +42,7 @@ class MemoryBuffer:
             max_attempts=_NEVER,
             retry_max_s=_MAX_RETRY_S,
         )
-        self._router.bind(self._publishing)
+        self._router.bind(PublishDownstream(path, publish))
         self.open = self._router.open
         self.send = self._router.send
         self.flush = self._router.flush
@@ -50,9 +50,7 @@ class MemoryBuffer:
 
     def counts(self) -> Counts:
         """The counts of the router: an event is pending until the broker has it."""
-        reasons = Counts(reasons=self._publishing.ledger.counts().reasons)
-        path = self._publishing.path
-        return self._router.counts().get(path, Counts()) + reasons
+        return self._router.counts().get(self._path, Counts())
 
 
 # ruff: noqa: ARG002 - the contract of a downstream has arguments that mean nothing with one leaf
@@ -60,12 +58,8 @@ class MemoryBuffer:
 
 class PublishDownstream:
     """The publication, as a buffer sees it: `eventtracking.protocols.Downstream` with one leaf, the
-    router itself.
-
-    The buffer above keeps the counts; the ledger here has the reasons alone.
+    router itself. The buffer above keeps the counts.
     """
-
-    counts_below = False
 
     def __init__(self, path: str, publish: Publish) -> None:
         self.path = path
@@ -74,7 +68,6 @@ class PublishDownstream:
         self.children: Mapping[str, str] = {}
         self.above: tuple[str, ...] = ()
         self.routes = Routes(path, (path,))
-        self.ledger = Ledger()
         self._publish = publish
 
     def deliver(
@@ -97,7 +90,7 @@ class PublishDownstream:
         if errors:
             failures[self.path] = errors
         for event_id in outcomes.keys() - errors.keys():
-            outcomes[event_id] = failures.finished[event_id] = Outcome.DELIVERED
+            outcomes[event_id] = Outcome.DELIVERED
         return failures
 
     def skip(self, path: str, event_ids: Iterable[str], reason: str = "skipped") -> None:
@@ -105,12 +98,8 @@ class PublishDownstream:
 
     def settle(
         self, leaf: str, event_ids: Iterable[str], outcome: Outcome, reason: str = ""
-    ) -> dict[str, Outcome]:
-        """Note why events end without having been published."""
-        finished = dict.fromkeys(event_ids, outcome)
-        if reason and finished:
-            self.ledger.note(outcome, reason, len(finished))
-        return finished
+    ) -> None:
+        """No buffer settles anything."""
 
     def tick(self, lane: str | None = None) -> None:
         """Nothing is due by time."""
@@ -118,20 +107,3 @@ class PublishDownstream:
     def ticks(self, lane: str) -> bool:
         """Nothing is due by time."""
         return False
-
-    def reopen(self, leaf: str, event_ids: Iterable[str]) -> None:
-        """Nothing is on the books here."""
-
-    def progress(self, event_ids: Iterable[str]) -> Progress:
-        """Nothing is half done here."""
-        return {}
-
-    def adopt(self, progress: Progress, received: bool) -> None:
-        """Nothing is on the books here."""
-
-    def forget(self, event_ids: Iterable[str]) -> None:
-        """Nothing is on the books here."""
-
-    def take_counts(self) -> Mapping[str, Counts]:
-        """Nothing below is counted in this process."""
-        return {}
