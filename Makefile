@@ -7,7 +7,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+PYTHON ?= $(shell for p in python3 python3.15 python3.14 python3.13 python3.12 python3.11 python3.10 python; do \
 	$$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
 BIN := .venv/bin
@@ -18,7 +18,7 @@ SPREAD := -n $(WORKERS) --dist loadfile
 SHORT := not soak and not fuzz
 ARGS ?=
 
-.PHONY: help env demo test test-all check format bench survival moving soak fuzz lock wheels site services clean distclean changelog
+.PHONY: help env demo test test-all check format bench survival moving soak fuzz lock pythons wheels site services clean distclean changelog
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ test: env ## Run the tests, real services included (ARGS= for pytest)
 
 # What is marked `once` is left to `make test`: it shows nothing new on a further Python.
 EACH := core/tests cli/tests testkit/tests plugins
-test-all: env ## Run every distribution's tests that need no service on each Python 3.10-3.13 of this machine
+test-all: env ## Run every distribution's tests that need no service on each Python 3.10-3.15 of this machine
 	@$(TOOL)/matrix.py $(SPREAD) -m '$(SHORT) and not service and not once' $(EACH) $(ARGS)
 
 check: env ## Check format, lint, types, sizes and docs
@@ -67,6 +67,9 @@ moving: env ## Move a site of event-routing-backends over, and compare what reac
 
 lock: env ## Recompile constraints.txt (ARGS=--upgrade takes newer versions)
 	@$(TOOL)/lock.py $(ARGS)
+
+pythons: env ## Fetch the Pythons that Debian has in newer releases alone (3.14, 3.15), for test-all
+	@$(BIN)/python tools/pythons.py
 
 wheels: env ## Build the wheel of every distribution into dist/
 	@$(TOOL)/wheels.py

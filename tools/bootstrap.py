@@ -1,6 +1,6 @@
-"""Bring `uv` into `.uv/`, with nothing but Python's own `venv` and `pip`.
+"""Bring `uv` and `hatchling` into `.uv/`, with nothing but Python's own `venv` and `pip`.
 
-Runs on any Python from 3.10 on; says nothing and does nothing when `uv` is there already.
+Runs on any Python from 3.10 on; says nothing and does nothing when they are there already.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent / ".uv"
-PACKAGES = ["uv>=0.5", "tomli>=2; python_version < '3.11'"]
+PACKAGES = ["uv>=0.5", "hatchling>=1.26", "editables", "tomli>=2; python_version < '3.11'"]
 
 
 def main() -> int:
@@ -20,16 +20,17 @@ def main() -> int:
     with (HOME / "bootstrap.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = HOME / "bootstrapped"
-        if done.exists() and (HOME / "bin" / "uv").exists():
+        wanted = "\n".join(PACKAGES)
+        if done.exists() and done.read_text() == wanted and (HOME / "bin" / "uv").exists():
             return 0
         create()
-        done.touch()
+        done.write_text(wanted)
     return 0
 
 
 def create() -> None:
-    """Create the environment and install `uv` with pip, as pip is configured on this machine."""
-    print("Bringing uv into .uv/", flush=True)
+    """Create the environment and install all with pip, as pip is configured on this machine."""
+    print("Bringing uv and hatchling into .uv/", flush=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", str(HOME)], check=True)
     except subprocess.CalledProcessError:

@@ -10,10 +10,20 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import os
+import re
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
+
+from hatchling.build import build_editable
 
 import workspace
+
+LEFT_OUT = "left-out"
+"""The file of an environment that names the members that it goes without."""
 
 
 def main() -> int:
@@ -46,7 +56,7 @@ def update(venv: Path, version: str | None) -> None:
         return
     if not (venv / "bin" / "python").exists():
         create(venv, version)
-    install(venv, ready)
+    install(venv, ready, is_further=version is not None)
     stamp.write_text(digest)
 
 
@@ -76,40 +86,85 @@ def create(venv: Path, version: str | None) -> None:
     workspace.uv("venv", "--quiet", "--python", python, venv)
 
 
-def install(venv: Path, members: list[Path]) -> None:
-    """Install tools and members together, so that one resolution sees all of their requirements."""
-    print(
-        f"Installing {len(members)} distributions and the tools into"
-        f" {venv.relative_to(workspace.ROOT)}/",
-        flush=True,
-    )
+def install(venv: Path, members: list[Path], is_further: bool) -> None:
+    """Install tools and members together, so that one resolution sees all of their requirements.
+
+    On a further Python, a member whose needs cannot be had there is left out, and told.
+    """
+    shown = venv.relative_to(workspace.ROOT)
+    python = venv / "bin" / "python"
+    print(f"Installing {len(members)} distributions and the tools into {shown}/", flush=True)
+    missing: dict[Path, str] = {}
+    try:
+        pip_install(python, members, capture_output=is_further)
+    except subprocess.CalledProcessError:
+        missing = missing_on(python, members) if is_further else {}
+        members = [member for member in members if member not in missing]
+        pip_install(python, members)
+    for member, reason in missing.items():
+        print(f"Left out of {shown}/: {member.relative_to(workspace.ROOT)}: {reason}", flush=True)
+    names = [str(member.relative_to(workspace.ROOT)) for member in missing]
+    (venv / LEFT_OUT).write_text("\n".join(names), encoding="utf-8")
+    remove_former(venv, members)
+
+
+def left_out(folder: str) -> list[str]:
+    """Name the members that an environment goes without."""
+    return (workspace.ROOT / folder / LEFT_OUT).read_text(encoding="utf-8").split()
+
+
+def pip_install(python: Path, members: list[Path], **options: Any) -> None:
+    """Install members, editable, with the tools and all that their tests need."""
     arguments: list[str | Path] = ["-r", workspace.DEV_REQUIREMENTS]
     if workspace.CONSTRAINTS.exists():
         arguments += ["-c", workspace.CONSTRAINTS]
     for member in members:
-        arguments += ["-e", member]
-        if "test" in workspace.load(member).get("dependency-groups", {}):
+        document = workspace.load(member)
+        if "test" in document.get("dependency-groups", {}):
             arguments += ["--group", f"{member}/pyproject.toml:test"]
         if compiled_parts(member):  # what uv has in its cache was compiled into another tree
-            name = workspace.load(member)["project"]["name"]
-            arguments += ["--refresh-package", name, "--reinstall-package", name]
-    workspace.uv(
-        "pip", "install", "--quiet", "--no-sources", "--python", venv / "bin" / "python", *arguments
-    )
-    remove_former(venv, members)
+            name = document["project"]["name"]
+            arguments += ["-e", member, "--refresh-package", name, "--reinstall-package", name]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments += [editable_wheel(m, folder) for m in members if not compiled_parts(m)]
+        flags = workspace.compiler_flags(python)
+        quiet = ("--quiet", "--no-sources", "--python", python)
+        workspace.uv("pip", "install", *quiet, *arguments, env=flags, **options)
+
+
+def editable_wheel(member: Path, folder: str) -> Path:
+    """Build the wheel that leads to the sources of a member.
+
+    In this process: uv would make an environment for each, for every Python.
+    """
+    os.chdir(member)
+    try:
+        return Path(folder, build_editable(folder))
+    finally:
+        os.chdir(workspace.ROOT)
+
+
+def missing_on(python: Path, members: list[Path]) -> dict[Path, str]:
+    """Name the members that cannot be installed, or whose tests cannot, on a Python, and why."""
+    names = {str(workspace.load(member)["project"]["name"]): member for member in members}
+    found = {}
+    for name, member in names.items():
+        needed = [names[each] for each in workspace.ours_in(name, names)]
+        try:
+            pip_install(python, needed, capture_output=True)
+        except subprocess.CalledProcessError as error:
+            found[member] = " ".join(error.stderr.split())[-300:]
+    return found
 
 
 def remove_former(venv: Path, members: list[Path]) -> None:
     """Uninstall what was a member and is none now: its entry points would stay behind."""
-    listing = workspace.uv(
-        "pip", "list", "--editable", "--python", venv / "bin" / "python", capture_output=True
-    )
-    installed = {line.split()[0] for line in listing.stdout.splitlines()[2:]}
+    python = venv / "bin" / "python"
+    listing = workspace.uv("pip", "freeze", "--python", python, capture_output=True)
+    installed = set(re.findall(r"^eventtracking[\w-]*", listing.stdout, re.MULTILINE))
     former = installed - {workspace.load(member)["project"]["name"] for member in members}
     if former:
-        workspace.uv(
-            "pip", "uninstall", "--quiet", "--python", venv / "bin" / "python", *sorted(former)
-        )
+        workspace.uv("pip", "uninstall", "--quiet", "--python", python, *sorted(former))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import environment
 import workspace
 
 
@@ -27,7 +29,7 @@ def main() -> int:
 
 
 def is_pass(result: str) -> bool:
-    return result == "passed"
+    return result.startswith("passed")
 
 
 def is_failure(result: str) -> bool:
@@ -41,29 +43,23 @@ def run(version: str) -> str:
     if workspace.find_python(version) is None:
         return "left out: it is not on this machine"
     print(f"\nPython {version}", flush=True)
-    venv = workspace.ROOT / ".venvs" / version
-    make: list[str | Path] = [
-        sys.executable,
-        "tools/environment.py",
-        "--python",
-        version,
-        "--venv",
-        f".venvs/{version}",
-    ]
-    test: list[str | Path] = [
-        venv / "bin" / "python",
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        *sys.argv[1:],
-    ]
-    for step in (make, test):
-        status = subprocess.run(step, check=False, cwd=workspace.ROOT).returncode
-        if status:
-            return f"FAILED with exit status {status}"
-    return "passed"
+    began = time.monotonic()
+    folder = f".venvs/{version}"
+    make = [sys.executable, "tools/environment.py", "--python", version, "--venv", folder]
+    if status := subprocess.run(make, check=False, cwd=workspace.ROOT).returncode:
+        return f"FAILED with exit status {status}: no environment"
+    made = time.monotonic()
+    status = subprocess.run(pytest(folder), check=False, cwd=workspace.ROOT).returncode
+    took = f"(environment {made - began:.0f} s, tests {time.monotonic() - made:.0f} s)"
+    left_out = "".join(f"; without {name}" for name in environment.left_out(folder))
+    return (f"FAILED with exit status {status} " if status else "passed ") + took + left_out
+
+
+def pytest(folder: str) -> list[str | Path]:
+    """Return the command that runs the tests of all members that the environment has."""
+    python = workspace.ROOT / folder / "bin" / "python"
+    ignored = [f"--ignore={name}" for name in environment.left_out(folder)]
+    return [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ignored, *sys.argv[1:]]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent
 UV = ROOT / ".uv" / "bin" / "uv"
 CONSTRAINTS = ROOT / "constraints.txt"
 DEV_REQUIREMENTS = ROOT / "requirements-dev.in"
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
+UNPACKED_PYTHONS = ("3.14", "3.15")
+"""Those that `make pythons` can fetch."""
+FETCHED_PYTHONS = Path(
+    os.environ.get("EVENTTRACKING_PYTHONS_DIR")
+    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventtracking/pythons"
+)
 
 
 def members() -> list[Path]:
@@ -54,6 +61,13 @@ def load(member: Path) -> dict[str, Any]:
     return document
 
 
+def ours_in(name: str, members: Mapping[str, Path]) -> set[str]:
+    """Name the distributions of ours that one needs, itself included."""
+    needs = load(members[name])["project"].get("dependencies", [])
+    direct = {found.group() for need in needs if (found := re.match(r"[\w-]+", need))}
+    return {name}.union(*(ours_in(other, members) for other in direct & members.keys()))
+
+
 def is_ready(member: Path) -> bool:
     """Tell whether a member can be built: one whose author has only begun cannot."""
     project = load(member).get("project", {})
@@ -63,9 +77,8 @@ def is_ready(member: Path) -> bool:
 
 def uv(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `uv` with the arguments, with this machine's index settings, and fail if it fails."""
-    return subprocess.run(
-        [UV, *arguments], check=True, text=True, env=environment(), cwd=ROOT, **options
-    )
+    env = {**environment(), **options.pop("env", {})}
+    return subprocess.run([UV, *arguments], check=True, text=True, env=env, cwd=ROOT, **options)
 
 
 def environment() -> dict[str, str]:
@@ -100,8 +113,8 @@ PIP_SETTINGS: dict[str, str] = {}
 
 
 def find_python(version: str) -> Path | None:
-    """Find an interpreter of that version (such as `3.12`): on PATH, under pyenv, or where uv keeps
-    its own.
+    """Find an interpreter of that version (such as `3.12`): on PATH, under pyenv, where uv keeps
+    its own, or where `make pythons` has unpacked it.
     """
     candidates = [Path(found) for found in [shutil.which(f"python{version}")] if found]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -110,7 +123,17 @@ def find_python(version: str) -> Path | None:
         Path.home().glob(f".local/share/uv/python/cpython-{version}.*/bin/python{version}"),
         reverse=True,
     )
+    candidates += FETCHED_PYTHONS.glob(f"{version}/*/usr/bin/python{version}")
     return next((path for path in candidates if runs_as(path, version)), None)
+
+
+def compiler_flags(python: Path) -> dict[str, str]:
+    """Say where the headers of an unpacked Python are, which takes itself for the system's."""
+    root = python.resolve().parent.parent
+    if not root.is_relative_to(FETCHED_PYTHONS.resolve()):
+        return {}
+    places = [root / "include", *root.glob("include/python3.*")]
+    return {"CFLAGS": " ".join(f"-I {place}" for place in places)}
 
 
 def runs_as(python: Path, version: str) -> bool:

@@ -109,7 +109,7 @@ def test_a_value_with_a_plain_form_keeps_it(value: Any, expected: Any) -> None:
     [
         np.datetime64("2026-03-01T12:00:00", "ns"),
         np.datetime64("2026-03-01", "s"),
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         np.timedelta64(90, "s"),
         np.timedelta64(90, "ns"),
         np.complex128(1 + 2j),

@@ -92,7 +92,8 @@ def test_its_facts_are_those_of_the_train(member: Path) -> None:
     assert facts["license"] == "Apache-2.0"
     assert facts["license-files"] == ["LICENSE"]
     assert facts["readme"] == "README.md"
-    assert {"Programming Language :: Python :: 3", "Typing :: Typed"} <= set(facts["classifiers"])
+    pythons = {f"Programming Language :: Python :: {each}" for each in ("3", *workspace.PYTHONS)}
+    assert pythons | {"Typing :: Typed"} <= set(facts["classifiers"])
     assert facts["description"].endswith(".")
     compiled = (member / "setup.py").exists()
     assert document["build-system"]["build-backend"] == (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import tarfile
 import venv
@@ -164,18 +163,7 @@ def test_a_wheel_alone_can_be_used(wheels: Path, tmp_path: Path, name: str) -> N
     clean = CleanEnvironment(tmp_path / "clean", wheels, [name])
     workspace.uv("pip", "check", "-q", "--python", clean.python)
     clean.run(f"import {name.replace('-', '_')}")
-    assert clean.installed() & OURS.keys() == closure(name)
-
-
-def closure(name: str) -> set[str]:
-    """Name the distributions of ours that one needs, itself included."""
-    needs = workspace.load(OURS[name])["project"].get("dependencies", [])
-    direct = {
-        found.group()
-        for need in needs
-        if (found := re.match(r"[\w-]+", need)) and found.group() in OURS
-    }
-    return {name}.union(*(closure(other) for other in direct))
+    assert clean.installed() & OURS.keys() == workspace.ours_in(name, OURS)
 
 
 def test_core_is_installed_where_there_is_no_compiler(

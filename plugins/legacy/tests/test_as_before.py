@@ -83,15 +83,16 @@ def fresh() -> None:
 
 
 @pytest.fixture
-def settings() -> Iterator[Any]:
+def settings(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Stand-in settings, so that these tests leave Django's alone."""
 
     class Settings:
         EVENT_TRACKING_BACKENDS: Any = None
         EVENT_TRACKING_PROCESSORS: Any = ()
 
-    with patch.object(legacy_tracker, "settings", Settings):
-        yield Settings
+    # `mock` would ask Django's for their type.
+    monkeypatch.setattr(legacy_tracker, "settings", Settings)
+    return Settings
 
 
 @pytest.fixture
@@ -139,13 +140,13 @@ def test_the_names_come_with_the_legacy_distribution_alone(tmp_path: Path) -> No
     assert done.stdout == "False\n"
 
 
-def test_the_toggle_reads_the_settings(settings: Any) -> None:
+def test_the_toggle_reads_the_settings(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The toggle of the signal is off unless the setting is on."""
     toggle = vars_of(eventtracking.config).SEND_TRACKING_EVENT_EMITTED_SIGNAL
-    with patch("django.conf.settings", settings):
-        assert not toggle.is_enabled()
-        settings.SEND_TRACKING_EVENT_EMITTED_SIGNAL = True
-        assert toggle.is_enabled()
+    monkeypatch.setattr("django.conf.settings", settings)
+    assert not toggle.is_enabled()
+    settings.SEND_TRACKING_EVENT_EMITTED_SIGNAL = True
+    assert toggle.is_enabled()
 
 
 def test_the_encoder() -> None:

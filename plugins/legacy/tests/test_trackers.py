@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
@@ -46,15 +44,16 @@ ENTRIES = (
 
 
 @pytest.fixture
-def settings() -> Iterator[Any]:
+def settings(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Stand-in settings, so that these tests leave Django's alone."""
 
     class Settings:
         EVENT_TRACKING_BACKENDS: Any = MEMORY
         EVENT_TRACKING_PROCESSORS: Any = ()
 
-    with patch.object(trackers, "settings", Settings):
-        yield Settings
+    # `mock` would ask Django's for their type.
+    monkeypatch.setattr(trackers, "settings", Settings)
+    return Settings
 
 
 @pytest.mark.usefixtures("recorded")

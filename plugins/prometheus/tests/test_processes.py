@@ -158,8 +158,9 @@ def test_one_port_serves_all_processes(spawn: Spawn, config: dict[str, Any], por
     two.do("bad 1")
     found = until(port, {"events_received_total": 8, "events_total failed": 1})
     assert found["events_unaccounted"] == 0
-    with pytest.raises(urllib.error.HTTPError, match="404"):
+    with pytest.raises(urllib.error.HTTPError, match="404") as refused:
         scrape(port, "/")
+    refused.value.close()
     one.end()
     two.end()
 
