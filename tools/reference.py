@@ -19,7 +19,7 @@ import click
 import workspace
 from eventtracking import hookspecs
 from eventtracking.config.discovery import Plugin, installed_plugins
-from eventtracking_cli.app import app
+from eventtracking_cli.app import BUILT_IN, app
 from eventtracking_cli.options import COLUMNS, option_rows, summary_of
 
 REFERENCE = workspace.ROOT / "docs" / "reference"
@@ -160,8 +160,9 @@ def commands_page() -> Iterator[str]:
         " |\n\n"
     )
     yield "Plugins add commands of their own; `eventtracking --help` lists them with these.\n"
-    for name, command in app.commands.items():
-        yield f"\n## {name}\n\n```text\n{help_of(name, command)}```\n"
+    for name in BUILT_IN:
+        if command := app.get_command(click.Context(app), name):
+            yield f"\n## {name}\n\n```text\n{help_of(name, command)}```\n"
 
 
 def help_of(name: str, command: click.Command) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
+from importlib import import_module
 from typing import Any, Final
 
 import click
@@ -13,19 +13,16 @@ import click
 from eventtracking import EventTrackingError
 from eventtracking.config.words import did_you_mean
 from eventtracking_cli._crash import Crash
-from eventtracking_cli._extensions import PluginCommand, plugin_commands
+from eventtracking_cli._extensions import PluginCommands, plugin_commands
 from eventtracking_cli._streams import OutputError, mended_streams
-from eventtracking_cli.check import check_command
-from eventtracking_cli.emit import emit_command
-from eventtracking_cli.explain import explain_command
-from eventtracking_cli.graph import graph_command
-from eventtracking_cli.new_plugin import new_plugin_command
 from eventtracking_cli.output import printable
-from eventtracking_cli.plugins import plugins_command
-from eventtracking_cli.replay import replay_command
-from eventtracking_cli.schema import schema_command
 
-__all__ = ["app", "main"]
+__all__ = ["BUILT_IN", "app", "main"]
+
+BUILT_IN: Final = (
+    "plugins", "check", "graph", "schema", "emit", "replay", "explain", "new-plugin",
+)  # fmt: skip
+"""The built-in commands: each is `NAME_command` in the module of its name."""
 
 _PASSED_ON: Final = (
     click.ClickException,
@@ -38,24 +35,27 @@ _PASSED_ON: Final = (
 
 
 class App(click.Group):
-    """A group that imports plugins for their commands only when it lists them, or is asked for one
-    that is not built in.
+    """A group that imports a command when it is asked for.
+
+    Plugins are imported only to list their commands, or for one that is not built in.
     """
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a built-in command, else one that a plugin added."""
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
-        added = self._added().get(cmd_name)
-        return added.command if added is not None else None
+        if cmd_name not in BUILT_IN:
+            added = self._added().get(cmd_name)
+            return added.command if added is not None else None
+        if cmd_name not in self.commands:
+            name = cmd_name.replace("-", "_")
+            self.add_command(getattr(import_module(f"eventtracking_cli.{name}"), f"{name}_command"))
+        return super().get_command(ctx, cmd_name)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """List the built-in commands, then those of plugins."""
-        return [*super().list_commands(ctx), *sorted(self._added())]
+        return [*BUILT_IN, *sorted(self._added().all())]
 
-    def _added(self) -> dict[str, PluginCommand]:
-        return plugin_commands(frozenset(self.commands))
+    def _added(self) -> PluginCommands:
+        return plugin_commands(frozenset(BUILT_IN))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -80,32 +80,22 @@ class App(click.Group):
             ) from error
 
     def _owner(self, command: str | None) -> str:
-        if command is None or command in self.commands:
-            return f"eventtracking-cli {version('eventtracking-cli')}"
-        return self._added()[command].owner
+        added = None if command is None or command in BUILT_IN else self._added().get(command)
+        if added is not None:
+            return added.owner
+        from importlib.metadata import version
+
+        return f"eventtracking-cli {version('eventtracking-cli')}"
 
 
 @click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("eventtracking-cli"), prog_name="eventtracking")
+@click.version_option(package_name="eventtracking-cli", prog_name="eventtracking")
 def app() -> None:
     """Check, draw, explain and feed the routing config of an application that tracks events.
 
     Exit status: 0 for success, 1 for problems that were found or events that failed, 2 for wrong
     usage.
     """
-
-
-for _command in (
-    plugins_command,
-    check_command,
-    graph_command,
-    schema_command,
-    emit_command,
-    replay_command,
-    explain_command,
-    new_plugin_command,
-):
-    app.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,7 +19,7 @@ A plugin's command looks like the built-in ones::
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -37,6 +37,7 @@ __all__ = [
     "load_config",
     "load_spec",
     "load_tracker",
+    "tracker_of",
 ]
 
 ENVIRONMENT_VARIABLE: Final = "EVENTTRACKING_CONFIG"
@@ -126,7 +127,15 @@ def load_tracker(config_path: str | os.PathLike[str]) -> Tracker:
         click.UsageError: If there is no such file (exit status 2).
         ConfigFailure: With every problem of the config (exit status 1).
     """
-    config = load_config(config_path)
+    return tracker_of(load_config(config_path), config_path)
+
+
+def tracker_of(config: Mapping[str, Any], config_path: str | os.PathLike[str]) -> Tracker:
+    """Make a tracker from a config that `load_config` has read.
+
+    Raises:
+        ConfigFailure: With every problem of the config (exit status 1).
+    """
     try:
         return Tracker.from_config(config)
     except ConfigError as error:

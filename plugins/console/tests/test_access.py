@@ -188,3 +188,34 @@ def test_it_brings_few_packages() -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert int(done.stdout) <= 12
+
+
+def test_it_starts_soon(config: Path) -> None:
+    """The address comes before the web server is imported, and no other plugin's commands are."""
+    code = (
+        "import sys\n"
+        "def stopped(*arguments, **options):\n"
+        "    late = ('uvicorn', 'starlette', 'jinja2', 'rich', 'eventtracking_console.web',\n"
+        "        'eventtracking_buffer.cli.commands', 'eventtracking_prometheus',\n"
+        "        'eventtracking_catalog')\n"
+        "    print([name for name in late if name in sys.modules])\n"
+        "    sys.exit()\n"
+        "import click\n"
+        "click.echo = stopped\n"
+        "from eventtracking_cli.app import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "console", "-c", config, "--port=0"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "[]\n"
+
+
+def test_a_config_with_a_problem_is_told(config: Path) -> None:
+    """Before any address is printed."""
+    config.write_text('{"backends": {"a": {"plugin": "sqlite", "pth": "x"}}}')
+    done = CliRunner().invoke(app, ["console", "-c", str(config), "--port=0"])
+    assert done.exit_code == 1
+    assert "backends.a.pth" in done.output
+    assert "http" not in done.stdout

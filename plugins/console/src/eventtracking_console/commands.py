@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import sys
 from contextlib import suppress
@@ -11,11 +12,12 @@ from typing import Any, Final
 
 import click
 
-from eventtracking_cli.config import config_option, load_config
+from eventtracking_cli.config import config_option, load_config, tracker_of
 
 __all__ = ["console"]
 
 _PASSWORD_VARIABLE: Final = "EVENTTRACKING_CONSOLE_PASSWORD"  # noqa: S105 - the name of a variable
+_BACKLOG: Final = 2048
 
 
 @click.command("console")
@@ -34,11 +36,6 @@ def console(
     At another address than the loopback one it needs a password, in the environment variable
     EVENTTRACKING_CONSOLE_PASSWORD.
     """
-    import uvicorn
-
-    from eventtracking_console.access import LOOPBACK, Access
-    from eventtracking_console.web import console_app
-
     password = os.environ.get(_PASSWORD_VARIABLE) or None
     if not _is_loopback(host) and password is None:
         raise click.ClickException(
@@ -46,14 +43,22 @@ def console(
             f" {_PASSWORD_VARIABLE}, or leave --host out"
         )
     config = load_config(config_path)
+    tracker = tracker_of(config, config_path)
     listener = _listen(host, port)
-    access = Access({*LOOPBACK, host.lower(), *(name.lower() for name in names)}, password)
-    app = console_app(config, allow_changes=allow_changes, access=access)
-    logging.basicConfig(level=logging.WARNING)
+    token = secrets.token_urlsafe(32)
     shown = host if _is_loopback(host) else (names[0] if names else host)
     address = f"[{shown}]" if ":" in shown else shown
-    click.echo(f"http://{address}:{listener.getsockname()[1]}/?token={access.token}")
-    _flush()
+    click.echo(f"http://{address}:{listener.getsockname()[1]}/?token={token}")
+    sys.stdout.flush()
+    # A browser may connect from here on: the kernel keeps it waiting while the server is imported.
+    import uvicorn
+
+    from eventtracking_console.access import LOOPBACK, Access
+    from eventtracking_console.web import console_app
+
+    access = Access({*LOOPBACK, host.lower(), *(name.lower() for name in names)}, password, token)
+    app = console_app(config, allow_changes=allow_changes, access=access, tracker=tracker)
+    logging.basicConfig(level=logging.WARNING)
     with suppress(KeyboardInterrupt):  # uvicorn raises it again when all is closed
         _server(uvicorn, app).run(sockets=[listener])
 
@@ -83,10 +88,6 @@ def _settings(uvicorn: Any, app: Any) -> Any:
     )
 
 
-def _flush() -> None:
-    sys.stdout.flush()
-
-
 def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
@@ -97,6 +98,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise click.ClickException(

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from eventtracking import EventTrackingError, Tracker
 from eventtracking_console.access import Access, Guard, SecurityHeaders
-from eventtracking_console.catalog import catalog_site
+from eventtracking_console.catalog import CatalogSite
 from eventtracking_console.letters import Filter, LetterBox, reasons
 from eventtracking_console.pages import (
     environment,
@@ -51,6 +51,7 @@ def console_app(
     allow_changes: bool = False,
     access: Access | None = None,
     prefix: str = "",
+    tracker: Tracker | None = None,
 ) -> ASGIApp:
     """Make the console for a config, as an ASGI application.
 
@@ -60,8 +61,9 @@ def console_app(
         access: Who may use it. None: whoever reaches it, so that the application that mounts it
             must ask first.
         prefix: The path below which it is mounted.
+        tracker: One that was made from the config, and is not open.
     """
-    made = Console(config, allow_changes, prefix)
+    made = Console(config, allow_changes, prefix, tracker or Tracker.from_config(config))
     app: ASGIApp = made.application()
     if access is not None:
         app = Guard(app, access)
@@ -73,21 +75,20 @@ class Console:
     """The pages of one config."""
 
     config: Mapping[str, Any]
-    allow_changes: bool = False
-    prefix: str = ""
-    tracker: Tracker = attrs.field(init=False)
+    allow_changes: bool
+    prefix: str
+    tracker: Tracker
     watcher: Watcher = attrs.field(init=False)
     letters: LetterBox = attrs.field(init=False)
     _templates: Environment = attrs.field(init=False)
-    _site: Path | None = attrs.field(init=False)
+    catalog: CatalogSite = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.tracker = Tracker.from_config(self.config)
         live = [one for one in self.tracker.observers() if isinstance(one, LiveObserver)]
         self.watcher = Watcher((live or [LiveObserver()])[0].sockets, self.tracker)
         self.letters = LetterBox(self.tracker, self._deliverer)
         self._templates = environment()
-        self._site = catalog_site(self.tracker)
+        self.catalog = CatalogSite(self.tracker)
 
     def _deliverer(self) -> Tracker:
         """Make a tracker that delivers, without the observers of the application."""
@@ -108,15 +109,15 @@ class Console:
             Route("/letters/replay", self.replay, methods=["POST"]),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ]
-        if self._site is not None:
-            pages.append(Mount("/catalog", StaticFiles(directory=self._site, html=True)))
+        if self.catalog.is_installed:
+            pages.append(Mount("/catalog", self.catalog))
         return Starlette(routes=pages, exception_handlers={EventTrackingError: self._trouble})
 
     def _render(self, template: str, **values: Any) -> str:
         return self._templates.get_template(template).render(
             prefix=self.prefix,
             allow_changes=self.allow_changes,
-            has_catalog=self._site is not None,
+            has_catalog=self.catalog.is_installed,
             **values,
         )
 
