@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -147,6 +151,7 @@ def test_malformed_lines_are_reported_and_do_not_stop_the_rest(
             "line 1: the event's `context` must be a mapping, not int",
         ),
         (b'{"name": 5}', "line 1: an event needs a `name` that is text"),
+        (b'{"name": "a", "data": {"n": 1, "n": 2}}', "line 1: a key stands twice in one object"),
     ],
 )
 def test_odd_lines(
@@ -168,6 +173,62 @@ def test_from_a_pipe_with_a_byte_order_mark(
     result = run("replay", "-", "--log", "log", "--json", stdin=b'\xef\xbb\xbf{"name": "a"}\r\n')
     assert result.exit_code == 0
     assert json.loads(result.stdout)["store"]["delivered"] == 1
+
+
+PLAIN = b"".join(b'{"name": "n%d"}\n' % number for number in range(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "command"),
+    [
+        ("e.jsonl.gz", gzip.compress(PLAIN), "zcat e.jsonl.gz"),
+        ("odd name", gzip.compress(PLAIN), "zcat 'odd name'"),
+        ("e.bz2", bz2.compress(PLAIN), "bzcat e.bz2"),
+        ("e.xz", lzma.compress(PLAIN), "xzcat e.xz"),
+        ("e16", PLAIN.decode().encode("utf-16"), "iconv -f UTF-16 -t UTF-8 e16"),
+        ("e16be", PLAIN.decode().encode("utf-16-be"), "iconv -f UTF-16BE -t UTF-8 e16be"),
+        ("e16le", PLAIN.decode().encode("utf-16-le"), "iconv -f UTF-16LE -t UTF-8 e16le"),
+        ("e32", PLAIN.decode().encode("utf-32"), "iconv -f UTF-32 -t UTF-8 e32"),
+        ("e32le", PLAIN.decode().encode("utf-32-le"), "iconv -f UTF-32LE -t UTF-8 e32le"),
+        ("old", PLAIN.replace(b"\n", b"\r"), "tr '\\r' '\\n' < old"),
+        ("array", b"[" + PLAIN.replace(b"}\n{", b"},\n{") + b"]", "jq -c '.[]' array"),
+        ("lines", b'{\n  "name": "a"\n}\n', "jq -c . lines"),
+    ],
+)
+def test_a_file_of_another_form_is_looked_at_once(
+    run: Callable[..., Result], config: Callable[..., Path], name: str, content: bytes, command: str
+) -> None:
+    """It is named, with the command that makes lines of it, and that command is right."""
+    config(CONFIG)
+    Path(name).write_bytes(content)
+    result = run("replay", name, "--log", "log")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Error: {name}: expected UTF-8 text")
+    assert line.endswith(f"; for example: {command} | eventtracking replay -")
+    if shutil.which(command.split(maxsplit=1)[0]):
+        made = subprocess.run(command, shell=True, capture_output=True, check=True).stdout
+        assert run("replay", "-", "--log", "log", stdin=made).exit_code == 0
+        assert stored()
+
+
+def test_a_compressed_event_is_not_explained(
+    run: Callable[..., Result], config: Callable[..., Path]
+) -> None:
+    """The same for a file of one event, which may have several lines."""
+    config(CONFIG)
+    Path("e.json").write_bytes(b'\xef\xbb\xbf{\n  "name": "a"\n}\n')
+    assert run("explain", "e.json").exit_code == 0
+    Path("e.json").write_bytes(gzip.compress(PLAIN))
+    assert "zcat e.json | eventtracking explain -" in run("explain", "e.json").stderr
+
+
+def test_files_put_together(run: Callable[..., Result], config: Callable[..., Path]) -> None:
+    """Each of them may have begun with a byte order mark."""
+    config(CONFIG)
+    lines = b"".join(b"\xef\xbb\xbf" + line + b"\n" for line in PLAIN.splitlines())
+    assert run("replay", "-", "--log", "log", stdin=lines).exit_code == 0
+    assert set(stored()) == {"n0", "n1", "n2"}
 
 
 def test_twice_is_once_in_a_store(

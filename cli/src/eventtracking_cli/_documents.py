@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from eventtracking import Event
+from eventtracking_cli._foreign import require_lines
 
 __all__ = ["Line", "describe_json_error", "read_event", "read_lines"]
 
@@ -29,12 +30,18 @@ class Line:
 def read_lines(lines: Iterable[bytes], as_written: bool = False) -> Iterator[Line]:
     """Read JSON lines, one event each.
 
-    What is wrong with one is told with it; blank ones have no event.
+    What is wrong with one is told with it; blank ones have no event. Any line may begin with a
+    byte order mark: files that were put together have several.
+
+    Raises:
+        ForeignFileError: If the file holds something else than JSON lines.
     """
     for number, raw in enumerate(lines, 1):
         event, problem = None, ""
+        if number == 1:
+            require_lines(raw, lines)
         try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            text = raw.decode("utf-8-sig").strip()
             event = read_event(text, as_written) if text else None
         except UnicodeDecodeError as error:
             problem = f"not UTF-8 at byte {error.start + 1}"
@@ -54,9 +61,11 @@ def read_event(text: str, as_written: bool = False) -> Event:
         ValueError: If it is none, in words that hold nothing of the text.
     """
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_table)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {describe_json_error(error)}") from None
+    except _TwiceError as error:
+        raise ValueError(str(error)) from None
     except (RecursionError, ValueError) as error:
         raise ValueError(f"no usable JSON ({type(error).__name__})") from None
     if not isinstance(document, dict):
@@ -66,6 +75,17 @@ def read_event(text: str, as_written: bool = False) -> Event:
         written = document.pop(key)
         return Event.from_dict(_in_our_form(document)).replace(data=written)
     return Event.from_dict(_in_our_form(document))
+
+
+class _TwiceError(ValueError):
+    """Raised when an object has a key twice: one of the values would be lost."""
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise _TwiceError("a key stands twice in one object")
+    return table
 
 
 def describe_json_error(error: json.JSONDecodeError) -> str:

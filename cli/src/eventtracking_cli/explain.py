@@ -11,6 +11,7 @@ from rich.tree import Tree
 from eventtracking import Event, Outcome
 from eventtracking.explain import Decision
 from eventtracking_cli._documents import read_event
+from eventtracking_cli._foreign import require_text
 from eventtracking_cli._streams import EventFile
 from eventtracking_cli._terminal import show
 from eventtracking_cli.config import config_option, load_tracker
@@ -40,7 +41,9 @@ def explain_command(file: BinaryIO, config_path: str, as_json: bool) -> None:
 
 def _read(file: BinaryIO) -> Event:
     try:
-        return read_event(file.read().decode("utf-8-sig"))
+        raw = file.read()
+        require_text(raw, file)
+        return read_event(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise click.ClickException(f"no event: not UTF-8 at byte {error.start + 1}") from error
     except ValueError as error:
