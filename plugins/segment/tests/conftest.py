@@ -24,7 +24,8 @@ class Answer:
 
     status: int = 200
     headers: dict[str, str] = attrs.field(factory=dict)
-    manner: Literal["whole", "hang", "drop", "half", "drip"] = "whole"
+    manner: Literal["whole", "hang", "drop", "half", "drip", "endless", "chunks"] = "whole"
+    content: bytes | None = None
 
 
 @attrs.define
@@ -118,9 +119,12 @@ class Handler(BaseHTTPRequestHandler):
         if answer.manner in ("hang", "drop"):
             self.close_connection = True
             return
-        content = json.dumps({"success": answer.status == 200}).encode()
+        content = answer.content or json.dumps({"success": answer.status == 200}).encode()
         if answer.manner == "drip":
             self.drip(content)
+            return
+        if answer.manner in ("endless", "chunks"):
+            self.pour(answer)
             return
         self.send_response(answer.status)
         for name, value in answer.headers.items():
@@ -144,6 +148,19 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(bytes([byte]))
                 if self.segment.released.wait(0.2):
                     return
+
+    def pour(self, answer: Answer) -> None:
+        """Answer without an end, until the client has gone away."""
+        self.send_response(answer.status)
+        in_chunks = answer.manner == "chunks"
+        if in_chunks:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.close_connection = True
+        part = b"x" * 65_536
+        with suppress(OSError):
+            while not self.segment.released.is_set():
+                self.wfile.write(b"10000\r\n" + part + b"\r\n" if in_chunks else part)
 
     def log_message(self, *_args: object) -> None:
         """Keep quiet."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import multiprocessing
 import pickle
+import resource
 import socket
 import threading
 import time
@@ -338,6 +340,41 @@ def test_a_redirect_is_not_followed(
     ):
         backend.send(events_of(1))
     assert len(segment.requests) == 1
+
+
+@pytest.mark.parametrize("manner", ["endless", "chunks", "bomb"])
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(200, "the answer is too long to be Segment's; check `host`"), (503, "answered HTTP 503")],
+)
+def test_a_long_answer_is_not_read(
+    segment: Any, backend: SegmentBackend, answer: Any, manner: str, status: int, words: str
+) -> None:
+    """Neither endless ones, nor those that unpack to gigabytes; the next one is read as ever."""
+    backend.max_retries = 0
+    bomb = gzip.compress(gzip.compress(bytes(300 << 20), 1), 9) if manner == "bomb" else b""
+    packed = {"Content-Encoding": "gzip, gzip"}
+    segment.answers = [
+        answer(status, packed, "whole", bomb + bytes(100_000))
+        if bomb
+        else answer(status, manner=manner)
+    ]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DeliveryError, match=words):
+        backend.send(events_of(1))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+    backend.send(events_of(1))
+    assert len(segment.requests) == 2
+
+
+def test_a_small_answer_is_not_unpacked(segment: Any, backend: SegmentBackend, answer: Any) -> None:
+    """The status is all that counts, and the connection serves again."""
+    bomb = gzip.compress(gzip.compress(bytes(30 << 20), 9), 9)
+    assert len(bomb) < 16_384
+    segment.decide = lambda _: answer(200, {"Content-Encoding": "gzip, gzip"}, "whole", bomb)
+    backend.send(events_of(1))
+    backend.send(events_of(1))
+    assert segment.requests[0].connection == segment.requests[1].connection
 
 
 @pytest.mark.parametrize("status", [202, 204])

@@ -24,7 +24,7 @@ import segment.analytics.request as sdk
 import urllib3
 
 from eventtracking import DeliveryError
-from eventtracking_segment._session import new_session, until
+from eventtracking_segment._session import LongAnswerError, new_session, until
 
 __all__ = ["Refused", "Sender", "global_host", "global_write_key", "prepare"]
 
@@ -167,6 +167,10 @@ class Sender:
                 )
         except sdk.APIError as error:
             self._judge(error)
+        except LongAnswerError:
+            raise DeliveryError(
+                f"Segment at {self.place}: the answer is too long to be Segment's; check `host`"
+            ) from None
         except Exception as error:  # noqa: BLE001 - the text of a network error is not ours to show
             if (
                 isinstance(error, requests.Timeout) or self._left_s() <= 0

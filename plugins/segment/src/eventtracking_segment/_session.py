@@ -1,5 +1,5 @@
 """The client's HTTP session, on our terms while a request of ours is under way: one deadline, no
-redirects, no foreign credentials.
+redirects, no foreign credentials, a bounded answer.
 
 The client shares one session with whatever else of the application uses it; what other threads send
 through it is left as it is.
@@ -21,10 +21,16 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-__all__ = ["new_session", "until"]
+__all__ = ["LongAnswerError", "new_session", "until"]
 
 _POOL_SIZE: Final = 32
 """Connections that are kept for as many threads; more are made and closed again."""
+_LONGEST_ANSWER: Final = 16 * 1024
+"""Bytes of an answer that are read. Segment's own has some 20."""
+
+
+class LongAnswerError(Exception):
+    """Raised when a good answer is too long to be Segment's."""
 
 
 class _Terms(threading.local):
@@ -169,3 +175,33 @@ class _Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = _POOLS
         return manager
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Read a bounded part of the answer, still compressed, instead of all of it, unpacked.
+
+        Raises:
+            LongAnswerError: If a good answer is too long to be Segment's. A bad one has a status.
+        """
+        response = super().send(*args, **kwargs)
+        if _terms.deadline is not None:
+            content = _read_bounded(response.raw)
+            if len(content) > _LONGEST_ANSWER and response.ok:
+                raise LongAnswerError
+            response.raw = io.BytesIO(content)
+        return response
+
+
+def _read_bounded(answer: Any) -> bytes:
+    """Read an answer to its end, so that its connection serves again, or a bit past the limit."""
+    content = bytearray()
+    try:
+        for part in answer.stream(_LONGEST_ANSWER + 1, decode_content=False):
+            content += part
+            if len(content) > _LONGEST_ANSWER:
+                answer.close()
+                return bytes(content)
+    except BaseException:
+        answer.close()
+        raise
+    answer.release_conn()
+    return bytes(content)
