@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -240,12 +241,10 @@ def test_status_of_a_buffer_that_was_never_used(command: Any) -> None:
     assert "there is no dead letter '1'" in wrong.output
 
 
-def test_the_size_of_events_that_were_tried_is_not_told(
+def test_the_size_of_events_that_were_tried_is_told(
     command: Any, config: dict[str, Any], tmp_path: Path, until: Until
 ) -> None:
-    """What no leaf has had is measured in bytes; where all of it was tried, a nought would be
-    wrong, so there is none.
-    """
+    """Events that wait for another attempt are measured in bytes, too."""
     del config["backends"]["w"]["max_attempts"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     FailingBackend.actions[""] = down
@@ -254,7 +253,7 @@ def test_the_size_of_events_that_were_tried_is_not_told(
         until(lambda: "failing: w/bad" in command(buffer, "status", "--interval", "0").output)
         tracker.close(0.1)
     first = command(buffer, "status", "--interval", "0").stdout.splitlines()[0]
-    assert first == "w: 1 pending"
+    assert re.fullmatch(r"w: 1 pending \([1-9]\d+ bytes\)", first)
 
 
 def test_an_age_that_is_none(command: Any) -> None:

@@ -503,6 +503,21 @@ def test_a_full_buffer_does_not_measure_for_each_event(
     assert figures(tracker)["failed"] >= 400
 
 
+def test_the_byte_limit_counts_events_that_are_retried(
+    track: Track, disk: Options, until: Until
+) -> None:
+    """Events whose delivery has failed take room as before: three more find none."""
+    FailingBackend.actions[""] = down
+    options = {**disk, "max_bytes": 20_000, "retry_base_s": 60.0, "retry_max_s": 60.0}
+    tracker = track(options, p={"plugin": "fail"})
+    for _ in range(3):
+        tracker.emit("x", {"text": "a" * 5_000})
+    until(lambda: router(tracker).status().failing)
+    for _ in range(3):
+        tracker.emit("x", {"text": "a" * 5_000})
+    assert figures(tracker) == {"received": 6, "failed": 3, "pending": 3}
+
+
 def test_a_limit_is_kept_by_all_processes_together(
     track: Track, disk: Options, until: Until
 ) -> None:

@@ -177,8 +177,8 @@ def status(config_path: str, as_json: bool, interval_s: float) -> None:
     delivers.
     """
     on_disk, in_memory = buffers_in(load_spec(config_path))
-    before = {one.route: _status(one) for one in on_disk}
-    time.sleep(interval_s if any(before.values()) else 0.0)
+    before = {one.route: _settled(one) for one in on_disk}
+    time.sleep(interval_s if any(count is not None for count in before.values()) else 0.0)
     found = [(one, before[one.route], _status(one)) for one in on_disk]
     if as_json:
         print_json([_status_row(one, old, new, interval_s) for one, old, new in found])
@@ -200,12 +200,17 @@ def _status(one: BufferOnDisk) -> Status | None:
         return one.status()
 
 
+def _settled(one: BufferOnDisk) -> int | None:
+    with _readable(one):
+        return one.settled()
+
+
 def _status_row(
-    one: BufferOnDisk, old: Status | None, new: Status | None, interval_s: float
+    one: BufferOnDisk, settled_before: int | None, new: Status | None, interval_s: float
 ) -> dict[str, Any]:
     if new is None:
         return {"route": one.route, "folder": str(one.folder), "used": False}
-    done = new.counts.settled - (old.counts.settled if old is not None else 0)
+    done = new.counts.settled - (settled_before or 0)
     counts = attrs.asdict(new.counts)
     return {
         "route": one.route,
@@ -262,12 +267,10 @@ def _in_words(one: BufferOnDisk, row: dict[str, Any]) -> str:
 
 
 def _how_much(row: dict[str, Any]) -> str:
-    """Tell the bytes and the age of what waits; not the bytes where all of it was tried, for only
-    what no leaf has read is measured.
-    """
-    size = [f"{row['pending_bytes']} bytes"] if row["pending_bytes"] or not row["pending"] else []
+    """Tell the bytes and the age of what waits."""
+    size = [f"{row['pending_bytes']} bytes"]
     age = [] if row["oldest_s"] is None else [f"the oldest for {row['oldest_s']} s"]
-    return f" ({', '.join(size + age)})" if size or age else ""
+    return f" ({', '.join(size + age)})"
 
 
 def _on_disk(config_path: str, route: str | None = None) -> list[BufferOnDisk]:

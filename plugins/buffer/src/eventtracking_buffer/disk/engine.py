@@ -103,11 +103,18 @@ class DiskEngine(Admission):
     # Opening, on the housekeeper's thread
 
     def _prepare(self) -> None:
-        """Open the journal. Where that fails, events wait in memory, and it is tried again."""
+        """Start this process's file of the journal, before anything that a backlog makes slow.
+
+        No emit, not even the first, then waits for this thread, which may be counting a million
+        events. Where it fails, events wait in memory, and it is tried again.
+        """
+        if self._writer is not None:  # the thread has looked before it was asked
+            return
+        writer = JournalWriter(self._folder, self._synced)
         try:
             for remark in prepare_folder(self._folder):
                 self._losses.note(remark, 0)
-            writer = JournalWriter(self._folder, self._synced)
+            writer.turn()
         except OSError as error:
             self._disk_failed(error)
             return
@@ -176,8 +183,6 @@ class DiskEngine(Admission):
             self._fall_back(events)
             return
         try:
-            if not writer.name:  # the first event of this process
-                self._housekeeper.call(self._turn)
             writer.append(data)
         except OSError as error:
             self._disk_failed(error)

@@ -104,6 +104,13 @@ class BufferOnDisk:
                 return None
             return CountsReader(self.folder, self.route, self.lanes, state).balance().counts
 
+    def settled(self) -> int | None:
+        """Return how many events are final, reading none of the journal; None if never used."""
+        with self._state() as state:
+            if state is None:
+                return None
+            return state.snapshot().counts.get(self.route, Counts()).settled
+
     def waiting_routes(self) -> dict[str, int]:
         """Return how many events wait for each route that the config does not name."""
         query = "SELECT leaf, count(*) FROM retries GROUP BY leaf"

@@ -16,6 +16,7 @@ from eventtracking_buffer.disk.journal.records import (
     HEADER_BYTES,
     Record,
     claimed_bytes,
+    count_events,
     read_records,
 )
 
@@ -23,6 +24,7 @@ __all__ = ["JournalReader"]
 
 _RAW_BYTES: Final = 64 << 10
 _READ_BYTES: Final = 256 << 10
+_COUNT_BYTES: Final = 4 << 20
 _SETTLED_S: Final = 1.0
 _PASSING: Final = frozenset([errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 """Errors that say nothing about a file that is there."""
@@ -87,12 +89,7 @@ class JournalReader:
         """
         size = _READ_BYTES
         while True:
-            try:
-                data, file_bytes = self._pread(size, self.offset)
-            except OSError as error:
-                if error.errno in _PASSING:
-                    raise
-                return
+            data, file_bytes = self._piece(size)
             found = False
             for record in read_records(data, self.offset, file_bytes, self._is_settled):
                 found = True
@@ -114,6 +111,20 @@ class JournalReader:
         if not record.kind:
             self.damaged_to = record.end
         self.records += record.kind == EVENT
+
+    def count(self) -> None:
+        """Move on to the end of the last whole record, and only count the events.
+
+        Raises:
+            OSError: As `read` does.
+        """
+        count = -1
+        while count:
+            count, size = count_events(self._piece(_COUNT_BYTES)[0])
+            self.records += count
+            self.offset += size
+        for record in self.read():
+            self.advance(record)
 
     def raw_at(self, offset: int) -> bytes:
         """Return what stands where a record was."""
@@ -153,6 +164,15 @@ class JournalReader:
             return None
         record = next(read_records(data, offset), None)
         return record if record is not None and record.kind else None
+
+    def _piece(self, size: int) -> tuple[bytes, int]:
+        """Read from the place on; nothing, as long as the file cannot be read."""
+        try:
+            return self._pread(size, self.offset)
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise
+            return b"", self.offset
 
     def _pread(self, size: int, offset: int) -> tuple[bytes, int]:
         """Read a piece of the file. Return how long the file is, too."""

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_PAYLOAD_BYTES",
     "Record",
     "claimed_bytes",
+    "count_events",
     "frame",
     "read_records",
 ]
@@ -29,6 +30,8 @@ _MARK: Final = b"\xe7\x45\x54\x1a"
 _HEAD: Final = struct.Struct("<4sIIdB")
 HEADER_BYTES: Final = _HEAD.size
 _SUMMED: Final = struct.Struct("<dB")
+_SUMMED_FROM: Final = _HEAD.size - _SUMMED.size
+"""Where the bytes begin that the checksum covers: the time, the kind and the payload."""
 MAX_PAYLOAD_BYTES: Final = 64 << 20
 """Maximum size of one event. A larger length in a file is damage, and is never read at once."""
 _MAX_MOMENT: Final = 1e11
@@ -104,6 +107,25 @@ def read_records(
         yield Record(offset + bad_from, offset + size, 0, 0.0, data[bad_from:])
 
 
+def count_events(data: bytes) -> tuple[int, int]:
+    """Count the events at the beginning of a piece; return how many, and how long they are.
+
+    It stops before the first record that is incomplete, damaged or no event: `read_records` judges
+    that one. This is the same check at a tenth of the cost, for a backlog that is only counted.
+    """
+    view, count, at = memoryview(data), 0, 0
+    last = len(data) - HEADER_BYTES
+    while at <= last:
+        mark, length, checksum, _, kind = _HEAD.unpack_from(data, at)
+        end = at + HEADER_BYTES + length
+        if mark != _MARK or kind != EVENT or end > len(data):
+            break
+        if zlib.crc32(view[at + _SUMMED_FROM : end]) != checksum:
+            break
+        count, at = count + 1, end
+    return count, at
+
+
 def claimed_bytes(data: bytes) -> int:
     """Return how many bytes of the file judge the record that starts here; 0 if none does."""
     end = _claimed_end(data, 0) if len(data) >= HEADER_BYTES else -1
@@ -128,9 +150,8 @@ def _record_at(data: bytes, at: int, offset: int) -> Record | None:
     end = at + HEADER_BYTES + length
     if mark != _MARK or end > len(data):
         return None
-    payload = data[at + HEADER_BYTES : end]
-    if zlib.crc32(payload, zlib.crc32(_SUMMED.pack(stored_at, kind))) != checksum:
+    if zlib.crc32(memoryview(data)[at + _SUMMED_FROM : end]) != checksum:
         return None
     if not 0.0 <= stored_at <= _MAX_MOMENT:  # no clock says that
         stored_at = 0.0
-    return Record(offset + at, offset + end, kind, stored_at, payload)
+    return Record(offset + at, offset + end, kind, stored_at, data[at + HEADER_BYTES : end])

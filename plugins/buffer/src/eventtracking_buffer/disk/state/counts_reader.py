@@ -88,8 +88,10 @@ class CountsReader:
             end, total = self._count(name, max(places))
             received += total
             pending += total - records
-            waiting_bytes += end - offset
-            pending += sum(at < offset for at in retried.get(name, ()))
+            behind = sum(at < offset for at in retried.get(name, ()))
+            pending += behind
+            # Of those that are retried only the places are known: each counts as the mean of them.
+            waiting_bytes += end - offset + (behind * offset // records if records else 0)
             if oldest is None and total > records:
                 oldest = self._stored_at(name, offset)
         pending += snapshot.reopened
@@ -107,8 +109,7 @@ class CountsReader:
         if known[0] >= reader.offset:  # equal: damage may have changed how many there are
             reader.offset, reader.records = known
         if reader.size() > reader.offset:
-            for record in reader.read():
-                reader.advance(record)
+            reader.count()
         return reader.offset, reader.records
 
     def _stored_at(self, name: str, offset: int) -> float | None:
