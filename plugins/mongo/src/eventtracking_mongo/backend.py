@@ -6,7 +6,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 import attrs
@@ -20,6 +21,7 @@ from eventtracking_mongo.connection import Connection
 from eventtracking_mongo.documents import encode_batch
 from eventtracking_mongo.failures import explain, reasons_of
 from eventtracking_mongo.indexes import make_indexes
+from eventtracking_mongo.search import find, reading
 
 __all__ = ["MongoBackend"]
 
@@ -177,6 +179,34 @@ class MongoBackend:
         connection, self._connection = self._live(), None
         if connection is not None:
             connection.close()
+
+    def search(
+        self,
+        name: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        context: Mapping[str, Any] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Event]:
+        """Return stored events, the newest first. The backend need not be open, and is not opened.
+
+        Args:
+            name: The event's name, or its beginning and `*`.
+            since: Not before.
+            until: Before.
+            context: Values that the context must have, by path: `{"user.id": 7}`.
+            after: The id of the last event of the page before.
+            limit: At most so many.
+
+        Raises:
+            DeliveryError: If no server can be asked within `timeout_s`.
+        """
+        try:
+            with reading(self._live(), self._address, self._place(), self.timeout_s) as collection:
+                return find(collection, name, since, until, context, after, limit)
+        except PyMongoError as error:
+            raise self._failed(error) from None
 
     def _live(self) -> Connection | None:
         """The connection, if it was made in this process."""

@@ -18,7 +18,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from eventtracking import DeliveryError
 from eventtracking_mongo.address import Address
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "close_client", "new_client"]
 
 _CLOSE_TIMEOUT_S = 1.0
 _UNAUTHORIZED = 13
@@ -61,7 +61,7 @@ class Connection:
             PyMongoError: If that fails.
             DeliveryError: If the driver refuses the options.
         """
-        client = _client(address, timeout_s)
+        client = new_client(address, timeout_s)
         try:
             hello = client.admin.command(
                 "hello"
@@ -71,7 +71,7 @@ class Connection:
                 place[1], write_concern=_write_concern(client, w)
             )
         except BaseException:
-            _close(client)
+            close_client(client)
             raise
         connection = cls(collection, int(hello["maxBsonObjectSize"]), os.getpid(), [client])
         _alive.add(connection)
@@ -100,12 +100,12 @@ class Connection:
         self._closing = True
         if not self._users:
             with suppress(IndexError):  # a list's pop is atomic, so that exactly one closes
-                _close(self._to_close.pop())
+                close_client(self._to_close.pop())
                 _alive.discard(self)
 
 
-def _client(address: Address, timeout_s: float) -> Client:
-    """Make a client.
+def new_client(address: Address, timeout_s: float) -> Client:
+    """Make a client; it connects when it is used.
 
     What it does in the background, such as asking the DNS, is limited too, unless the address says
     how.
@@ -153,6 +153,7 @@ def _write_concern(client: Client, w: Literal["majority", 0, 1]) -> WriteConcern
     return WriteConcern(w=w, **{**journal, **given})
 
 
-def _close(client: Client) -> None:
+def close_client(client: Client) -> None:
+    """Close a client, within a second."""
     with pymongo.timeout(_CLOSE_TIMEOUT_S):  # it says goodbye to the server, which may not listen
         client.close()

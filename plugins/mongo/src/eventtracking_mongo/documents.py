@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import count
 from typing import Any, Final
@@ -16,7 +16,7 @@ from bson.raw_bson import RawBSONDocument
 
 from eventtracking import Event
 
-__all__ = ["MAX_DEPTH", "encode_batch"]
+__all__ = ["MAX_DEPTH", "encode_batch", "event_of", "id_of"]
 
 MAX_DEPTH: Final = 100
 """Containers inside containers, the document itself included: MongoDB's documented limit."""
@@ -83,7 +83,7 @@ def _encode(event: Event) -> bytes:
     """
     if not event.extra:
         fields = {
-            "_id": _id_of(event.id),
+            "_id": id_of(event.id),
             "name": event.name,
             "timestamp": event.timestamp,
             "context": event.context,
@@ -105,10 +105,10 @@ def _mended(event: Event) -> dict[str, Any]:
         free = next(name for name in map("_id#{}".format, count(2)) if name not in fields)
         fields[free] = fields.pop("_id")
     event_id: str = fields.pop("id")
-    return {"_id": _id_of(event_id), **fields}
+    return {"_id": id_of(event_id), **fields}
 
 
-def _id_of(event_id: str) -> Binary | str:
+def id_of(event_id: str) -> Binary | str:
     """The id as a UUID if it is one in its usual form, else as it is.
 
     (A `Binary` is encoded quicker than a `UUID`.)
@@ -117,6 +117,21 @@ def _id_of(event_id: str) -> Binary | str:
         binary: Binary = Binary(bytes.fromhex(event_id.replace("-", "")), UUID_SUBTYPE)
         return binary
     return event_id
+
+
+def event_of(document: Mapping[str, Any]) -> Event:
+    """Read an event; what others have stored beside becomes one, too."""
+    fields = dict(document)
+    data, context = fields.pop("data", {}), fields.pop("context", {})
+    core = {
+        "id": str(fields.pop("_id")),
+        "name": str(fields.pop("name", "")),
+        "timestamp": fields.pop("timestamp"),
+        "context": context if isinstance(context, dict) else {"value": context},
+        "data": data if isinstance(data, dict) else {"value": data},
+    }
+    extra = {re.sub(r"^_id#\d+$", "_id", name): value for name, value in fields.items()}
+    return Event(**core, extra=extra)
 
 
 def _reason(error: Exception) -> str:
