@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -136,3 +137,34 @@ def application(config: Path) -> Iterator[subprocess.Popen[str]]:
     process.kill()
     process.wait()
     process.stdout.close()
+
+
+@pytest.fixture
+def ask() -> Callable[..., tuple[int, str, dict[str, str]]]:
+    """Send a request to an application of this process."""
+    return request
+
+
+def request(
+    app: Any, path: str, form: dict[str, str] | None = None, **scope: Any
+) -> tuple[int, str, dict[str, str]]:
+    """Send one request to an application of this process: status, text and headers."""
+    path, _, query = path.partition("?")
+    body = urlencode(form or {}).encode()
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "GET" if form is None else "POST", "path": path,
+        "raw_path": path.encode(), "query_string": query.encode(), "root_path": "",
+        "headers": [], "client": ("127.0.0.1", 1), "scheme": "http", **scope,
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    text = b"".join(message.get("body", b"") for message in sent[1:]).decode()
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], text, headers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -15,9 +15,8 @@ from eventtracking import Event, Tracker
 from eventtracking_console.watch import Flow, Watcher
 from eventtracking_live.state import Numbers, RouteState
 from eventtracking_live.table import duration
-from eventtracking_live.tapping import shown
 
-__all__ = ["RouteRow", "environment", "explained", "found_events", "parsed", "route_rows"]
+__all__ = ["RouteRow", "environment", "explained", "parsed", "route_rows"]
 
 _SPARK: Final = (120, 24)
 """Width and height of a sparkline."""
@@ -129,19 +128,3 @@ def explained(tracker: Tracker, event: Event) -> list[dict[str, Any]]:
         }
         for decision in tracker.explain(event)
     ]
-
-
-def searchable(tracker: Tracker) -> dict[str, Any]:
-    """Return the backends that offer a search, by route."""
-    return {
-        view.path: view for view in tracker.routes() if callable(getattr(view.backend, "search", 0))
-    }
-
-
-def found_events(tracker: Tracker, route: str, name: str, limit: int) -> Iterable[dict[str, Any]]:
-    """Search a store; redact what people must not see."""
-    views = searchable(tracker)
-    view = views[route]
-    processors = (*tracker.routes()[0].processors, *view.processors)
-    found = view.backend.search(name=name or None, limit=limit)
-    return [shown(event, processors) for event in found]

@@ -27,11 +27,10 @@ from eventtracking_console.letters import Filter, LetterBox, reasons
 from eventtracking_console.pages import (
     environment,
     explained,
-    found_events,
     parsed,
     route_rows,
-    searchable,
 )
+from eventtracking_console.searching import PAGE, Query, found_events, searchable
 from eventtracking_console.streams import EventStream
 from eventtracking_console.tail import tail
 from eventtracking_console.watch import Watcher, as_event
@@ -203,12 +202,19 @@ class Console:
 
     async def search(self, request: Request) -> Response:
         """The events of a store."""
-        route, name = (request.query_params.get(key, "") for key in ("route", "name"))
+        query = Query.of(request.query_params)
         stores = list(searchable(self.tracker))
-        found: Any = []
-        if route in stores:
-            found = await run_in_threadpool(found_events, self.tracker, route, name, 50)
-        return self._page("search.html", route=route, name=name, stores=stores, events=found)
+        found: list[dict[str, Any]] = []
+        problem = ""
+        if query.route in stores:
+            try:
+                found = await run_in_threadpool(found_events, self.tracker, query)
+            except ValueError as error:
+                problem = str(error)
+        older = query.next_page(found[-1]["id"]) if len(found) == PAGE else None
+        return self._page(
+            "search.html", query=query, stores=stores, events=found, older=older, problem=problem
+        )
 
     # Dead letters
 
