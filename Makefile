@@ -18,7 +18,7 @@ SPREAD := -n $(WORKERS) --dist loadfile
 SHORT := not soak and not fuzz
 ARGS ?=
 
-.PHONY: help env demo test test-all check format bench survival moving soak fuzz lock pythons wheels site services clean distclean changelog
+.PHONY: help env demo quick test test-all check format bench survival moving soak fuzz lock pythons wheels site services clean distclean changelog
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ env: ## Make .venv: tools and all distributions, editable (quick when nothing ch
 
 demo: env ## Watch sample events flow through a routing tree (no server needed)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(firstword $(wildcard examples/quickstart/demo.sh examples/quickstart/demo.py))
+
+quick: env ## Run the tests that start no process and no server (ARGS= for pytest)
+	@$(BIN)/python -m pytest -q -n 2 -m '$(SHORT) and not process and not service' $(ARGS)
 
 test: env ## Run the tests, real services included (ARGS= for pytest)
 	@$(BIN)/python -m pytest $(SPREAD) -m '$(SHORT)' $(ARGS)

@@ -63,6 +63,8 @@ def test_emit_is_several_times_faster_than_the_predecessor() -> None:
     assert not missed
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.process
 def test_emit_hardly_grows() -> None:
     """1,000 patterns and 100 installed plugins cost an event nothing that can be seen, 100 routes
     less than 100 times as much.
@@ -94,6 +96,7 @@ def test_the_table() -> None:
     )
 
 
+@pytest.mark.process
 def test_one_that_fails_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
     """The rows that a benchmark gave before it failed count, its failure is told, and why one could
     not run.

@@ -209,6 +209,7 @@ def test_an_unknown_command_is_wrong_usage(run: Callable[..., Result]) -> None:
         assert "see `eventtracking --help`" in run("zzz").stderr
 
 
+@pytest.mark.process
 def test_a_built_in_command_imports_no_plugin_for_its_commands() -> None:
     """`schema --help`, the shortest way through one: nothing but the command line is imported."""
     code = """

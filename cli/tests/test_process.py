@@ -21,6 +21,7 @@ def execute(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.process
 def test_it_is_installed_as_a_script_and_as_a_module() -> None:
     """Both print the version of the distribution."""
     expected = f"eventtracking, version {version('eventtracking-cli')}\n"
@@ -29,6 +30,8 @@ def test_it_is_installed_as_a_script_and_as_a_module() -> None:
     assert subprocess.run(module, check=True, capture_output=True, text=True).stdout == expected
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.process
 def test_the_exit_statuses(folder: Path) -> None:
     """0 for success, 1 for problems, 2 for wrong usage; never a traceback."""
     (folder / "good.toml").write_text('[backends.log]\nplugin = "logger"\n')
@@ -61,6 +64,7 @@ def test_each_command_explains_itself(run: Callable[..., Result], command: str) 
     )
 
 
+@pytest.mark.process
 def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
     """`eventtracking schema | head -1`."""
     done = subprocess.run(
@@ -81,6 +85,8 @@ def shell(line: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.process
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("command", ["graph", "--help", "replay e.jsonl --log log"])
 def test_streams_that_are_closed_or_full(
@@ -101,6 +107,7 @@ def test_streams_that_are_closed_or_full(
     assert shell(f"{command} >/dev/full 2>/dev/full") == (1, "", "")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("command", "argument"), [("replay", "FILE.jsonl"), ("explain", "FILE.json")]
 )
@@ -115,6 +122,7 @@ def test_a_standard_input_that_is_closed(folder: Path, command: str, argument: s
     assert shell("check <&-")[0] == 0
 
 
+@pytest.mark.process
 def test_output_that_is_not_utf8(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees and tables fall back to ASCII; a name that has none of it does not end the command in a
     traceback.

@@ -178,6 +178,7 @@ def test_from_a_pipe_with_a_byte_order_mark(
 PLAIN = b"".join(b'{"name": "n%d"}\n' % number for number in range(3))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "content", "command"),
     [
@@ -194,6 +195,7 @@ PLAIN = b"".join(b'{"name": "n%d"}\n' % number for number in range(3))
         ("array", b"[" + PLAIN.replace(b"}\n{", b"},\n{") + b"]", "jq -c '.[]' array"),
         ("lines", b'{\n  "name": "a"\n}\n', "jq -c . lines"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_file_of_another_form_is_looked_at_once(
     run: Callable[..., Result], config: Callable[..., Path], name: str, content: bytes, command: str
@@ -413,6 +415,7 @@ def test_what_a_strict_tracker_refuses_is_malformed(
     assert set(stored()) == {"good"}
 
 
+@pytest.mark.process
 def test_an_interrupt_ends_it_with_the_counts(config: Callable[..., Path]) -> None:
     """Ctrl-C: what was sent is delivered and counted, and exit status 1."""
     config(CONFIG)
@@ -521,6 +524,7 @@ STUCK = "".join(
 )
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("slow")
 def test_an_interrupt_does_not_tear_an_event(config: Callable[..., Path]) -> None:
     """The one that is on its way arrives, and is counted as delivered; the next one is not sent."""
@@ -534,6 +538,7 @@ def test_an_interrupt_does_not_tear_an_event(config: Callable[..., Path]) -> Non
     assert counts_in(out)["slow"] == [1, 1, 0, 0, 0, 0]
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("slow")
 def test_an_interrupt_ends_the_wait_at_the_end(config: Callable[..., Path]) -> None:
     """At once, with the counts: neither the wait nor the close is sat out."""
@@ -555,6 +560,7 @@ def test_an_interrupt_ends_the_wait_at_the_end(config: Callable[..., Path]) -> N
     assert took_s < 5
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("slow")
 def test_a_second_interrupt_ends_it_at_once(config: Callable[..., Path]) -> None:
     """Even in the middle of a send, and without a last word; a terminal gets its cursor back."""
@@ -627,6 +633,7 @@ BUGGY = """
 LOST = "route 'buggy': 2 events failed: AttributeError (last at buggy_plugin.py:8)"
 
 
+@pytest.mark.process
 def test_where_a_plugin_broke_is_told_once(
     run: Callable[..., Result], config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -691,6 +698,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     raise AssertionError("it took too long")
 
 
+@pytest.mark.process
 def test_a_terminal_shows_how_far_it_is(config: Callable[..., Path], folder: Path) -> None:
     """A bar on the standard error, above which log lines and malformed lines stand whole; none of
     it in a pipe.

@@ -290,6 +290,8 @@ def test_nothing_is_kept() -> None:
     assert after[1] - before[1] < 500
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.process
 def test_the_form_in_python_passes_the_same_tests() -> None:
     """The tests of events, snapshots and trackers, but for the longest, where nothing is
     compiled.

@@ -104,6 +104,7 @@ def test_contexts_that_are_never_left_are_told_once() -> None:
             other.enter_context("request", {})
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("pure", ["", "1"])
 def test_a_free_threaded_python_is_refused(pure: str) -> None:
     """When the package is imported, compiled or not, with the way out."""

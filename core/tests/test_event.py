@@ -136,6 +136,7 @@ def test_events_pickle_and_compare() -> None:
     assert pickle.loads(pickle.dumps(event(a=1))) == event(a=1)
 
 
+@pytest.mark.process
 def test_ids_sort_by_time_and_survive_forks() -> None:
     """UUIDv7; a forked child makes other ids than its parent, though it inherits the generator."""
     ids = [new_event_id() for _ in range(1_000)]

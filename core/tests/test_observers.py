@@ -117,6 +117,7 @@ def test_one_that_raises_is_switched_off_and_named(caplog: pytest.LogCaptureFixt
     assert made.stats()[""].delivered == 2
 
 
+@pytest.mark.process
 def test_a_forked_child_starts_its_own() -> None:
     """The parent's observer is not started again, the child's with its first open."""
     made = tracker_with({"plugin": "watch"})

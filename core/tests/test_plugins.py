@@ -248,6 +248,7 @@ def test_state_is_no_option() -> None:
         options_of(Stateful)["shown"].convert("1", from_text=False)
 
 
+@pytest.mark.process
 def test_importing_core_imports_no_plugin_and_no_driver() -> None:
     """Not even those of this workspace, which are all installed here."""
     source = """

@@ -12,6 +12,8 @@ from eventtracking_fakes import CALLS, RECORDED
 
 from eventtracking import Tracker
 
+pytestmark = pytest.mark.process
+
 PATHS = [str(Path(__file__).parent / folder) for folder in ("site", "installed")]
 
 PRELUDE = f"""

@@ -205,6 +205,7 @@ def test_an_odd_entry_of_the_import_path_is_passed_over(
     Tracker.from_config({"backends": {"a": {"plugin": "recording"}}})
 
 
+@pytest.mark.process
 def test_importing_the_package_leaves_configs_for_later() -> None:
     """Neither pluggy nor the reading of configs is imported; their names are there on demand."""
     code = (

@@ -309,6 +309,7 @@ def test_an_emit_inside_a_backends_other_methods_waits_until_they_have_ended(met
     assert settled(made)
 
 
+@pytest.mark.process
 def test_a_child_that_is_forked_inside_a_backend_counts_from_zero() -> None:
     """The call in which it was forked ends in the books of before."""
     made = make(a=behaving(send=lambda events: os.fork()))

@@ -85,6 +85,7 @@ def test_standings_are_names_on_disk_and_the_integers_of_before_are_read() -> No
             from_names(odd)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_what_is_abandoned_is_never_finalised() -> None:
     """Neither when the child lets go of it, nor at the child's exit."""

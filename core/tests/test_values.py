@@ -220,6 +220,7 @@ print(json.dumps([json.loads(line) for line in lines]))
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("imported", ["before", "inside"])
 @pytest.mark.parametrize("pure", ["", "1"], ids=["used", "python"])
 def test_frozen_values_become_genuine_ones(imported: str, pure: str) -> None:
@@ -302,6 +303,7 @@ _odd = st.one_of(
 _parts = st.dictionaries(st.text(st.characters(), max_size=3), _odd, max_size=4)
 
 
+@pytest.mark.timeout(180)
 @settings(max_examples=40, deadline=None, database=None)
 @given(
     name=st.text(st.characters(), min_size=1, max_size=1_024),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 
 def check_plugin(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     code = "from eventtracking_cli.app import main; main()"
@@ -21,6 +23,7 @@ def check_plugin(*arguments: str, folder: Path) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.timeout(180)
 def test_a_good_plugin_passes(tmp_path: Path) -> None:
     """Its options may be given as text or as TOML; nothing is made in the working folder."""
     done = check_plugin("regex_filter", "-o", "filter_type=allowlist",

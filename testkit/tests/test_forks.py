@@ -10,6 +10,8 @@ import pytest
 
 from eventtracking_testkit.forks import run_in_fork
 
+pytestmark = pytest.mark.process
+
 
 def test_a_child_that_is_well() -> None:
     """Nothing is raised, and the parent did its part meanwhile."""

@@ -30,6 +30,7 @@ def test_every_public_name_is_there() -> None:
     assert all(hasattr(eventtracking_testkit, name) for name in eventtracking_testkit.__all__)
 
 
+@pytest.mark.process
 def test_they_are_not_imported_before() -> None:
     """The package costs a run of pytest next to nothing."""
     source = (

@@ -365,6 +365,7 @@ def test_install_distribution_lasts_as_long_as_the_test(pytester: pytest.Pyteste
     ).assert_outcomes(passed=2)
 
 
+@pytest.mark.process
 def test_nothing_is_imported_before_the_first_test(pytester: pytest.Pytester) -> None:
     """Loading the pytest plugin imports nothing of eventtracking, so that coverage sees its
     imports.

@@ -12,6 +12,8 @@ import documents
 import workspace
 from reading import Reader
 
+pytestmark = pytest.mark.timeout(180)
+
 SERVICES = {
     "mongo": ("mongo_server", "MONGO_URI"),
     "rabbitmq": ("rabbitmq_server", "RABBITMQ_URL"),
@@ -35,6 +37,7 @@ def runnable() -> list[Any]:
     return found
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("document", runnable())
 def test_what_a_document_shows_is_true(
     document: Path, tmp_path: Path, request: pytest.FixtureRequest
@@ -91,11 +94,13 @@ HELLO
 """
 
 
+@pytest.mark.process
 def test_a_true_document_passes(tmp_path: Path) -> None:
     """Files, programs, their output and commands are all done in order."""
     assert outcome(tmp_path, TRUE) == ""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [

@@ -8,12 +8,15 @@ import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import pytest
+
 import documents
 import workspace
 
 MOST_LINES = 10
 
 
+@pytest.mark.process
 def test_the_ten_line_example_prints_its_events(tmp_path: Path) -> None:
     """Exactly two lines of JSON, with the five keys in order, and no more code than it says."""
     program = next(

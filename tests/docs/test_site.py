@@ -12,9 +12,11 @@ import pytest
 import docs_site
 import workspace
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="the site generator needs Python 3.11"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.version_info < (3, 11), reason="the site generator needs Python 3.11"),
+    pytest.mark.timeout(180),
+]
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ def make_member(folder: Path, name: str, versions: str) -> Path:
     return folder / name
 
 
+@pytest.mark.process
 def test_on_a_further_python_what_cannot_be_had_is_left_out(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +51,7 @@ def test_on_a_further_python_what_cannot_be_had_is_left_out(
     assert "Left out of env/: unmet: " in capfd.readouterr().out
 
 
+@pytest.mark.process
 def test_a_former_member_is_uninstalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its entry points would stay behind."""
     (tmp_path / "tools.in").touch()

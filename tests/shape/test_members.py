@@ -133,6 +133,7 @@ def test_the_core_needs_little() -> None:
     assert needs(workspace.ROOT / "core") <= CORE_NEEDS
 
 
+@pytest.mark.process
 @plugins
 def test_importing_it_imports_no_driver(plugin: Path) -> None:
     """A plugin's own module, which discovery imports, leaves what it drives for later."""

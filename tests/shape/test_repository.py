@@ -70,6 +70,7 @@ def test_no_lock_of_one_machine_is_in_it() -> None:
     assert "://" not in workspace.CONSTRAINTS.read_text(encoding="utf-8")
 
 
+@pytest.mark.process
 def test_every_command_is_explained() -> None:
     """`make help` lists each target that the Makefile declares, and CONTRIBUTING.md names each."""
     makefile = (workspace.ROOT / "Makefile").read_text(encoding="utf-8")

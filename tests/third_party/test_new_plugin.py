@@ -9,7 +9,10 @@ import pytest
 
 import workspace
 
+pytestmark = pytest.mark.timeout(180)
 
+
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["backend", "processor", "router", "observer"])
 def test_it_is_green_as_generated(
     kind: str, environment: Path, run: Callable[..., str], tmp_path: Path

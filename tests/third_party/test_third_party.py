@@ -11,6 +11,8 @@ import pytest
 
 import workspace
 
+pytestmark = pytest.mark.timeout(180)
+
 EXAMPLES = workspace.ROOT / "examples"
 EXAMPLE = EXAMPLES / "two_files"
 GUIDE = workspace.ROOT / "docs" / "how-to" / "query-files-with-duckdb.md"
@@ -30,6 +32,7 @@ def test_it_is_two_small_files() -> None:
     assert len(lines) <= MOST_LINES
 
 
+@pytest.mark.process
 def test_it_is_found_by_its_name(run: Callable[..., str], tmp_path: Path) -> None:
     """The command line lists it with its option, and sends an event through a config that
     names it.
@@ -43,6 +46,7 @@ def test_it_is_found_by_its_name(run: Callable[..., str], tmp_path: Path) -> Non
     assert "> a.b\n" in run(tmp_path, "eventtracking", "emit", "a.b")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("example", ["two_files", "third_party"])
 def test_its_own_tests_pass(example: str, run: Callable[..., str], tmp_path: Path) -> None:
     """It inherits the contract of every backend, run against the installed wheel and away from its
@@ -54,6 +58,7 @@ def test_its_own_tests_pass(example: str, run: Callable[..., str], tmp_path: Pat
     assert "skipped" not in text
 
 
+@pytest.mark.process
 def test_the_guide_to_duckdb(run: Callable[..., str], tmp_path: Path) -> None:
     """Its programs run in order, below a disk buffer, and print the rows that it shows."""
     blocks = re.findall(r"```(python|text)\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)

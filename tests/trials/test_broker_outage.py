@@ -40,7 +40,7 @@ class Length:
 SHORT = Length(calm_s=1.0, broker_down_s=4.0, store_down_s=1.5, kill_every_s=2.5)
 LONG = Length(calm_s=20.0, broker_down_s=60.0, store_down_s=30.0, kill_every_s=8.0)
 LENGTHS = [
-    pytest.param(SHORT, id="short"),
+    pytest.param(SHORT, id="short", marks=pytest.mark.timeout(180)),
     pytest.param(LONG, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(1800)]),
 ]
 
@@ -161,6 +161,7 @@ def check_worker_books(crew: Crew) -> None:
     assert sum(counts.delivered for counts in found) > 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("storage", ["memory", "disk"])
 def test_a_silent_broker_costs_the_caller_little(
     shared_broker: RunningService,

@@ -20,6 +20,7 @@ from eventtracking import Tracker
 LONGEST_S = 0.3
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("times", [20, pytest.param(200, marks=pytest.mark.soak)])
 def test_what_was_emitted_arrives_once_and_unaltered(tmp_path: Path, times: int) -> None:
     """After every `kill -9`, each event whose `emit()` returned is in the store, once, as

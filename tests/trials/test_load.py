@@ -16,6 +16,7 @@ GROWTH = 1.25
 NOISE_KB = 16_000
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("storage", "count"),
     [

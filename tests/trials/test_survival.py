@@ -22,9 +22,12 @@ WAYS = 9
 pytestmark = pytest.mark.service  # it starts a Redis of its own
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "times", [1, pytest.param(10, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
+    "times",
+    [
+        pytest.param(1, marks=pytest.mark.timeout(300)),
+        pytest.param(10, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
+    ],
 )
 def test_disk_keeps_everything_and_memory_what_it_promises(times: int) -> None:
     """Disk loses nothing in any cell; memory nothing at a clean exit and across forks; the law

@@ -10,6 +10,8 @@ import installs
 import workspace
 from wheels import build
 
+pytestmark = pytest.mark.timeout(180)
+
 LINES = [line for line in installs.installs() if line.sample]
 ALONE = installs.alone()
 QUICK = ("plugins/async_celery/README.md", "cli/README.md")
@@ -32,6 +34,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.process
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("line", lines())
 def test_an_install_line_brings_all_that_its_sample_needs(

@@ -16,6 +16,8 @@ import pytest
 import workspace
 from wheels import build
 
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+
 MEMBERS = workspace.ready_members()
 OURS = {workspace.load(member)["project"]["name"]: member for member in MEMBERS}
 EXAMPLE = """

@@ -25,6 +25,7 @@ from eventtracking_testkit.services import RedisServer
 SECRET = "s3cretPassw0rd"
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 def test_a_batch_may_take_longer_than_its_lease(on_redis: Scene, pool: str) -> None:
     """Its worker extends the lease: the batch is tried once, whichever pool delivers it, and the
@@ -178,6 +179,7 @@ def run_in_application(script: str, file: Path) -> None:
     subprocess.run([sys.executable, "-c", script], check=True, env=env, timeout=60)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_a_dead_destination_starves_no_other(on_rabbitmq: Scene, kind: str) -> None:
     """With quorum queues no worker can raise its prefetch count, so batches wait in the broker; the

@@ -24,6 +24,7 @@ def one_route(scene: Scene, **options: Any) -> dict[str, Any]:
     return {"backends": {"w": scene.router({"store": scene.record(**options)})}}
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("pool", ["gevent", "threads", "solo"])
 def test_every_pool_delivers_and_ends(on_redis: Scene, pool: str) -> None:
     """Ten batches of half a second each, and SIGTERM ends the worker with status 0."""
@@ -40,6 +41,7 @@ def test_every_pool_delivers_and_ends(on_redis: Scene, pool: str) -> None:
     assert worker.process.wait(30) == 0
 
 
+@pytest.mark.timeout(180)
 def test_a_worker_that_fails_has_an_exit_status(
     new_scene: Callable[[str], Scene], new_redis_server: Callable[..., RedisServer]
 ) -> None:
@@ -55,6 +57,7 @@ def test_a_worker_that_fails_has_an_exit_status(
     assert "Unrecoverable error" in worker.output()
 
 
+@pytest.mark.timeout(180)
 def test_a_worker_waits_for_its_broker(
     new_scene: Callable[[str], Scene], new_redis_server: Callable[..., RedisServer]
 ) -> None:
@@ -95,6 +98,7 @@ def test_a_queue_that_no_router_has_is_refused(on_redis: Scene) -> None:
     assert f"found 'nosuch', expected a queue of this config: {on_redis.queue}" in worker.output()
 
 
+@pytest.mark.timeout(180)
 def test_a_file_named_celery_is_not_taken_for_it(on_redis: Scene) -> None:
     """A project often has a celery.py; a worker that starts in its folder is Celery's all the
     same.

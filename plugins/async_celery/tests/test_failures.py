@@ -9,6 +9,7 @@ import signal
 import time
 from datetime import datetime, timezone
 
+import pytest
 import redis
 from celery_scenes import Scene, wait_for
 from eventtracking_celery_fakes import ODD_REASONS
@@ -277,6 +278,7 @@ def test_what_redis_gave_away_and_nobody_has_comes_back(on_redis: Scene) -> None
         )
 
 
+@pytest.mark.timeout(180)
 def test_a_worker_whose_config_lacks_the_path_keeps_the_batch(on_redis: Scene) -> None:
     """It says so, does not spin, and a worker with the right config delivers the batch, however
     often others stopped with it.
@@ -303,6 +305,7 @@ def test_a_worker_whose_config_lacks_the_path_keeps_the_batch(on_redis: Scene) -
     wait_for(lambda: on_redis.ids() == ["e1", "e2"])
 
 
+@pytest.mark.timeout(180)
 def test_a_removed_route_does_not_hold_up_its_siblings(on_redis: Scene) -> None:
     """What waits for a route that the worker's config lacks is kept apart, for a worker that has
     it; its sibling is delivered.

@@ -380,6 +380,7 @@ found_elsewhere()
 """
 
 
+@pytest.mark.process
 def test_the_applications_app_is_found_from_any_thread() -> None:
     """Celery's current app belongs to a thread; the one that publishes finds the only one, or the
     default, and never a made-up one.
@@ -418,6 +419,7 @@ print(stats["w"].delivered, stats["w/store"].delivered, len(open("store").readli
 """
 
 
+@pytest.mark.process
 def test_eager_tasks_need_no_broker(tmp_path: Path) -> None:
     """In an application's own tests, with task_always_eager, batches are delivered at once, in the
     same process.
@@ -454,6 +456,7 @@ Delivery.run = broken
 )
 
 
+@pytest.mark.process
 def test_what_nobody_thought_of_costs_an_attempt(tmp_path: Path) -> None:
     """An error of the worker itself does not bring the same batch back at once, for ever: it is
     tried later, as a failed one is.
@@ -481,6 +484,7 @@ for connection in (app.connection_for_read(), app.connection_for_write(), app.co
 """
 
 
+@pytest.mark.process
 def test_the_environment_does_not_change_the_broker() -> None:
     """CELERY_BROKER_URL is for the application's app."""
     env = {"CELERY_BROKER_URL": "redis://other:1/4"}

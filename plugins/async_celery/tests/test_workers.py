@@ -104,6 +104,7 @@ owners_in(tracker)[0].batch_queue().send_message({"format": 99}, 0.0)
 """
 
 
+@pytest.mark.timeout(180)
 def test_an_applications_routes_lead_no_batch_astray(scene: Scene) -> None:
     """A queue with a topic exchange and a routing key of its own, routes for all tasks, transient
     messages: a batch comes and stays where it belongs.

@@ -511,6 +511,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("what", "when", "count"),
     [("replay", "first", 300), ("replay", "all", 1_200), ("purge", "first", 1_200)],
@@ -575,6 +576,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "kills", [5, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(600)])]
 )

@@ -79,6 +79,7 @@ def journals(disk: dict[str, Any]) -> list[Path]:
     return sorted(Path(disk["path"]).glob("*.journal"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["one", "two"])
 def test_kill_9_loses_nothing_for_which_emit_returned(
     tmp_path: Path, track: Track, program: Program, disk: dict[str, Any], kind: str
@@ -146,6 +147,7 @@ def test_what_waits_survives_a_restart_with_its_attempts(
     assert len(RecordingBackend.recorded[""]) == 20
 
 
+@pytest.mark.process
 def test_two_processes_share_a_store_and_another_takes_over(
     tmp_path: Path, track: Track, program: Program, disk: dict[str, Any], until: Until
 ) -> None:
@@ -194,6 +196,7 @@ def test_a_second_process_delivers_nothing_but_sees_the_counts(
     until(lambda: len(RecordingBackend.recorded[""]) == 3)
 
 
+@pytest.mark.process
 def test_a_forked_child_starts_clean(track: Track, disk: dict[str, Any], tmp_path: Path) -> None:
     """The parent's events stay the parent's; the child's are stored, even if it leaves without a
     word.
@@ -388,6 +391,7 @@ tracker.close()
 """
 
 
+@pytest.mark.process
 def test_a_full_disk_stops_nobody(tmp_path: Path, program: Program, disk: dict[str, Any]) -> None:
     """Events go on from memory while the disk is full, and from disk afterwards; the
     counts add up.
@@ -437,6 +441,7 @@ signal.pause()
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("end", ["clean", "os._exit", "SIGTERM", "SIGKILL"])
 def test_every_end_of_a_process(
     tmp_path: Path, track: Track, program: Program, disk: dict[str, Any], end: str

@@ -111,6 +111,7 @@ tracker.close()
 """
 
 
+@pytest.mark.process
 def test_a_child_loses_nothing_when_another_process_closes_the_state(
     program: Program, track: Track, disk: Options
 ) -> None:
@@ -124,6 +125,7 @@ def test_a_child_loses_nothing_when_another_process_closes_the_state(
     assert figures(tracker) == {"received": 7, "dead_lettered": 7}
 
 
+@pytest.mark.process
 def test_no_child_inherits_the_lock_of_the_deliverer(program: Program, disk: Options) -> None:
     """Forked at any moment while the parent starts to deliver, a child holds neither its lock nor
     its files.
@@ -147,6 +149,7 @@ print(sum(leaked))
     assert output(program(TRACKER + source, disk["path"])) == "0\n"
 
 
+@pytest.mark.process
 def test_a_child_of_a_fork_that_could_not_wait_leaves_the_state_alone(
     program: Program, track: Track, disk: Options, tmp_path: Path
 ) -> None:
@@ -351,6 +354,7 @@ def test_a_bad_entry_is_passed_over(
     assert bad.is_dir()
 
 
+@pytest.mark.process
 def test_an_unreadable_file_is_passed_over_and_kept(program: Program) -> None:
     """A file that the process may not read stops nobody, and is there for the day it may."""
     source = """
@@ -422,6 +426,7 @@ def test_a_deleted_journal_is_noticed(
     until(lambda: figures(again) == {"received": 6, "delivered": 6})
 
 
+@pytest.mark.process
 def test_processes_that_find_a_damaged_state_agree_on_a_new_one(
     program: Program, disk: Options
 ) -> None:

@@ -19,6 +19,8 @@ import pytest
 
 from eventtracking_testkit.fakes import read_recorded
 
+pytestmark = pytest.mark.process
+
 Program = Callable[..., "subprocess.Popen[str]"]
 Until = Callable[..., None]
 

@@ -75,6 +75,7 @@ def test_retries_and_dead_letters(tmp_path: Path) -> None:
         assert all(counts.balanced for counts in tracker.stats().values())
 
 
+@pytest.mark.process
 def test_events_without_a_declaration_are_kept_aside(tmp_path: Path) -> None:
     """They are dead letters until they are declared; a replay passes the processor again."""
     file = tmp_path / "declared.json"

@@ -6,6 +6,7 @@ import os
 import threading
 
 import attrs
+import pytest
 from test_checking import catalog
 
 from eventtracking import Event
@@ -96,6 +97,7 @@ def test_changed_documentation_is_a_new_record() -> None:
     assert first.id != second.id
 
 
+@pytest.mark.process
 def test_a_forked_child_documents_its_events() -> None:
     """Its parent may end before it has sent the record."""
     register("recorded.forked", "x", {"a": "int"})
@@ -111,6 +113,7 @@ def test_a_forked_child_documents_its_events() -> None:
     run_in_fork(child)
 
 
+@pytest.mark.process
 def test_a_fork_while_a_declaration_is_registered() -> None:
     """The child does not wait for a lock that a thread of its parent held."""
     register("recorded.locked", "x", {"a": "int"})

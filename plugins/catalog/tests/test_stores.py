@@ -80,6 +80,7 @@ def test_sqlite_through_a_disk_buffer(tmp_path: Path) -> None:
     assert [one["description"] for one in found] == ["The first.", "The second."]
 
 
+@pytest.mark.process
 def test_several_processes_at_once(tmp_path: Path) -> None:
     """Each sends its record; the store keeps it once, because all have one id."""
     config = behind_a_buffer(tmp_path, sqlite_at(tmp_path))
@@ -91,6 +92,7 @@ def test_several_processes_at_once(tmp_path: Path) -> None:
     assert records_in(tmp_path / "store.db") == 1
 
 
+@pytest.mark.process
 def test_killed_between_an_event_and_its_record(tmp_path: Path) -> None:
     """After one further emit in another process, the event of the killed one is documented, too."""
     config = behind_a_buffer(tmp_path, sqlite_at(tmp_path))
@@ -155,6 +157,7 @@ def worker(tmp_path: Path, redis_server: RunningService) -> Iterator[Callable[[P
         one.wait(30)
 
 
+@pytest.mark.timeout(180)
 def test_through_celery(
     tmp_path: Path, redis_server: RunningService, worker: Callable[[Path], None]
 ) -> None:
@@ -191,6 +194,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.process
 def test_a_dead_letter_is_replayed_after_the_declaration_is_mended(tmp_path: Path) -> None:
     """It is refused again as long as it does not conform."""
     config = behind_a_buffer(tmp_path, sqlite_at(tmp_path))

@@ -61,6 +61,7 @@ CHECKERS = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_wrong_and_missing_fields(checker: str, tmp_path: Path) -> None:
     """Each bad line, and no other, is told of."""

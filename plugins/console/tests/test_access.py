@@ -20,6 +20,7 @@ Start = Callable[..., Any]
 SAME = {"Sec_Fetch_Site": "same-origin"}
 
 
+@pytest.mark.process
 def test_the_address_works_once(start: Start) -> None:
     """The cookie that it sets opens the pages; its second use is refused."""
     console = start()
@@ -30,6 +31,8 @@ def test_the_address_works_once(start: Start) -> None:
     assert console.ask("/")[0] == 403
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.process
 def test_a_refused_request_does_not_use_the_address_up(start: Start) -> None:
     """Neither a foreign Host nor a guess."""
     console = start()
@@ -48,6 +51,7 @@ def test_a_refused_request_does_not_use_the_address_up(start: Start) -> None:
     assert fresh.ask("/")[0] == 200
 
 
+@pytest.mark.process
 def test_what_is_refused(start: Start) -> None:
     """Foreign hosts, foreign pages, no cookie, a wrong cookie; on every path and method."""
     console = start("--allow-changes")
@@ -70,6 +74,7 @@ def test_what_is_refused(start: Start) -> None:
     assert headers["Content-Security-Policy"].startswith("default-src 'self'")
 
 
+@pytest.mark.process
 def test_the_cookie_and_the_headers(start: Start) -> None:
     """HttpOnly, SameSite=Strict; no answer may be framed or kept."""
     console = start()
@@ -84,6 +89,7 @@ def test_the_cookie_and_the_headers(start: Start) -> None:
     assert fresh.cookie.startswith("eventtracking_console=")
 
 
+@pytest.mark.process
 def test_without_allow_changes_nothing_changes(start: Start) -> None:
     """Both steps of a replay are refused."""
     console = start()
@@ -94,6 +100,7 @@ def test_without_allow_changes_nothing_changes(start: Start) -> None:
         assert "--allow-changes" in text
 
 
+@pytest.mark.process
 def test_another_address_needs_a_password(
     start: Start, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +119,7 @@ def test_another_address_needs_a_password(
     assert console.ask("/", Authorization=f"Basic {right}")[0] == 200
 
 
+@pytest.mark.process
 def test_an_event_full_of_html_is_text(start: Start, application: Any) -> None:
     """On each page that shows one."""
     console = start()
@@ -129,6 +137,7 @@ def test_an_event_full_of_html_is_text(start: Start, application: Any) -> None:
     assert "data must be an object" in text
 
 
+@pytest.mark.process
 def test_viewers_that_never_read_cost_nothing(start: Start, application: Any) -> None:
     """The others are served meanwhile, and the console ends at SIGINT, with status 0."""
     console = start()
@@ -167,6 +176,7 @@ def test_a_taken_port_is_told(config: Path) -> None:
     assert "choose another --port" in done.output
 
 
+@pytest.mark.process
 def test_it_brings_few_packages() -> None:
     """At most 12 more than core and the command line."""
     code = (
@@ -190,6 +200,7 @@ def test_it_brings_few_packages() -> None:
     assert int(done.stdout) <= 12
 
 
+@pytest.mark.process
 def test_it_starts_soon(config: Path) -> None:
     """The address comes before the web server is imported, and no other plugin's commands are."""
     code = (

@@ -111,6 +111,7 @@ def dead_letters(config: Path, tmp_path: Path) -> Path:
     return blocked
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_dead_letters_are_seen_filtered_replayed_and_arrive(
     browser: Any, start: Callable[..., Any], dead_letters: Path, script: bool
@@ -148,6 +149,8 @@ def events_in(database: Path) -> list[str]:
         return [name for (name,) in connection.execute("SELECT name FROM events")]
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.process
 def test_the_pages_are_live(browser: Any, start: Callable[..., Any], application: Any) -> None:
     """The counts grow and events appear without a reload; the console reports no script error."""
     console = start()

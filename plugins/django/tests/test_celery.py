@@ -89,6 +89,7 @@ def run(more: str, path: Path) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+@pytest.mark.process
 def test_celery_may_be_imported_late(tmp_path: Path) -> None:
     """A project that imports Celery after all apps are loaded has the context in its tasks, unless
     it does not want it.
@@ -97,6 +98,7 @@ def test_celery_may_be_imported_late(tmp_path: Path) -> None:
     assert run("EVENT_TRACKING_CELERY_CONTEXT=False", tmp_path) == ("{}\n", "")
 
 
+@pytest.mark.process
 def test_a_broken_celery_does_not_stop_the_start(tmp_path: Path) -> None:
     """Where Celery is installed and cannot be imported, the project starts, and the log says what
     is missing.

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from eventtracking_django import predecessor
 from eventtracking_django.checks import check_settings
 from eventtracking_testkit.distribution import fake_distribution
@@ -31,6 +33,7 @@ def test_both_installed_is_a_system_check() -> None:
     assert "pip uninstall event-tracking" in message.msg
 
 
+@pytest.mark.process
 def test_overwritten_modules_stop_the_start_with_what_to_do(tmp_path: Path) -> None:
     """Where event-tracking's modules have taken the place of ours, the application does not start,
     and says why.
@@ -54,6 +57,7 @@ def test_overwritten_modules_stop_the_start_with_what_to_do(tmp_path: Path) -> N
     assert "ImproperlyConfigured: event-tracking 4.0.2 is installed, too" in done.stderr
 
 
+@pytest.mark.process
 def test_both_installed_is_told_at_start_up(tmp_path: Path) -> None:
     """Where ours are the modules that run, the application starts and warns, because a server runs
     no checks.

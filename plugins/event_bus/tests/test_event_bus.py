@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.once  # openedx-events needs Python 3.11
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.once,  # openedx-events needs Python 3.11
+]
 SITE = Path(__file__).parent / "bus_site.py"
 
 

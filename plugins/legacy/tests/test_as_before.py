@@ -128,6 +128,7 @@ def vars_of(module: Any) -> Any:
     return module
 
 
+@pytest.mark.process
 def test_the_names_come_with_the_legacy_distribution_alone(tmp_path: Path) -> None:
     """Without that distribution, core has none of them, and says so as for any other name."""
     code = (

@@ -65,6 +65,7 @@ def test_an_environment_without_it() -> None:
     assert CliRunner().invoke(migrate, []).exit_code == 2
 
 
+@pytest.mark.process
 def test_the_command_works_where_the_package_is_damaged(tmp_path: Path) -> None:
     """With the modules of event-tracking in the place of ours, the command says so, and how to put
     ours back.

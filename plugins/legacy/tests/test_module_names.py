@@ -50,6 +50,7 @@ def test_what_sites_import(module: str) -> None:
     assert [name for name in NAMES[module] if not hasattr(found, name)] == []
 
 
+@pytest.mark.process
 def test_the_tracker_by_the_name_of_the_django_package() -> None:
     """The package gives the tracker, in a module of a site that is imported before anything else,
     and nothing that it has not.

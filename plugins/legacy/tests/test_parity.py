@@ -114,6 +114,7 @@ def normal(value: Any) -> Any:
     return "a time" if isinstance(value, str) and TIMES.match(value) else value
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_destination_receives_the_same(layout: str, predecessor: Path, tmp_path: Path) -> None:
     """A layout found in production gives every destination the same events as before, times and ids

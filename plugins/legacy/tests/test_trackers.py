@@ -232,6 +232,7 @@ def test_problems_are_raised_at_their_places(settings: Any) -> None:
         trackers.DjangoTracker()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_the_app_by_each_of_its_names(entry: str, tmp_path: Path) -> None:
     """INSTALLED_APPS may name the app as before."""

@@ -111,6 +111,7 @@ class Mask:
         return event.replace(data={**event.data, "email": "***"})
 
 
+@pytest.mark.process
 def test_top_adds_up_all_processes_and_reads_stores_of_the_dead(
     spawn: Callable[[], subprocess.Popen[str]], config: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_top_adds_up_all_processes_and_reads_stores_of_the_dead(
     assert list((config.parent / "live").glob("*.sock")) == []
 
 
+@pytest.mark.process
 def test_tap_shows_what_passes_now(
     spawn: Callable[[], subprocess.Popen[str]], config: Path
 ) -> None:
@@ -164,6 +166,7 @@ def test_tap_says_when_nobody_is_there(config: Path) -> None:
     assert "no living process" in done.output
 
 
+@pytest.mark.process
 def test_an_interactive_top_draws_sorts_and_ends(
     spawn: Callable[[], subprocess.Popen[str]], config: Path
 ) -> None:
@@ -195,6 +198,7 @@ def test_an_interactive_top_draws_sorts_and_ends(
     os.close(terminal)
 
 
+@pytest.mark.process
 def test_a_dead_process_leaves_nothing_behind(
     spawn: Callable[[], subprocess.Popen[str]], config: Path
 ) -> None:
@@ -286,6 +290,7 @@ def test_closing_ends_the_taps(tmp_path: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.process
 def test_a_forked_child_listens_for_itself(tmp_path: Path) -> None:
     """The parent's socket stays the parent's."""
     made = local(tmp_path)

@@ -198,6 +198,7 @@ def test_wrong_types_are_told_together() -> None:
     }
 
 
+@pytest.mark.process
 def test_a_config_imports_the_driver_and_opens_nothing() -> None:
     """Building a tracker makes no client and starts no thread."""
     code = """if True:

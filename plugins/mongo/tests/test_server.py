@@ -54,6 +54,7 @@ def test_a_document(
     assert found["timestamp"].tzinfo is not None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("concern", ["majority", 1, 0])
 @pytest.mark.parametrize("server", ["mongo_server", "mongo_replica_set"])
 def test_every_write_concern(

@@ -149,6 +149,7 @@ def test_a_connection_that_is_cut(
     assert events_in(mongo_server.uri, database).count_documents({}) == 500
 
 
+@pytest.mark.timeout(180)
 def test_killed_in_the_middle_of_a_batch(
     make: Make, new_mongo_server: Callable[..., MongoServer], events_in: EventsIn
 ) -> None:

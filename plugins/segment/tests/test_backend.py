@@ -483,6 +483,7 @@ def send_in_child(backend: SegmentBackend, event: Event) -> None:
     backend.send([event])
 
 
+@pytest.mark.process
 def test_a_forked_child_has_connections_of_its_own(segment: Any, backend: SegmentBackend) -> None:
     """Parent and child never share a connection, whichever of them sends first."""
     before, child, after = events_of(3)

@@ -194,6 +194,7 @@ print(sent)
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("what", ["close", "fork"])
 def test_a_signal_handler_may_close_or_fork_in_the_middle_of_a_statement(
     path: str, what: str
@@ -243,6 +244,7 @@ def writer(path: str, batches: int, prefix: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.process
 def test_processes_that_start_at_once_with_the_same_ids(path: str) -> None:
     """Four processes create the file together and write the same events: nothing fails, each is
     there once.
@@ -254,6 +256,7 @@ def test_processes_that_start_at_once_with_the_same_ids(path: str) -> None:
     assert count(path) == 150
 
 
+@pytest.mark.process
 def test_what_was_acknowledged_survives_kill_9(path: str) -> None:
     """A writer that is killed in the middle leaves a sound file with all that it acknowledged, and
     whole batches only.
@@ -277,6 +280,7 @@ def test_what_was_acknowledged_survives_kill_9(path: str) -> None:
     backend.close()
 
 
+@pytest.mark.process
 def test_a_fork_waits_for_a_thread_that_sends(backend: SqliteBackend, path: str) -> None:
     """Forks in the middle of other threads' sends harm neither side: everything is there, and the
     file is sound.
@@ -307,6 +311,7 @@ def test_a_fork_waits_for_a_thread_that_sends(backend: SqliteBackend, path: str)
     assert count(path) == sum(sent) + 10
 
 
+@pytest.mark.process
 def test_threads_that_fork_at_once(backend: SqliteBackend, path: str) -> None:
     """Each thread's fork takes and gives back the file for itself."""
     backend.busy_timeout_s = 30.0
@@ -339,6 +344,7 @@ def test_an_interrupted_batch_holds_no_lock(backend: SqliteBackend, path: str) -
     assert count(path) == 2
 
 
+@pytest.mark.process
 def test_a_tracker_through_forks(path: str) -> None:
     """By name, with a tracker that was used before the fork: parent and children each
     store theirs.
@@ -471,6 +477,7 @@ def test_a_table_of_something_else(path: str) -> None:
         backend.open()
 
 
+@pytest.mark.process
 def test_a_full_disk(backend: SqliteBackend, path: str) -> None:
     """A batch that does not fit is an error, and none of it is stored; with room again, it is."""
     batch = [sample_event("long text") for _ in range(20)]
@@ -490,6 +497,7 @@ def test_a_full_disk(backend: SqliteBackend, path: str) -> None:
     assert count(path) == 21
 
 
+@pytest.mark.process
 def test_a_file_that_may_not_be_written() -> None:
     """The error says what to do; nothing is changed."""
     folder = Path(tempfile.mkdtemp())  # not below `tmp_path`, which only its owner may enter

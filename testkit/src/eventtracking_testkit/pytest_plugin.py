@@ -30,7 +30,8 @@ _WATCH: Final[pytest.StashKey[Watch]] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the mark."""
+    """Declare the marks."""
+    config.addinivalue_line("markers", "process: starts a process, or becomes two")
     config.addinivalue_line(
         "markers",
         f"{_MARK}(reason): the events of this test's trackers are left unaccounted for on purpose;"

@@ -30,6 +30,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.service
 def test_two_that_fetch_at_once_get_one_whole_program(cache: Path) -> None:
     """Into an empty cache, from two processes at the same time: one program, which runs."""
@@ -50,6 +51,8 @@ def test_two_that_fetch_at_once_get_one_whole_program(cache: Path) -> None:
     assert not list(cache.glob("*.part"))
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.process
 def test_what_cannot_be_fetched_says_why_and_leaves_nothing(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

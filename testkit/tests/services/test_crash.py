@@ -128,6 +128,7 @@ def test_a_run_whose_leader_is_killed_ends_its_servers() -> None:
     assert not run.folder.exists()
 
 
+@pytest.mark.process
 def test_a_process_is_known_by_id_and_start() -> None:
     """An owner is this process, not a later one that got its id; a zombie counts as gone."""
     assert Owner.of().is_alive

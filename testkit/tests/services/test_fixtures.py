@@ -109,6 +109,7 @@ def test_a_run_inside_a_run_leaves_its_servers(
     assert RedisServer(port=redis_server.port).answers()
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.service
 def test_workers_share_one_server_and_leave_none(pytester: pytest.Pytester) -> None:
     """With two of xdist's workers both see the same server, and when the run is over it is gone."""

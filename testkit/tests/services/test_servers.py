@@ -94,6 +94,7 @@ def test_redis_keeps_its_data_if_told_to(
         assert client.get("name") == (b"value" if persistent else None)
 
 
+@pytest.mark.timeout(180)
 def test_rabbitmq_keeps_confirmed_messages_over_kill_and_start(
     new_rabbitmq_server: Callable[..., RabbitMQServer],
 ) -> None:
@@ -137,6 +138,7 @@ def test_closing_removes_process_and_folder(new_redis_server: Callable[..., Redi
     assert not any(process.is_alive for process in processes)
 
 
+@pytest.mark.process
 def test_a_server_that_cannot_start_says_why() -> None:
     """The error carries the end of the server's own output, and nothing stays behind."""
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+import pytest
+
 from eventtracking_testkit.contracts._destination import Destination, Stored, call, plain
 from eventtracking_testkit.forks import run_in_fork
 from eventtracking_testkit.samples import sample_event, sample_events
@@ -48,6 +50,7 @@ class LifeContract(Destination):
         call(backend, "flush", 1.0)
         self.check_stored(stored, events)
 
+    @pytest.mark.process
     def test_flush_with_nothing_to_do(self, options: Mapping[str, Any]) -> None:
         """A flush when all is delivered says that nothing is left; with no time given it takes
         none, also after a `send`.
@@ -67,6 +70,7 @@ class LifeContract(Destination):
 
         run_in_fork(child)
 
+    @pytest.mark.process
     def test_a_forked_child(self, backend: Any, stored: Stored | None) -> None:
         """A forked child opens and sends on its own; the parent's connection is as good afterwards
         as before.
@@ -90,6 +94,7 @@ class LifeContract(Destination):
         self.settle(backend)
         self.check_stored(stored, [*before, *within, *after])
 
+    @pytest.mark.process
     def test_a_forked_child_that_does_nothing(self, backend: Any, stored: Stored | None) -> None:
         """A child that inherits an open backend and ends, collecting garbage, does the parent no
         harm.
@@ -101,6 +106,7 @@ class LifeContract(Destination):
         self.settle(backend)
         self.check_stored(stored, [*before, *after])
 
+    @pytest.mark.process
     def test_a_forked_child_outlives_its_parents_connection(
         self, backend: Any, stored: Stored | None
     ) -> None:
@@ -134,6 +140,7 @@ class LifeContract(Destination):
             os.close(descriptor)
         self.check_stored(stored, [*before, *within, *alone])
 
+    @pytest.mark.process
     def test_signals_in_the_middle(self, options: Mapping[str, Any], stored: Stored | None) -> None:
         """A signal handler that flushes and at last closes, in the middle of `send`, never hangs
         and loses nothing acknowledged.

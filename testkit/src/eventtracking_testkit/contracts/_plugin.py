@@ -129,6 +129,7 @@ class PluginContract:
         assert loaded.kind in self.kinds
         assert attrs.has(loaded.plugin_class)
 
+    @pytest.mark.process
     def test_importing_the_entry_point_imports_no_class(self) -> None:
         """Where the class has a module of its own, only naming it in a config imports that: listing
         plugins stays cheap.
@@ -219,6 +220,7 @@ class PluginContract:
 
     # The constructor
 
+    @pytest.mark.process
     def test_the_constructor_does_nothing_outside(self, options: Mapping[str, Any]) -> None:
         """Building it opens no file for writing, no socket, no database, no process and
         no thread.
@@ -234,6 +236,7 @@ class PluginContract:
 
         run_in_fork(watched)
 
+    @pytest.mark.process
     def test_the_first_instance_does_nothing_outside(self, options: Mapping[str, Any]) -> None:
         """Nor does the first one of a process, which may set up what all share.
 

@@ -272,6 +272,7 @@ class BackendContract(LifeContract):
                 f"backends.twin.{name}" for name in own
             }
 
+    @pytest.mark.process
     def test_what_talks_to_a_network_says_so(self, options: Mapping[str, Any]) -> None:
         """If `open` or `send` connects to anything but a Unix socket, the class says `blocking =
         True`.

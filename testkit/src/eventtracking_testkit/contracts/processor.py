@@ -146,6 +146,7 @@ class ProcessorContract(PluginContract):
 
         in_threads(run)
 
+    @pytest.mark.process
     def test_a_forked_child(self, processor: Any, sample: Event) -> None:
         """It works on in a forked child."""
         _run(processor, sample)
