@@ -5,14 +5,14 @@ replayed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
 
 import attrs
 
 from eventtracking import Event
 
-__all__ = ["DeadLetter", "Selection"]
+__all__ = ["Action", "DeadLetter", "Selection"]
 
 
 def _moment(seconds: float) -> datetime:
@@ -80,6 +80,54 @@ class Selection:
             and (self.numbers is None or letter.number in self.numbers)
             and (self.event_id is None or letter.event.id == self.event_id)
             and _has(letter.event.context, self.context or {})
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Action:
+    """A replay or purge of frozen dead letters: who asked for it, and how it went so far."""
+
+    what: str
+    """"replay" or "purge"."""
+    by: str
+    """Who asked for it, as the tool calls them."""
+    at: float
+    """When, in seconds since 1970."""
+    count: int
+    """How many letters it took."""
+    skipped: tuple[int, ...] = ()
+    """The numbers of letters that another action had, or that were there no more."""
+    waiting: tuple[int, ...] = ()
+    """Of those that are not served yet."""
+    failed: tuple[int, ...] = ()
+    """Of those that are dead letters again."""
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        what: str,
+        by: str,
+        at: float,
+        numbers: Collection[int],
+        taken: Collection[int],
+        replaying: Mapping[int, bool],
+    ) -> Action:
+        """Tell how an action stands.
+
+        Args:
+            numbers: The letters that were frozen.
+            taken: Those that it took.
+            replaying: The letters of now, and whether each is being replayed.
+        """
+        return cls(
+            what=what,
+            by=by,
+            at=at,
+            count=len(taken),
+            skipped=tuple(sorted(set(numbers) - set(taken))),
+            waiting=tuple(n for n in sorted(taken) if replaying.get(n)),
+            failed=tuple(n for n in sorted(taken) if replaying.get(n) is False),
         )
 
 

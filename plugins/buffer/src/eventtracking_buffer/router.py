@@ -210,11 +210,9 @@ class BufferRouter:
         """Read the counts of the buffer's own path, and of the routes below."""
         if self._engine is not None:
             return self._engine.counts()
-        return self._from_outside(lambda buffer: buffer.counts()) or {
-            self.downstream.path: Counts()
-        }
+        return self.from_outside(lambda buffer: buffer.counts()) or {self.downstream.path: Counts()}
 
-    def _from_outside(self, ask: Callable[[Any], Any]) -> Any:
+    def from_outside(self, ask: Callable[[Any], Any]) -> Any:
         """Ask the files of a buffer that this process does not use; None where there are none."""
         if self.storage != "disk":
             return None
@@ -247,12 +245,12 @@ class BufferRouter:
         """Return the dead letters that are meant, oldest first."""
         if self._engine is not None:
             return self._engine.letters(selection)
-        return self._from_outside(lambda buffer: buffer.dead_letters(selection)) or []
+        return self.from_outside(lambda buffer: buffer.dead_letters(selection)) or []
 
     def request(self, selection: Selection, wanted: Literal["replay", "purge"]) -> int:
         """Have dead letters replayed or purged by the process that delivers; return how many."""
         if self._engine is None:
-            return self._from_outside(lambda buffer: buffer.request(selection, wanted)) or 0
+            return self.from_outside(lambda buffer: buffer.request(selection, wanted)) or 0
         ask = self._engine.replay if wanted == "replay" else self._engine.purge
         return ask(selection)
 
@@ -261,7 +259,7 @@ class BufferRouter:
         limits = self.limit_bytes, self.clock.time()
         if self._engine is not None:
             return status_of(self._engine.status(), *limits)
-        found = self._from_outside(lambda buffer: buffer.engine_status())
+        found = self.from_outside(lambda buffer: buffer.engine_status())
         return status_of(found or {"shared": self.storage == "disk"}, *limits)
 
     def pace(self) -> Pace:

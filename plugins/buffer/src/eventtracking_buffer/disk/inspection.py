@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -12,12 +12,13 @@ import attrs
 
 from eventtracking import Counts
 from eventtracking.config import RouteSpec, Spec
-from eventtracking_buffer.dead_letters import DeadLetter, Selection
+from eventtracking_buffer.dead_letters import Action, DeadLetter, Selection
 from eventtracking_buffer.disk.folder import STATE_NAME
 from eventtracking_buffer.disk.lock import DeliveryLock
 from eventtracking_buffer.disk.state.connection import State
 from eventtracking_buffer.disk.state.counts_reader import CountsReader
 from eventtracking_buffer.disk.state.letters import letters_in, request, retire
+from eventtracking_buffer.disk.state.selections import freeze, history, use
 from eventtracking_buffer.router import BufferRouter
 
 __all__ = ["BufferOnDisk", "FailingLeaf", "Status", "buffers_in"]
@@ -96,6 +97,35 @@ class BufferOnDisk:
         """
         with self._state() as state:
             return 0 if state is None else request(state, selection, wanted, target)
+
+    def freeze(self, name: str, numbers: Collection[int], by: str) -> bool:
+        """Keep a selection of dead letters, for any process to use once.
+
+        Return whether there is a state to keep it in.
+
+        Raises:
+            sqlite3.Error, OSError: If the state cannot be written.
+        """
+        with self._state() as state:
+            if state is not None:
+                freeze(state, name, numbers, by)
+            return state is not None
+
+    def use(self, name: str, wanted: str, by: str) -> tuple[list[int], list[int]]:
+        """Ask to "replay" or "purge" the letters of a selection, once.
+
+        Return the numbers that were taken, and those that were not.
+
+        Raises:
+            sqlite3.Error, OSError: If the state cannot be written.
+        """
+        with self._state() as state:
+            return ([], []) if state is None else use(state, name, wanted, by)
+
+    def history(self, limit: int) -> list[Action]:
+        """Return the last replays and purges of selections, the newest first."""
+        with self._state() as state:
+            return [] if state is None else history(state, limit)
 
     def counts(self) -> Mapping[str, Counts] | None:
         """Read the counts; None if it has never been used."""

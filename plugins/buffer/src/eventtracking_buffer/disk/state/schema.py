@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS seen (file TEXT, offset INT, kind TEXT, at REAL, PRIM
 CREATE TABLE IF NOT EXISTS lanes (leaf TEXT PRIMARY KEY, failures INT, last_error TEXT,
     resume_at REAL, at REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS requests (number INTEGER PRIMARY KEY, kind TEXT, route TEXT);
+CREATE TABLE IF NOT EXISTS selections (name TEXT PRIMARY KEY, numbers TEXT, made_at REAL,
+    made_by TEXT, what TEXT, used_at REAL, used_by TEXT, taken TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spared (kind TEXT PRIMARY KEY, value INT) WITHOUT ROWID;
 """
 _SPARE: Final = "INSERT OR REPLACE INTO spared SELECT 'letters', coalesce(max(number), 0) FROM dead"
