@@ -223,6 +223,49 @@ def test_events_puts_the_applications_own_config_back(pytester: pytest.Pytester)
     ).assert_outcomes(passed=4)
 
 
+def test_events_look_as_in_production(pytester: pytest.Pytester) -> None:
+    """The default tracker of an application keeps its base context, the contexts that are entered,
+    its strictness and the plain forms of values; a context that a test leaves open goes with it.
+    """
+    run(
+        pytester,
+        """
+        import pytest
+        from eventtracking import DataError, configure, hookimpl, tracker
+        from eventtracking_testkit.distribution import fake_distribution
+
+        class Key:
+            pass
+
+        VALUES = '''
+            from eventtracking import hookimpl
+
+            @hookimpl
+            def eventtracking_register_values(register):
+                register("test_events_look_as_in_production.Key", lambda key: "key-1")
+        '''
+        with fake_distribution("keys", modules={"keys": VALUES}, entry_points={"keys": "keys"}):
+            configure({"context": {"service": "shop"}, "strict": True, "values": ["keys"]})
+        tracker.enter_context("region", {"region": "eu"})
+
+        def test_captured(events):
+            tracker.emit("a", {"key": Key()})
+            assert events[0].context == {"service": "shop", "region": "eu"}
+            assert events[0].data == {"key": "key-1"}
+            with pytest.raises(DataError):
+                tracker.emit("b", object())
+            tracker.enter_context("left open", {"user_id": 7})
+
+        def test_another(events):
+            tracker.emit("a")
+            assert events[0].context == {"service": "shop", "region": "eu"}
+
+        def test_after():
+            assert tracker.resolve_context() == {"service": "shop", "region": "eu"}
+        """,
+    ).assert_outcomes(passed=3)
+
+
 def test_the_default_tracker_is_as_new_for_each_test(pytester: pytest.Pytester) -> None:
     """Neither a config, nor a registered name, nor a context that was never left reaches the next
     test.

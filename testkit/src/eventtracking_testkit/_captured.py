@@ -102,12 +102,11 @@ class _Capturing:
         self._lent: dict[Tracker, dict[str, Any]] = {}
 
     def begin(self, default: Tracker) -> None:
-        """Let the default tracker capture.
+        """Let the default tracker capture; events look as they do in production.
 
         The config that it had stays open; `Watch` puts it back after the test.
         """
-        Tracker.__init__(default)
-        self._configure(default, {})
+        self._capture(default, dict(vars(default)))
         self._keep(default)
 
     def register(self, one: Tracker) -> None:
@@ -122,10 +121,13 @@ class _Capturing:
         former = self._lent[one] = dict(vars(one))
         refusal = former["_refusal"]
         if refusal is None or refusal[0] is not Outcome.FILTERED:
-            Tracker.__init__(one)
-            self._configure(one, {"strict": former["_strict"]})
-            vars(one).update({name: former[name] for name in ("_key", "_base", "_values")})
+            self._capture(one, former)
         self._keep(one)
+
+    def _capture(self, one: Tracker, former: Mapping[str, Any]) -> None:
+        Tracker.__init__(one)
+        self._configure(one, {"strict": former["_strict"]})
+        vars(one).update({name: former[name] for name in ("_key", "_base", "_values")})
 
     def _keep(self, one: Tracker) -> None:
         self._ours.append(one)

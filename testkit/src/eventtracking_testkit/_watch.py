@@ -6,7 +6,10 @@ import time
 import weakref
 from typing import Any, Final
 
+import importlib_metadata  # noqa: F401 - it takes the place of Python's own finder, so not inside a test that puts the finders back, as pytester does
+
 from eventtracking import Tracker, tracker
+from eventtracking._pipeline import context
 from eventtracking._tree.tree import Tree
 from eventtracking_testkit.law import broken_laws, wait_for_the_law
 
@@ -49,9 +52,11 @@ class Watch:
         """Reset the default tracker, unless it was configured outside of the tests, and watch what
         is made from now on.
         """
+        self._frames = context.frames.get()
         self._named = dict(tracker._trackers)  # no public way lists the names
         self._default = tracker.get_tracker()
-        if list(self._default.stats()) == [""]:  # without a config
+        if self._default._refusal is not None and list(self._default.stats()) == [""]:
+            # without a config
             Tracker.__init__(self._default)
         else:
             self._outer = dict(vars(self._default))
@@ -86,6 +91,7 @@ class Watch:
         )
         _excused.update(self._made if self._is_excused else ())
         self._restore_default()
+        context.frames.set(self._frames)  # without the contexts that the test has not left
         tracker._trackers.clear()
         tracker._trackers.update(self._named)
         self._made.clear()
