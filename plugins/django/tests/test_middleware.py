@@ -12,6 +12,7 @@ import pytest
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, override_settings
 from django.test.client import RequestFactory
+from django.utils.functional import SimpleLazyObject
 
 from eventtracking import Event, tracker
 from eventtracking_django.conf import trusted_proxies
@@ -185,6 +186,17 @@ def test_the_projects_own_keys(events: Sequence[Event]) -> None:
         (["10.0.0.0/8"], "6.6.6.6, 9.9.9.9, 10.0.0.2", "", "9.9.9.9"),
         (["10.0.0.0/8"], "nonsense", "", None),
         (["10.0.0.0/8"], "", "", None),
+        # nginx on a socket file
+        (["10.0.0.0/8"], "6.6.6.6, 9.9.9.9, unix:", "10.0.0.1", "9.9.9.9"),
+        (["10.0.0.0/8"], "unix:, 9.9.9.9, 10.0.0.2", "unix:/run/app", "9.9.9.9"),
+        (["10.0.0.0/8"], "unix:", "10.0.0.1", None),
+        (1, "6.6.6.6, 9.9.9.9", "unix:", "9.9.9.9"),
+        (0, "", "unix:", None),
+        # networks in IPv6 form
+        (["::ffff:10.0.0.0/104"], "6.6.6.6, 1.2.3.4, 10.0.0.2", "10.0.0.1", "1.2.3.4"),
+        (["::ffff:10.0.0.1"], "1.2.3.4", "10.0.0.1", "1.2.3.4"),
+        (["::ffff:10.0.0.1"], "1.2.3.4", "10.0.0.2", "10.0.0.2"),
+        (["::ffff:0:0/96"], "2001:db8::1, 1.2.3.4", "10.0.0.2", "2001:db8::1"),
     ],
 )
 def test_only_trusted_proxies_are_believed(
@@ -282,20 +294,84 @@ class Token:
         return "mara"
 
 
-def test_a_user_without_a_session(events: Sequence[Event]) -> None:
-    """A user that another middleware has set is in the context; a lazy one is not loaded."""
+async def _of_token() -> Token:
+    return Token()
+
+
+def context_for(is_async: bool, **attributes: Any) -> dict[str, Any]:
+    """The context of a request that another middleware has given attributes."""
+    from django.contrib.auth.middleware import AuthenticationMiddleware
+    from django.contrib.sessions.middleware import SessionMiddleware
+
+    found: list[dict[str, Any]] = []
     request = RequestFactory().get("/")
-    user: Any = Token()
-    request.user = user  # as a middleware for tokens does
-    request.session = type("Session", (), {"session_key": None})()
+    session_middleware = SessionMiddleware(lambda _: HttpResponse())
+    session_middleware.process_request(request)
+    AuthenticationMiddleware(lambda _: HttpResponse()).process_request(request)
+    for name, value in attributes.items():
+        setattr(request, name, value)
 
     def view(_: Any) -> Any:
-        tracker.emit("seen")
+        found.append(tracker.resolve_context())
         return HttpResponse()
 
-    EventTrackingMiddleware(view)(request)
-    assert events[0].context["user_id"] == 7
-    assert events[0].context["username"] == "mara"
+    async def async_view(_: Any) -> Any:
+        return view(_)
+
+    answer: Any = EventTrackingMiddleware(async_view if is_async else view)(request)
+    response = asyncio.run(answer) if is_async else answer
+    session_middleware.process_response(request, response)
+    assert not response.has_header("Vary")
+    return found[0]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("user", [Token, lambda: SimpleLazyObject(Token)])
+def test_a_user_without_a_session(is_async: bool, user: Any) -> None:
+    """A user that another middleware has set is in the context, a lazy one too."""
+    context = context_for(is_async, user=user())
+    assert (context["user_id"], context["username"]) == (7, "mara")
+
+
+def test_a_foreign_auser() -> None:
+    """An asynchronous middleware for tokens may set no more than that."""
+    assert context_for(True, auser=_of_token)["user_id"] == 7
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_token_wins_over_the_session(is_async: bool, user: Any) -> None:
+    """The user that the view sees is the one that is told."""
+    session = Client()
+    session.force_login(user)
+    context = context_for(is_async, session=session.session, user=SimpleLazyObject(Token))
+    assert context["username"] == "mara"
+    assert context["session"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_no_user_without_a_session(is_async: bool) -> None:
+    """Django's own lazy user is not loaded, so that caches may keep the page."""
+    assert "user_id" not in context_for(is_async)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_user_that_cannot_be_loaded_costs_itself_alone(is_async: bool) -> None:
+    """A token that is refused leaves the request and the rest of its context as they are."""
+
+    def refuse() -> None:
+        raise PermissionError("expired")
+
+    context = context_for(is_async, user=SimpleLazyObject(refuse))
+    assert context["path"] == "/"
+    assert "user_id" not in context
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("name", ["async_context", "querying_context", "late_context"])
+def test_the_projects_callable_may_wait(is_async: bool, name: str) -> None:
+    """As `async def`, with a query of the database, or with an awaitable as its result."""
+    with override_settings(EVENT_TRACKING_CONTEXT=f"project_urls.{name}"):
+        assert context_for(is_async)["found"] == 0
 
 
 def test_a_key_that_is_the_data_names_no_session() -> None:

@@ -47,6 +47,8 @@ CONFIG_SETTINGS: Final = frozenset({SETTING, ENABLED, OLD_BACKENDS, OLD_PROCESSO
 """The settings that the default tracker is made from."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_MAPPED_BITS: Final = 96
+"""Bits of an IPv6 address before the IPv4 address that it holds."""
 
 
 def _get(name: str, default: Any = None) -> Any:
@@ -174,4 +176,13 @@ def trusted_proxies() -> Proxies:
         if value < 0:
             raise ValueError(f"expected how many proxies there are, 0 or more; found {value}")
         return Proxies(count=value)
-    return Proxies(networks=tuple(ipaddress.ip_network(network, strict=False) for network in value))
+    return Proxies(networks=tuple(map(_network, value)))
+
+
+def _network(text: Any) -> Network:
+    """Read a network; one of IPv4 addresses in IPv6 form (`::ffff:10.0.0.0/104`) is theirs."""
+    network = ipaddress.ip_network(text, strict=False)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return ipaddress.ip_network((mapped, network.prefixlen - _MAPPED_BITS))

@@ -7,18 +7,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AbstractContextManager
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import FileResponse, HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
-from django.utils.functional import LazyObject
 
 from eventtracking.tracker import get_tracker
+from eventtracking_django import conf
 from eventtracking_django.request import (
     describe_client,
     describe_own,
+    describe_own_async,
     describe_request,
-    describe_user,
 )
+from eventtracking_django.user import describe_user, find_user, find_user_async
 
 __all__ = ["EventTrackingMiddleware"]
 
@@ -49,7 +50,7 @@ class EventTrackingMiddleware:
         """Answer the request in its context."""
         if self._is_async:
             return self._answer_async(request)
-        context = _gather(request, lambda: describe_user(_user(request)))
+        context = _gather(request)
         with _entered(context):
             response: Any = self._get_response(request)
         return _keep_in_stream(response, context)
@@ -65,58 +66,53 @@ def _entered(context: dict[str, Any]) -> AbstractContextManager[None]:
     return get_tracker().context(_NAME, context)
 
 
-def _user(request: HttpRequest) -> Any:
-    """The user, if the client has a session, or another middleware has found one.
-
-    A lazy user of a client without a session is left alone: it would load nothing for nothing.
-    """
-    user = getattr(request, "user", None)
-    return user if _has_session(request) or not isinstance(user, LazyObject) else None
-
-
-def _has_session(request: HttpRequest) -> bool:
-    session = getattr(request, "session", None)
-    return session is None or getattr(session, "session_key", None) is not None
-
-
-async def _user_async(request: Any) -> Any:
-    if not _has_session(request) or not hasattr(request, "user"):
-        return _user(request)
-    if hasattr(request, "auser"):  # from Django 5.0 on
-        return await request.auser()
-    return await sync_to_async(_loaded_user)(request)
-
-
-def _loaded_user(request: Any) -> Any:
-    user = request.user
-    return (
-        user if user.is_authenticated else None
-    )  # the attribute loads a lazy user here, off the event loop
-
-
-def _gather(request: HttpRequest, user: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    parts: tuple[Callable[[], Mapping[str, Any]], ...] = (
-        lambda: describe_client(request),
-        lambda: describe_request(request),
-        user,
-        lambda: describe_own(request),
+def _gather(request: HttpRequest) -> dict[str, Any]:
+    return _together(
+        _client_and_request(request)
+        | {
+            "the user": lambda: describe_user(find_user(request)),
+            conf.CONTEXT: lambda: describe_own(request),
+        }
     )
-    for part in parts:
-        try:
-            found.update(part())
-        except Exception as error:  # noqa: BLE001 - a request never fails for the sake of its context
-            _log.warning("a part of the request's context is missing: %s", type(error).__name__)
-    return found
 
 
 async def _gather_async(request: HttpRequest) -> dict[str, Any]:
-    try:
-        user = describe_user(await _user_async(request))
-    except Exception as error:  # noqa: BLE001 - as above
-        _log.warning("the user is missing from the request's context: %s", type(error).__name__)
-        user = {}
-    return _gather(request, lambda: user)
+    found = _together(_client_and_request(request))
+    parts: dict[str, Awaitable[Mapping[str, Any]]] = {
+        "the user": _user_async(request),
+        conf.CONTEXT: describe_own_async(request),
+    }
+    for name, part in parts.items():
+        try:
+            found.update(await part)
+        except Exception as error:  # noqa: BLE001 - as below
+            _tell_missing(name, error)
+    return found
+
+
+async def _user_async(request: HttpRequest) -> Mapping[str, Any]:
+    return describe_user(await find_user_async(request))
+
+
+def _client_and_request(request: HttpRequest) -> dict[str, Callable[[], Mapping[str, Any]]]:
+    return {
+        "the client": lambda: describe_client(request),
+        "the request": lambda: describe_request(request),
+    }
+
+
+def _together(parts: Mapping[str, Callable[[], Mapping[str, Any]]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, part in parts.items():
+        try:
+            found.update(part())
+        except Exception as error:  # noqa: BLE001 - a request never fails for the sake of its context
+            _tell_missing(name, error)
+    return found
+
+
+def _tell_missing(part: str, error: Exception) -> None:
+    _log.warning("%s: missing from the request's context (%s)", part, type(error).__name__)
 
 
 def _keep_in_stream(response: HttpResponseBase, context: dict[str, Any]) -> HttpResponseBase:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Any
+from inspect import isawaitable
+from typing import Any, Final
 
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.sessions.backends.signed_cookies import SessionStore as _SignedCookies
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
@@ -14,13 +16,14 @@ from eventtracking_django import conf
 from eventtracking_django.conf import Proxies
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_SOCKET_FILE: Final = "unix:"
 
 __all__ = [
     "client_ip",
     "describe_client",
     "describe_own",
+    "describe_own_async",
     "describe_request",
-    "describe_user",
     "hash_session",
     "session_key",
 ]
@@ -66,17 +69,24 @@ def session_key(request: HttpRequest) -> str | None:
     return None if key is None or isinstance(session, _SignedCookies) else str(key)
 
 
-def describe_user(user: Any) -> dict[str, Any]:
-    """Return the id and the name of a user who is logged in."""
-    if user is None or not getattr(user, "is_authenticated", False):
-        return {}
-    return {"user_id": user.pk, "username": user.get_username()}
-
-
 def describe_own(request: HttpRequest) -> Mapping[str, Any]:
-    """Return the keys that the project's own callable adds."""
+    """Return the keys that the project's own callable adds; it may be an `async def`."""
     function = conf.context_callable()
-    return {} if function is None else dict(function(request) or {})
+    found: Any = None if function is None else function(request)
+    return dict((async_to_sync(_awaited)(found) if isawaitable(found) else found) or {})
+
+
+async def describe_own_async(request: HttpRequest) -> Mapping[str, Any]:
+    """Return the same on an event loop, which a callable that is not `async` must not block."""
+    function = conf.context_callable()
+    if function is None:
+        return {}
+    found: Any = await sync_to_async(lambda: function(request))()
+    return dict((await found if isawaitable(found) else found) or {})
+
+
+async def _awaited(found: Any) -> Any:
+    return await found
 
 
 def hash_session(session_key: str) -> str:
@@ -110,7 +120,7 @@ def client_ip(request: HttpRequest, proxies: Proxies | None = None) -> str | Non
     if proxies.count:
         return _valid(chain[max(-1 - proxies.count, -len(chain))])
     if not proxies.networks:
-        return _valid(peer) or peer or None
+        return _valid(peer) or (None if peer.startswith(_SOCKET_FILE) else peer or None)
     client = next(
         (address for address in reversed(chain) if not _is_trusted(address, proxies)), chain[0]
     )
@@ -142,9 +152,10 @@ def _parsed(address: str) -> Address | None:
 def _is_trusted(address: str, proxies: Proxies) -> bool:
     """Whether an address is a proxy's.
 
-    None at all is that of a socket file, which only the server's own machine reaches.
+    None at all is that of a socket file, which only the server's own machine reaches. nginx calls
+    it `unix:` when it listens on one and passes on where a request came from.
     """
-    if not address:
+    if not address or address.startswith(_SOCKET_FILE):
         return True
     parsed = _parsed(address)
     return parsed is not None and any(parsed in network for network in proxies.networks)

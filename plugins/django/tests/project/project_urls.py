@@ -74,6 +74,25 @@ def broken_context(request: Any) -> dict[str, Any]:
     raise KeyError("course")
 
 
+async def async_context(request: Any) -> dict[str, Any]:
+    """A callable that waits for a query of the database."""
+    from django.contrib.auth.models import User
+
+    return {"found": await User.objects.filter(username="").acount()}
+
+
+def querying_context(request: Any) -> dict[str, Any]:
+    """A callable that blocks."""
+    from django.contrib.auth.models import User
+
+    return {"found": User.objects.filter(username="").count()}
+
+
+def late_context(request: Any) -> Any:
+    """A plain function with an awaitable as its result."""
+    return async_context(request)
+
+
 urlpatterns = [
     path("page", page),
     path("async-page", async_page),
