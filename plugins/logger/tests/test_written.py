@@ -262,3 +262,45 @@ def test_failures_of_other_records_are_not_ours() -> None:
         LOGGER.info("%d", "not a number")
         tracker.emit("b")
     assert (_counts(tracker).delivered, _counts(tracker).failed) == (2, 0)
+
+
+def _to_parent(sound: logging.Handler) -> None:
+    parent = logging.getLogger("tests")
+    parent.addHandler(sound)
+    LOGGER.propagate = True
+
+
+def _in_place(sound: logging.Handler) -> None:
+    LOGGER.handlers[0] = sound
+
+
+def _beside(sound: logging.Handler) -> None:
+    LOGGER.addHandler(sound)
+
+
+@pytest.mark.parametrize("change", [_to_parent, _in_place, _beside])
+def test_a_handler_that_comes_later_is_watched(change: Callable[[logging.Handler], None]) -> None:
+    """The remembered handlers are looked up again after a change on any logger on the way."""
+    late = _full_disk()
+    with _logging_to(logging.StreamHandler(io.StringIO())):
+        tracker = _tracker()
+        tracker.emit("a")
+        change(late)
+        try:
+            tracker.emit("b")
+        finally:
+            logging.getLogger("tests").removeHandler(late)
+            LOGGER.removeHandler(late)
+    counts = _counts(tracker)
+    assert (counts.delivered, counts.failed) == (1, 1)
+
+
+def test_a_handler_with_a_method_of_its_own_is_watched(capsys: pytest.CaptureFixture[str]) -> None:
+    """An application that puts its own `handleError` on a handler keeps it, and loses no event."""
+    seen: list[str] = []
+    handler = _full_disk()
+    handler.handleError = lambda record: seen.append(record.getMessage())  # type: ignore[method-assign]  # as an application does
+    with _logging_to(handler):
+        tracker = _tracker()
+        tracker.emit("a")
+    assert _counts(tracker).failed == len(seen) == 1

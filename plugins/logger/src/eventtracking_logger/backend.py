@@ -14,7 +14,7 @@ import msgspec
 from eventtracking import DeliveryError, Event, Rejected, Undelivered
 from eventtracking.errors import describe_error
 from eventtracking_logger import _records
-from eventtracking_logger._handlers import handlers_of, is_off, take_failure, takes, watch
+from eventtracking_logger._handlers import WatchedHandlers, is_off, noted, take_failure, takes
 from eventtracking_logger._lines import ascii_line, visible_line
 from eventtracking_logger._records import RecordMaker
 
@@ -57,6 +57,7 @@ class LoggerBackend:
     )
     _logger: logging.Logger = attrs.field(init=False, repr=False)
     _records: RecordMaker = attrs.field(init=False, repr=False)
+    _handlers: WatchedHandlers = attrs.field(init=False, repr=False)
     _level: int = attrs.field(init=False, repr=False)
     _was_on: bool = attrs.field(init=False, repr=False, default=False)
     _told: bool = attrs.field(init=False, repr=False, default=False)
@@ -66,6 +67,7 @@ class LoggerBackend:
         self._logger = logging.getLogger(self.name)
         self._level = getattr(logging, self.level.upper())
         self._records = RecordMaker(self._logger, self._level)
+        self._handlers = WatchedHandlers(self._logger, _SOURCE)
 
     def remark_to(self, remark: Callable[[str], object]) -> None:
         """Take what adds to the reasons in the route's counts."""
@@ -96,17 +98,28 @@ class LoggerBackend:
                 self._remark(f"the logger {self.name!r} is off for {self.level.upper()}")
             return
         self._was_on = True
-        handlers = self._handlers()
+        handlers = self._handlers.current()
+        if not handlers and (logging.lastResort is None or logging.lastResort.level > self._level):
+            self._fail("it has no handler")
         too_long: dict[str, str] = {}
         unwritten: dict[str, str] = {}
         limit = self.max_event_bytes
         for event in events:
-            line = self._line(event, handlers)
+            line = event.to_json()
+            if not line.isascii() or "\x7f" in line:
+                line = self._escape(line, handlers)
             # A character has four bytes at most, so that hardly any line needs to be measured.
             if limit is not None and len(line) * 4 > limit < len(line.encode()):
                 too_long[event.id] = f"longer than max_event_bytes={limit}"
-            elif (failure := self._write(line)) is not None:
-                unwritten[event.id] = failure
+                continue
+            try:
+                self._logger.handle(self._records.make(line))
+            except Exception as error:  # noqa: BLE001 - a handler that raises has not written the record
+                take_failure()
+                unwritten[event.id] = describe_error(error)
+            else:
+                if noted and (failure := take_failure()) is not None:
+                    unwritten[event.id] = failure
         if unwritten:
             reason = next(iter(unwritten.values()))
             self._warn_once(f"a handler of the logger {self.name!r} did not write: {reason}")
@@ -114,32 +127,13 @@ class LoggerBackend:
         if too_long:
             raise Rejected(too_long)
 
-    def _line(self, event: Event, handlers: Sequence[logging.Handler]) -> str:
-        line = event.to_json()
-        if self.ensure_ascii:
-            return ascii_line(line)
-        line = visible_line(line)
-        if not line.isascii() and not all(takes(handler, line) for handler in handlers):
-            return ascii_line(line)
-        return line
-
-    def _write(self, line: str) -> str | None:
-        """Hand one record to the handlers; return why one of them did not write it."""
-        try:
-            self._logger.handle(self._records.make(line))
-        except Exception as error:  # noqa: BLE001 - a handler that raises has not written the record
-            take_failure()
-            return describe_error(error)
-        return take_failure()
-
-    def _handlers(self) -> Sequence[logging.Handler]:
-        handlers = tuple(handlers_of(self._logger))
-        for handler in handlers:
-            if "handleError" not in handler.__dict__:
-                watch(handler, _SOURCE)
-        if not handlers and (logging.lastResort is None or logging.lastResort.level > self._level):
-            self._fail("it has no handler")
-        return handlers
+    def _escape(self, line: str, handlers: Sequence[logging.Handler]) -> str:
+        """Escape the characters that not every reader of the line takes."""
+        if not self.ensure_ascii:
+            line = visible_line(line)
+            if all(takes(handler, line) for handler in handlers):
+                return line
+        return ascii_line(line)
 
     def _refuse_if_switched_off(self) -> None:
         """Let a level that was off from the start be; all else loses events that were wanted."""
