@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -252,8 +252,8 @@ def _in_words(one: BufferOnDisk, row: dict[str, Any]) -> str:
         ),
         f"  delivered by {who}",
         *(
-            f"  failing: {leaf['route']}, {leaf['failures']} times in a row ({leaf['error']}),"
-            f" next attempt in {leaf['next_attempt_in_s']:.1f} s"
+            f"  {_trouble(leaf)} ({leaf['error']}), next attempt in"
+            f" {leaf['next_attempt_in_s']:.1f} s"
             for leaf in row["failing"]
         ),
         *(
@@ -264,6 +264,13 @@ def _in_words(one: BufferOnDisk, row: dict[str, Any]) -> str:
         *(f"  {count} x {reason}" for reason, count in row["reasons"].items()),
     ]
     return "\n".join(lines)
+
+
+def _trouble(leaf: Mapping[str, Any]) -> str:
+    """Name a destination that fails, or that asked for a pause, which is no failure."""
+    if not leaf["failures"]:
+        return f"paused: {leaf['route']}"
+    return f"failing: {leaf['route']}, {leaf['failures']} times in a row"
 
 
 def _how_much(row: dict[str, Any]) -> str:

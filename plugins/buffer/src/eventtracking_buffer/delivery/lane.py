@@ -232,13 +232,15 @@ class Lane:
 
     def _judge(self, items: Sequence[QueuedEvent], attempt: Attempt) -> None:
         """Tell apart what is done, what is dead and what is to be tried again."""
-        report, lost = attempt.report, 0
+        report, lost, held = attempt.report, 0, 0
         now = self._clock.monotonic()
         for item in items:
             left = attempt.sort(item)
             pause_s = attempt.pause_of(item, left) if left else None
             item.paused = pause_s is not None
             if pause_s is not None:
+                held += 1
+                attempt.reason(item, left)
                 report.again.append(item)
                 self._retries.add([item], now + pause_s)
             elif left:
@@ -250,9 +252,9 @@ class Lane:
                     report.again.append(item)
                     self._retries.add([item], now + self._delay_s(item.attempts))
         self.paused_until = max(self.paused_until, now + (attempt.pause_s or 0.0))
-        self._note_health(len(items), lost, report)
-        if lost and attempt.error is not None:
-            self._say(lost, attempt.error)
+        self._note_health(len(items), lost, held, report)
+        if attempt.error is not None:
+            self._say(lost + held, attempt.error)
 
     def _is_out(self, item: QueuedEvent) -> bool:
         return item.attempts >= self._pace.max_attempts or self._is_too_old(item)
@@ -261,9 +263,10 @@ class Lane:
         age_s = self._pace.max_age_s
         return age_s is not None and self._clock.time() - item.stored_at > age_s
 
-    def _note_health(self, count: int, lost: int, report: Report) -> None:
+    def _note_health(self, count: int, lost: int, held: int, report: Report) -> None:
         if not lost:
-            self.failures, self.last_error, self.resume_at = 0, "", 0.0
+            self.failures, self.resume_at = 0, 0.0
+            self.last_error = report.last_reason if held else ""
             self._limit = min(self._limit * _RECOVERY_FACTOR, self._pace.max_batch_events)
             return
         self.hurry = False

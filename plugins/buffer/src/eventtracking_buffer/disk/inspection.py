@@ -190,8 +190,8 @@ class BufferOnDisk:
             balance = CountsReader(self.folder, self.route, self.lanes, state).balance()
             deliverer = self.deliverer()
             lanes = state.rows(
-                "SELECT leaf, failures, last_error, resume_at FROM lanes WHERE failures ORDER BY"
-                " leaf"
+                "SELECT leaf, failures, last_error, resume_at FROM lanes"
+                " WHERE failures OR last_error <> '' ORDER BY leaf"
             )
             letters = state.rows("SELECT count(*) FROM dead")[0][0]
         now = time.time()
