@@ -39,6 +39,11 @@ class Worker:
         """Whether the calling thread is the worker's."""
         return self._thread.is_current
 
+    @property
+    def has_thread(self) -> bool:
+        """Whether its thread was started."""
+        return self._thread.started
+
     def wake(self) -> None:
         """Make it look for work, and start it if need be. Never waits; safe in a signal handler."""
         if not self._thread.started and not self.stopping:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,10 +23,12 @@ __all__ = ["Deliverer"]
 
 _LANE_WAIT_S: Final = 1.0
 _STUCK_FAILURES: Final = 3
-_BUSY_S: Final = 0.05
-_IDLE_S: Final = 0.5
-"""How often to look for events of other processes: soon after the last ones, and later."""
-_IDLE_AFTER: Final = 40
+_LOOK_AFTER_S: Final = 0.5
+_LOOK_ANYWAY_S: Final = 5.0
+"""How often to look without a sign that there is anything."""
+_PAUSES: Final = ((2.0, 0.05), (30.0, 0.5))
+"""How often to look for events of other processes: so long after the last ones, so often."""
+_IDLE_S: Final = 1.0
 
 
 class Deliverer:
@@ -53,8 +54,9 @@ class Deliverer:
         self._store = DiskStore(Path(options.folder), downstream, state, options.clock, losses.note)
         self._requests = Requests(self._store)
         self._noted: list[tuple[Any, ...]] = []
-        self._quiet = 0
-        self._arrived = threading.local()
+        self._changed_at = options.clock.monotonic()
+        self._version = -1
+        self._is_asked = True
         items = take_over(self._store, since)
         self._workers = {
             path: Worker(
@@ -78,38 +80,59 @@ class Deliverer:
                 worker.wake()
 
     def look(self, every: Callable[[str, float], bool], writer: JournalWriter | None) -> float:
-        """Look after everything once; return how many seconds to wait before the next time."""
+        """Look after everything once; return how many seconds to wait before the next time.
+
+        Events of this process wake the lanes themselves, and a lane knows when its next attempt is
+        due. So this only finds what other processes have stored or asked for, and where there is
+        nothing new, it costs a few system calls.
+        """
         store = self._store
-        changed = store.refresh()
-        for worker in self._workers.values():
-            if worker.lane.is_due:
-                changed = True
-                worker.wake()
-        if every("requests", 0.2):
-            changed = self._serve() or changed
+        store.refresh()
+        if every("ended", _LOOK_ANYWAY_S):
+            store.look_for_ended_writers()
+        changed = store.has_grown()
+        self._wake_lanes(changed)
+        changed |= self._serve()
+        if every("rest", _LOOK_AFTER_S):
             store.write()
             self._note_lanes()
-        if every("letters", 1.0):
-            self._trim()
-        if every("retire", 0.5):
+            self._trim(every("letters", _LOOK_ANYWAY_S))
             store.retire(writer.name if writer else "")
-        self._quiet = 0 if changed else self._quiet + 1
-        return _BUSY_S if self._quiet < _IDLE_AFTER else _IDLE_S
+        now = self._options.clock.monotonic()
+        self._changed_at = now if changed else self._changed_at
+        return _pause_s(now - self._changed_at)
+
+    def _wake_lanes(self, changed: bool) -> None:
+        """Wake the lanes that have something to do, and those whose thread could not start."""
+        for worker in self._workers.values():
+            if (changed or not worker.has_thread) and worker.lane.is_due:
+                worker.wake()
+
+    def asked(self) -> None:
+        """Look for requests of this process, which leave no trace of another one."""
+        self._is_asked = True
 
     def _serve(self) -> bool:
+        version = self._store.state.version()
+        if version == self._version and not self._is_asked:
+            return False
+        self._version, self._is_asked = version, True  # again, if the medium refuses now
         with self._store.lock:
             items = self._requests.serve()
+            self._is_asked = self._requests.has_more()
         for path, found in items.items():
             lane = self._workers[path].lane
             lane.again(found)
             lane.hurry = True
             self._workers[path].wake()
-        return bool(items)
+        return bool(items) or self._is_asked
 
-    def _trim(self) -> None:
-        options = self._options
-        if not self._store.writer.has_dead:
+    def _trim(self, old_ones: bool) -> None:
+        """Give up dead letters beyond the limits, where there are more, or for their age."""
+        options, writer = self._options, self._store.writer
+        if not writer.has_dead or not (old_ones or writer.has_buried):
             return
+        writer.has_buried = False
         with self._store.lock:
             count = self._requests.trim(
                 options.limit_dead_letters,
@@ -117,6 +140,7 @@ class Deliverer:
                 options.dead_letter_max_age_s,
             )
         if count:
+            writer.has_buried = True  # there may be more of them than are given up at once
             self._losses.note("lost: there were too many dead letters, or too old ones", count)
 
     def _note_lanes(self) -> None:
@@ -189,3 +213,7 @@ def _is_stuck(lane: Lane) -> bool:
         return False
     failing = lane.failures >= _STUCK_FAILURES and not lane.hurry
     return lane.resumes_in_s > 0 and (failing or lane.is_paused)
+
+
+def _pause_s(quiet_s: float) -> float:
+    return next((pause_s for limit_s, pause_s in _PAUSES if quiet_s < limit_s), _IDLE_S)

@@ -30,6 +30,7 @@ from eventtracking_buffer.disk.admission import Admission
 from eventtracking_buffer.disk.capacity import Capacity
 from eventtracking_buffer.disk.deliverer import Deliverer
 from eventtracking_buffer.disk.folder import cause_of, open_state, prepare_folder
+from eventtracking_buffer.disk.folder_watch import FolderWatch
 from eventtracking_buffer.disk.journal.files import journal_bytes, unusable_files
 from eventtracking_buffer.disk.journal.records import (
     EVENT,
@@ -54,8 +55,13 @@ _POLL_S: Final = 0.01
 _STOP_S: Final = 0.2
 _DISK_PAUSE_S: Final = 1.0
 _LEFT_ALONE_S: Final = 5.0
+_ACTIVE_S: Final = 2.0
 _FOLLOW_S: Final = 0.5
-"""How often a process that does not deliver looks whether it should."""
+_IDLE_FOLLOW_S: Final = 1.0
+"""How often a process that does not deliver looks whether it should: with events, and without."""
+_IDLE_ROOM_S: Final = 5.0
+_LOOK_AGAIN_S: Final = 10.0
+_BEAT_S: Final = 2.0
 _MAX_FALLBACK_EVENTS: Final = 10_000
 _STANDSTILL_S: Final = 1.0
 _IDLE_S: Final = 0.3
@@ -94,6 +100,10 @@ class DiskEngine(Admission):
         self._final: Mapping[str, Counts] | None = None
         self._closed = self._has_ended = False
         self._turning = False
+        self._has_stored = False
+        """Whether this process has stored events since the last look."""
+        self._active_until = 0.0
+        self._watch = FolderWatch(self._folder, monotonic, _LOOK_AGAIN_S)
         self._housekeeper = Housekeeper(
             f"eventtracking-buffer:{self._path}", self._look, self._losses.no_thread
         )
@@ -190,6 +200,7 @@ class DiskEngine(Admission):
             return
         self._disk_from = 0.0
         self._capacity.take(len(events), len(data))
+        self._has_stored = True
         if writer.is_due and not self._turning:
             self._turning = True
             self._housekeeper.post(self._turn)
@@ -233,7 +244,7 @@ class DiskEngine(Admission):
                 return _DISK_PAUSE_S
             self._look_around(state, self._writer)
             if self._deliverer is None and not self._take_over():
-                return _FOLLOW_S
+                return _FOLLOW_S if self._is_active else _IDLE_FOLLOW_S
             return self._look_after(self._deliverer)
         except (OSError, sqlite3.Error) as error:
             cause = f"{type(error).__name__}: {cause_of(error)}"
@@ -242,15 +253,27 @@ class DiskEngine(Admission):
 
     def _look_around(self, state: State, writer: JournalWriter) -> None:
         """Do what every process does, whether or not it delivers."""
-        if self._housekeeper.every("files", 1.0):
+        if self._folder_has_changed():
             self._look_for_deleted(state, writer)
-        if self._housekeeper.every("strays", 10.0):
             for name in unusable_files(self._folder):
                 self._losses.note(f"skipped: {name} in the folder cannot be read", 0)
-        if self._housekeeper.every("room", 1.0):
+        if self._has_stored:
+            self._has_stored, self._active_until = False, monotonic() + _ACTIVE_S
+        if self._housekeeper.every("room", 1.0 if self._is_active else _IDLE_ROOM_S):
             self._watch_room()
         if writer.is_due and writer.size:
             writer.turn()
+
+    @property
+    def _is_active(self) -> bool:
+        """Whether this process has stored events a moment ago."""
+        return monotonic() < self._active_until
+
+    def _folder_has_changed(self) -> bool:
+        try:
+            return self._watch.has_changed()
+        except FileNotFoundError:
+            return True
 
     def _watch_room(self) -> None:
         """Measure, if all processes together can be near the limit."""
@@ -315,9 +338,10 @@ class DiskEngine(Admission):
         if deliverer is None:
             return _FOLLOW_S
         pause_s = deliverer.look(self._housekeeper.every, self._writer)
-        if self._housekeeper.every("beat", 1.0):
+        if self._housekeeper.every("beat", _BEAT_S):
             self._lock.beat()
-        if self._options.when_full == "drop_oldest" and self._housekeeper.every("measure", 0.2):
+        has_news = self._options.when_full == "drop_oldest" and pause_s < _FOLLOW_S
+        if has_news and self._housekeeper.every("measure", 0.2):
             self._capacity.measure()
             if self._capacity.left < 0:
                 self._give_up(-self._capacity.left)
@@ -447,6 +471,8 @@ class DiskEngine(Admission):
 
     def _request(self, selection: Selection, wanted: str) -> int:
         count = self._housekeeper.call(lambda: self._ask(selection, wanted))
+        if self._deliverer is not None:
+            self._deliverer.asked()
         self._housekeeper.wake()
         if self._fallback is not None:
             ask = self._fallback.replay if wanted == "replay" else self._fallback.purge

@@ -34,6 +34,7 @@ _COLUMNS: Final = "number, file, offset, event_id, leaf, own, known, target"
 _BODY: Final = (
     "SELECT reason, attempts, first_at, last_at, payload, stored_at FROM dead WHERE number = ?"
 )
+_ASKED: Final = "SELECT 1 FROM dead WHERE state IN ('replay', 'purge') LIMIT 1"
 _AT_PLACE: Final = "WHERE file = ? AND offset = ?"
 _PURGED: Final = "purged"
 _UNREADABLE: Final = "its dead letter cannot be read"
@@ -73,7 +74,7 @@ class Requests:
         """Do what is asked for; return what is to be delivered, by lane."""
         state = self._state
         self._retire()
-        if not state.rows("SELECT 1 FROM dead WHERE state IN ('replay', 'purge') LIMIT 1"):
+        if not state.rows(_ASKED):
             return {}
         items: dict[str, list[QueuedEvent]] = {}
         with state.transaction():
@@ -82,6 +83,10 @@ class Requests:
             for number in self._numbers("replay"):
                 self._replay(self._letter(number), items)
         return items
+
+    def has_more(self) -> bool:
+        """Return whether there are more requests than are served at once."""
+        return bool(self._state.rows(_ASKED) or self._state.rows("SELECT 1 FROM requests LIMIT 1"))
 
     def _numbers(self, wanted: str) -> list[int]:
         query = "SELECT number FROM dead WHERE state = ? ORDER BY number LIMIT ?"

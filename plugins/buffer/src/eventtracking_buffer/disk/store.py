@@ -26,6 +26,7 @@ from eventtracking_buffer.delivery.attempt import Report
 from eventtracking_buffer.delivery.clock import Clock
 from eventtracking_buffer.delivery.queued_event import QueuedEvent
 from eventtracking_buffer.disk.folder import write_aside
+from eventtracking_buffer.disk.folder_watch import FolderWatch
 from eventtracking_buffer.disk.found import Found
 from eventtracking_buffer.disk.journal.decoding import stub
 from eventtracking_buffer.disk.journal.files import journal_files
@@ -80,7 +81,8 @@ class DiskStore:
         self.closed = False
         self._unwritten: list[Report] = []
         self._mean_bytes = 0.0
-        self._stamp, self._look_at = 0, 0.0
+        self._watch = FolderWatch(folder, clock.monotonic, _LOOK_AGAIN_S)
+        self._sizes: dict[str, int] = {}
         self._reported = True
 
     # For the lanes
@@ -283,20 +285,15 @@ class DiskStore:
 
     # Housekeeping, on the housekeeper's thread
 
-    def refresh(self) -> bool:
-        """Look for new files of the journal; return whether the folder had changed."""
-        now, stamp = self.clock.monotonic(), os.stat(self.folder).st_mtime_ns  # noqa: PTH116 - quicker
-        if stamp == self._stamp and now < self._look_at:
-            return False
-        # After a change once more next time: the clock of files is coarse.
-        self._look_at = now if stamp != self._stamp else now + _LOOK_AGAIN_S
-        self._stamp = stamp
+    def refresh(self) -> None:
+        """Look for new files of the journal."""
+        if not self._watch.has_changed():
+            return
         names = journal_files(self.folder)
         retired = {name for (name,) in self.state.rows("SELECT file FROM retired")}
         with self.lock:
             for state in self.lanes.values():
                 self._refresh_lane(state, [name for name in names if name not in retired])
-        return True
 
     def _refresh_lane(self, state: LaneState, names: Sequence[str]) -> None:
         known = state.readers
@@ -308,6 +305,21 @@ class DiskStore:
                 reader.vanish()
                 fresh[name] = reader
         state.readers = dict(sorted(fresh.items()))
+
+    def has_grown(self) -> bool:
+        """Return whether a file has come, has another size than the last time, or has ended."""
+        sizes = {}
+        for name, reader in list(next(iter(self.lanes.values())).readers.items()):
+            if not reader.was_final:
+                with contextlib.suppress(FileNotFoundError):
+                    sizes[name] = reader.size()
+        grown, self._sizes = sizes != self._sizes, sizes
+        return grown
+
+    def look_for_ended_writers(self) -> None:
+        """Ask no more for the size of files that no process writes any longer."""
+        for reader in list(next(iter(self.lanes.values())).readers.values()):
+            _ = reader.is_final
 
     def look_for_done_files(self) -> None:
         """Have `retire` look again."""

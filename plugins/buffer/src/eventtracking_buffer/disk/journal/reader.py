@@ -75,6 +75,11 @@ class JournalReader:
                 self._final_size = self.offset
         return self._final_size is not None
 
+    @property
+    def was_final(self) -> bool:
+        """Whether it is known that the file does not grow, without asking the system."""
+        return self._final_size is not None
+
     def vanish(self) -> None:
         """Take note that the file was deleted: nothing behind the place can be read."""
         self._final_size = self.offset

@@ -202,6 +202,10 @@ class State:
         with connections.lock:
             return self.connection.execute(query, values).fetchall()
 
+    def version(self) -> int:
+        """Return a number that changes when another connection has changed anything."""
+        return int(self.rows("PRAGMA data_version")[0][0])
+
     # Writing, inside a transaction
 
     def add_counts(self, path: str, counts: Counts | Mapping[str, int]) -> None:

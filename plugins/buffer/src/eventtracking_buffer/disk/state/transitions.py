@@ -54,6 +54,8 @@ class ReportWriter:
         """With the routes that the config lost, and events still wait for."""
         self.has_dead = True
         """Whether there may be dead letters. Without any, less is to be done."""
+        self.has_buried = True
+        """Whether there may be more dead letters than when their limits were last looked at."""
 
     def write(
         self,
@@ -125,7 +127,8 @@ class ReportWriter:
         if stripped:
             self._fail_letters(report, new)
             return
-        self.has_dead = self.has_dead or bool(new)
+        if new:
+            self.has_dead = self.has_buried = True
         execute(_PUT_DEAD, [_dead_row(item, leaf) for item, leaf in new])
 
     def _fail_letters(self, report: Report, letters: Sequence[tuple[QueuedEvent, str]]) -> None:
