@@ -54,6 +54,36 @@ def test_a_broken_child_stays_below_its_sound_parents() -> None:
     assert (stats["g/bad"].failed, stats["g/good"].delivered) == (1, 1)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"plugin": "recording", "size": 0},
+        {"plugin": "recording", "key": "${NOT_SET}"},
+        {"plugin": "deferring", "refuses": "no", "backends": {"x": {"plugin": "recording"}}},
+        {"plugin": "nope"},
+        {"plugin": "recording", "processors": [{"plugin": "nope"}]},
+        {"backends": {"b": {"plugin": "nope"}, "b.c": {"plugin": "recording"}}, "odd": 1},
+        "text",
+    ],
+)
+@pytest.mark.parametrize(
+    ("sound", "broken"),
+    [("a", "a.b"), ("a", "a[0]"), ("a", "a.backends.x"), ("a.b", "a"), ("a.b", "a.b.c")],
+)
+def test_names_with_dots_are_told_apart(sound: str, broken: str, bad: Any, order: int) -> None:
+    """A route is broken by its own problems alone, not by those of one whose name begins with its
+    name, in either order, whether a problem is found before, while, or after it is read.
+    """
+    good = {"plugin": "passing", "backends": {"y": {"plugin": "recording", "key": "sound"}}}
+    routes = [(sound, good), (broken, bad)][::order]
+    tracker, problems = start({"backends": {"g": {"backends": dict(routes)}}})
+    assert problems
+    tracker.emit("x")
+    assert len(RECORDED["sound"]) == 1
+    assert tracker.stats()[f"g/{broken}"].failed == 1
+
+
 def test_what_a_plugin_refuses_when_it_is_bound_breaks_its_route_alone() -> None:
     """A refusal in `bind` comes after the config was read, and is one problem more."""
     refusing = {"plugin": "deferring", "refuses": "no", "backends": {"x": {"plugin": "recording"}}}

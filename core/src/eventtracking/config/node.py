@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from eventtracking.config.words import join, show
+from eventtracking.config.words import is_at, join, show
 
-__all__ = ["Node"]
+__all__ = ["Node", "place_of"]
 
 
 class Node(NamedTuple):
@@ -41,3 +41,15 @@ class Node(NamedTuple):
         """Yield the members of a list."""
         for index, value in enumerate(self.value):
             yield Node(value, self.original[index], f"{self.path}[{index}]")
+
+    def places(self) -> Iterator[str]:
+        """Yield the place of each route below, sound or not."""
+        routes = self.child("backends", None) if isinstance(self.value, Mapping) else self
+        for _, child in routes.children() if isinstance(routes.value, Mapping) else ():
+            yield child.path
+            yield from child.places()
+
+
+def place_of(path: str, places: Iterable[str]) -> str:
+    """Return the place of the route that a problem is of; its name may hold dots."""
+    return max((place for place in places if is_at(path, place)), key=len, default="")

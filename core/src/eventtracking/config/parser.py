@@ -19,11 +19,11 @@ from eventtracking.config.discovery import (
     installed_plugins,
 )
 from eventtracking.config.files import FileConfig, too_deep
-from eventtracking.config.node import Node
+from eventtracking.config.node import Node, place_of
 from eventtracking.config.reading import build, read_options
 from eventtracking.config.specs import ObserverSpec, ProcessorSpec, RouteSpec, Spec, stand_in
 from eventtracking.config.substitute import references_in, substitute
-from eventtracking.config.words import did_you_mean, join, show
+from eventtracking.config.words import did_you_mean, is_at, join, show
 from eventtracking.errors import ConfigError, Problem
 from eventtracking.hookspecs import GROUP
 
@@ -98,6 +98,12 @@ class _Parser:
         """What one node has for itself alone, and the place where it says so."""
         self._values: Values = {}
         self.problems: list[Problem] = list(known)
+        self._before: dict[str, str] = {}
+        """The problems that were found before the routes were read, by path, and their routes."""
+        self._since = 0
+        """The first problem of the route that is read, and of the routes below it."""
+        self._below = 0
+        """Problems of the routes below it."""
 
     def read(self, config: Mapping[str, Any]) -> Spec:
         if isinstance(config, FileConfig):
@@ -106,6 +112,8 @@ class _Parser:
             values = config
             self.problems += references_in(config, "")
         root = Node(values, config, "")
+        places = list(root.places())
+        self._before = {one.path: place_of(one.path, places) for one in self.problems}
         for key in config:
             if key not in _TOP_KEYS:
                 text = f"unknown key; accepted are {', '.join(_TOP_KEYS)}"
@@ -165,21 +173,13 @@ class _Parser:
             text = "the name of a route must be text without `/`"
             self._problem(node.path, text, found=show(name))
             return None
+        since, below = self._since, self._below
+        self._since, self._below = len(self.problems), 0
         spec = self._sound_route(node, route)
-        if self._partly and (spec is None or self._is_broken(node.path)):
-            return stand_in(node.path, route)
-        return spec
-
-    def _is_broken(self, path: str) -> bool:
-        below = f"{path}.backends."
-        return any(
-            (
-                problem.path.startswith((f"{path}.", f"{path}["))
-                and not problem.path.startswith(below)
-            )
-            or problem.path == path
-            for problem in self.problems
-        )
+        found = len(self.problems) - self._since
+        is_broken = found > self._below or node.path in self._before.values()
+        self._since, self._below = since, below + found
+        return stand_in(node.path, route) if self._partly and (spec is None or is_broken) else spec
 
     def _sound_route(self, node: Node, route: str) -> RouteSpec | None:
         if not isinstance(node.value, Mapping):
@@ -248,7 +248,7 @@ class _Parser:
         if plugin is None:
             return None
         instance = self._instance(plugin, node)
-        if self._is_broken(node.path):
+        if any(is_at(problem.path, node.path) for problem in self.problems):
             return None
         options = _options(node.original)
         return ObserverSpec(path=node.path, plugin=plugin, options=options, instance=instance)
@@ -283,11 +283,9 @@ class _Parser:
         path = node.path
         given, originals = _options(node.value), _options(node.original)
         elsewhere = (f"{path}.backends.", f"{path}.processors[")
-        known = [
-            problem.path
-            for problem in self.problems
-            if problem.path.startswith(f"{path}.") and not problem.path.startswith(elsewhere)
-        ]
+        mine = [place for place, owner in self._before.items() if len(owner) <= len(path)]
+        mine += [problem.path for problem in self.problems[self._since :]]
+        known = [at for at in mine if at.startswith(f"{path}.") and not at.startswith(elsewhere)]
         options, problems = read_options(
             plugin.plugin_class, given, path, plugin.name, originals, known
         )

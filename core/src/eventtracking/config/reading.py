@@ -11,7 +11,7 @@ import attrs
 import msgspec
 
 from eventtracking.config.options import MISSING, Option, nested_in, options_of
-from eventtracking.config.words import did_you_mean, hide, join, show
+from eventtracking.config.words import did_you_mean, hide, is_at, join, show
 from eventtracking.errors import OptionsError, Problem
 
 __all__ = ["build", "read_options"]
@@ -70,7 +70,7 @@ def _read(
         at = join(place.path, option.name)
         if option.name not in given:
             problems += _missing(option, place)
-        elif not any(_is_at(known, at) for known in settled):
+        elif not any(is_at(known, at) for known in settled):
             value, original = given[option.name], originals.get(option.name)
             found, more = _convert(option, value, original, attrs.evolve(place, path=at))
             problems += more
@@ -273,11 +273,6 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(member)
     elif value is not None and not isinstance(value, bool):
         yield str(value)
-
-
-def _is_at(place: str, path: str) -> bool:
-    """Whether a place is the one at a path, or inside it."""
-    return place.startswith(path) and place[len(path) : len(path) + 1] in ("", ".", "[")
 
 
 def _unknown(name: str, place: _Place, options: Mapping[str, Option]) -> Problem:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["did_you_mean", "hide", "in_words", "join", "show"]
+__all__ = ["did_you_mean", "hide", "in_words", "is_at", "join", "show"]
 
 _MAX_CHARS: Final = 100
 _CREDENTIALS: Final = re.compile(
@@ -21,6 +21,11 @@ _CREDENTIALS: Final = re.compile(
 def join(path: str, name: object) -> str:
     """Return the path of what a name leads to."""
     return f"{path}.{name}" if path else str(name)
+
+
+def is_at(path: str, place: str) -> bool:
+    """Tell whether a path is that of a place, or of a part of it."""
+    return path == place or path.startswith((f"{place}.", f"{place}["))
 
 
 def hide(text: str, secrets: Iterable[str] = ()) -> str:
