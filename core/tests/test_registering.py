@@ -67,6 +67,15 @@ def test_a_wrong_signature_is_refused_when_it_is_registered(method: str, words: 
 
 
 @pytest.mark.parametrize(
+    ("said", "needed"), [("name_only = True", "accepts"), ("defers = True", "bind")]
+)
+def test_an_attribute_that_needs_a_method(said: str, needed: str) -> None:
+    """A processor that is to decide by the name alone has to decide, and a router to deliver."""
+    found = problem(HEAD.format(option=said, method=""))
+    assert f"Backend.{said.partition(' ')[0]} needs a method {needed} (" in found
+
+
+@pytest.mark.parametrize(
     "kind", ["collections.abc.Callable", "threading.Thread | None", "list[object()]", "Backend2"]
 )
 def test_a_type_that_no_config_can_express_is_refused(kind: str) -> None:

@@ -34,6 +34,8 @@ _CALLS: Final[dict[str, tuple[str, ...]]] = {
     "delivered": ("route", "count", "duration_s"),
 }
 """The methods that core calls, with their arguments."""
+_NEEDS: Final = {"name_only": "accepts", "defers": "bind"}
+"""Attributes that say True of a class, and the method that each of them is about."""
 _LAZY: Final = (
     inspect.iscoroutinefunction,
     inspect.isgeneratorfunction,
@@ -56,6 +58,10 @@ def faults_of_class(plugin_class: Any, method: str) -> Iterator[str]:
     at = f" ({_line_of_class(plugin_class)})"
     if not callable(getattr(plugin_class, method, None)):
         yield f"{plugin_class.__qualname__} has no method {method}{at}"
+    for attribute, needed in _NEEDS.items():
+        is_said = getattr(plugin_class, attribute, None) is True
+        if is_said and not callable(getattr(plugin_class, needed, None)):
+            yield f"{plugin_class.__qualname__}.{attribute} needs a method {needed}{at}"
     for name, arguments in _CALLS.items():
         fault = _fault_of_method(plugin_class, name, arguments)
         if fault:
