@@ -327,6 +327,12 @@ class TestContract(BackendContract):
 
     plugin = "legacy"
 
+    def forget(self) -> None:
+        """Let the site's backend forget."""
+        import site_code
+
+        site_code.RECORDED.clear()
+
     @pytest.fixture
     def options(self) -> dict[str, Any]:
         """A backend of a site's that keeps what it is given."""

@@ -28,6 +28,11 @@ class TestLogger(BackendContract):
     plugin = "logger"
     stores_once = False  # a log cannot tell that a line comes twice
 
+    def forget(self) -> None:
+        """Empty the handlers of pytest, which keep every record."""
+        for handler in logging.getLogger().handlers:
+            getattr(handler, "reset", list)()
+
     @pytest.fixture
     def options(self) -> dict[str, Any]:
         return {"name": "contract.logger"}

@@ -21,6 +21,15 @@ class TestSegmentBackend(BackendContract):
     """What goes out as properties is the whole event, so it can be compared."""
 
     plugin = "segment"
+    memory_events = 4_000
+
+    @pytest.fixture(autouse=True)
+    def server(self, segment: Any) -> None:
+        self._server = segment
+
+    def forget(self) -> None:
+        """Let the server forget the requests."""
+        self._server.requests.clear()
 
     @pytest.fixture
     def options(self, segment: Any, write_key: str) -> Mapping[str, Any]:

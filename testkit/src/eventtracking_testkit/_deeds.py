@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from eventtracking.config.reading import build, read_options
 
-__all__ = ["NOT_THERE", "watch_connections", "watch_deeds"]
+__all__ = ["NOT_THERE", "watch_connections", "watch_deeds", "watch_paths"]
 
 NOT_THERE: Final = 44
 """The exit status of the program if no import leads to the class."""
@@ -39,6 +39,10 @@ _DEEDS: Final = frozenset(
     }
 )
 """Audit events of what a constructor must not do."""
+
+_ON_PATHS: Final = frozenset(
+    {"open", "os.mkdir", "os.rename", "os.link", "os.symlink", "sqlite3.connect"}
+)
 
 
 def watch_deeds() -> list[str]:
@@ -80,6 +84,18 @@ def watch_connections() -> list[str]:
 
     sys.addaudithook(hook)
     return connections
+
+
+def watch_paths() -> list[str]:
+    """Note from now on, until the end of the process, each path that is opened or made."""
+    paths: list[str] = []
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event in _ON_PATHS and isinstance(args[0], str | bytes | os.PathLike):
+            paths.append(os.path.join(os.getcwd(), os.fsdecode(args[0])))  # noqa: PTH109, PTH118 - a `Path` drops dots
+
+    sys.addaudithook(hook)
+    return paths
 
 
 def _main() -> None:

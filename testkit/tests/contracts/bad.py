@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import attrs
 from good import GoodBackend, GoodProcessor, GoodRouter
 
-from eventtracking import DropEvent, Event, Rejected
+from eventtracking import DropEvent, Event, Rejected, Undelivered
 
 _SENDING = threading.Lock()
 
@@ -318,6 +318,70 @@ class WantsWhatIsNoOption(GoodBackend):
 
 
 @attrs.define(eq=False)
+class ForgetsOnFlush(GoodBackend):
+    """A flush within `send` empties the list that `send` is about to write."""
+
+    waiting: list[Event] = attrs.field(init=False, factory=list)
+
+    def send(self, events: Sequence[Event]) -> None:
+        self.waiting = list(events)
+        time.sleep(0.0005)  # a system call, in which the signal comes
+        if self.waiting:
+            super().send(self.waiting)
+
+    def flush(self, timeout_s: float) -> None:
+        self.waiting = []
+
+
+@attrs.define(eq=False)
+class LetsDataHideTheName(GoodBackend):
+    def send(self, events: Sequence[Event]) -> None:
+        super().send([e.replace(name=str(e.data.get("name", e.name))) for e in events])
+
+
+@attrs.define(eq=False)
+class OpensFilesByName(GoodBackend):
+    def send(self, events: Sequence[Event]) -> None:
+        super().send(events)
+        for event in events:
+            file = Path(f"{self.path}.names/{event.name}")
+            with contextlib.suppress(OSError, ValueError):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(event.id)
+
+
+@attrs.define(eq=False)
+class KeepsEveryId(GoodBackend):
+    seen: list[str] = attrs.field(init=False, factory=list)
+
+    def send(self, events: Sequence[Event]) -> None:
+        super().send(events)
+        self.seen += [event.id for event in events]
+
+
+@attrs.define(eq=False)
+class NeverHasEnough(GoodBackend):
+    def send(self, events: Sequence[Event]) -> None:
+        raise Undelivered({events[0].id: "busy"})
+
+
+@attrs.define(eq=False)
+class ShowsItsDsn(GoodBackend):
+    dsn: str = attrs.field(default="", metadata={"help": "Where to."})
+
+
+@attrs.define
+class Login:
+    user: str = attrs.field(default="", metadata={"help": "A name."})
+    hash_salt: str = attrs.field(default="", metadata={"help": "A secret."})
+
+
+@attrs.define(eq=False)
+class ShowsANestedSecret(GoodBackend):
+    login: Login = attrs.field(factory=Login, metadata={"help": "Who."})
+
+
+@attrs.define(eq=False)
 class AcceptsNothing(GoodProcessor):
     def accepts(self, name: str) -> bool:
         return False
@@ -517,6 +581,13 @@ CAUGHT_BY: dict[type[Any], str] = {
     ProbesBySending: "test_a_probe_of_a_good_destination",
     FindsWhatIsNotThere: "test_a_probe_of_a_good_destination",
     WantsWhatIsNoOption: "test_what_it_wants_for_itself_alone",
+    ForgetsOnFlush: "test_signals_in_the_middle",
+    LetsDataHideTheName: "test_identity",
+    OpensFilesByName: "test_hostile_names",
+    KeepsEveryId: "test_memory_is_flat",
+    NeverHasEnough: "test_many_events",
+    ShowsItsDsn: "test_secrets_do_not_show",
+    ShowsANestedSecret: "test_secrets_do_not_show",
     AcceptsNothing: "test_accepts_is_an_answer_to_a_name",
     NaiveTime: "test_it_returns_an_event_or_drops",
     LeaksBetweenEvents: "test_events_keep_to_themselves",

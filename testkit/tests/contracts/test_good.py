@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from good import GoodBackend, GoodProcessor, GoodRouter
 
-from eventtracking import Event
+from eventtracking import DeliveryError, Event, Undelivered
 from eventtracking_testkit.contracts import BackendContract, ProcessorContract, RouterContract
 from eventtracking_testkit.contracts.backend import Broken, Stored
 from eventtracking_testkit.distribution import fake_distribution
-from eventtracking_testkit.samples import sample_event
+from eventtracking_testkit.samples import sample_event, sample_events
 
 PLUGINS: dict[str, type[Any]] = {
     "good_file": GoodBackend,
@@ -36,6 +36,7 @@ class TestGoodBackend(BackendContract):
     """Everything that the contract can be told is told."""
 
     plugin = "good_file"
+    memory_events = 4_000  # it reads the whole file with each batch
 
     @pytest.fixture
     def options(self, tmp_path: Path) -> dict[str, Any]:
@@ -73,6 +74,7 @@ class TestLeast(BackendContract):
     """The least that can be said is the name."""
 
     plugin = "good_file"
+    memory_events = 4_000  # it reads the whole file with each batch
 
     @pytest.fixture
     def options(self, tmp_path: Path) -> dict[str, Any]:
@@ -103,6 +105,33 @@ class TestGoodRouter(RouterContract):
     @pytest.fixture
     def other_options(self) -> dict[str, Any]:
         return {"label": "other"}
+
+
+def test_partial_success_and_pauses_are_answers(tmp_path: Path) -> None:
+    """A backend may ask for a pause, name events to be sent again, and refuse some for good; its
+    batches are within its limits.
+    """
+    good = GoodBackend(path=str(tmp_path / "events.jsonl"))
+    events, sizes = sample_events(10), list[int]()
+
+    class Busy:
+        max_batch_events = 4
+
+        def send(self, batch: Sequence[Event]) -> None:
+            sizes.append(len(batch))
+            if len(sizes) == 1:
+                raise DeliveryError("too many requests", retry_after_s=0.001)
+            good.send(batch[:1])
+            if len(batch) > 1:
+                left = {event.id: "busy" for event in batch[1:]}
+                raise Undelivered(left, retry_after_s=0.0)
+
+    suite = TestGoodBackend()
+    assert suite.offer(Busy(), events) == {}
+    assert sizes == [4, 4, 3, 2, 1, 4, 3, 2, 1, 2, 1]
+    suite.check_stored(
+        lambda: [json.loads(line) for line in Path(good.path).read_text().splitlines()], events
+    )
 
 
 def test_what_is_not_told_is_not_collected() -> None:

@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import attrs
 import msgspec
 
 from acme_lake.parts import OpenPart, adopt, partition_of
 from eventtracking import Event, Undelivered, forks
+
+_CLOSE_S: Final = 1.0
 
 
 @attrs.define(eq=False)
@@ -85,13 +87,20 @@ class LakeBackend:
             for partition in [key for key, part in self._parts.items() if part.began <= oldest]:
                 self._finish(partition)
 
-    def flush(self, timeout_s: float) -> bool:  # noqa: ARG002 - the contract gives it
-        """End every open file, so that all events can be queried."""
-        with self._lock:
+    def flush(self, timeout_s: float) -> bool:
+        """End every open file, so that all events can be queried.
+
+        A signal handler may call it within `send`, which holds the lock: never wait for ever.
+        """
+        if not self._lock.acquire(timeout=max(timeout_s, 0.0)):
+            return False
+        try:
             for partition in list(self._parts):
                 self._finish(partition)
+        finally:
+            self._lock.release()
         return True
 
     def close(self) -> None:
-        """End every open file."""
-        self.flush(0)
+        """End every open file; one that `send` still writes is ended by the next `open`."""
+        self.flush(_CLOSE_S)

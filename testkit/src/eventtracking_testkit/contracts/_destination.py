@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 import pytest
 
-from eventtracking import Event
+from eventtracking import DeliveryError, Event, Rejected, Undelivered
+from eventtracking._tree.batches import batches_of
 from eventtracking_testkit.contracts._plugin import PluginContract
 
 __all__ = ["Broken", "Destination", "Document", "Stored", "call", "plain"]
@@ -19,6 +21,9 @@ __all__ = ["Broken", "Destination", "Document", "Stored", "call", "plain"]
 Document = Mapping[str, Any]
 Stored = Callable[[], Sequence["Event | Document"]]
 Broken = Callable[[], AbstractContextManager[None]]
+
+_MAX_ATTEMPTS: Final = 20
+_MAX_PAUSE_S: Final = 1.0
 
 
 class Destination(PluginContract):
@@ -104,8 +109,56 @@ class Destination(PluginContract):
                 assert by_id[event.id].get(key) == sent[key], f"`{key}` changed on the way"
 
     def open_and_send(self, backend: Any, events: Sequence[Event]) -> None:
+        """Open the backend and send the events."""
         call(backend, "open")
+        self.send(backend, events)
+
+    def send(self, backend: Any, events: Sequence[Event]) -> None:
+        """Send events that no backend may refuse.
+
+        Raises:
+            AssertionError: If any is refused for good.
+        """
+        refused = self.offer(backend, events)
+        assert not refused, f"good events were rejected: {list(refused.values())[:3]}"
+
+    def offer(self, backend: Any, events: Sequence[Event]) -> dict[str, str]:
+        """Send as a router does: batches within the backend's limits, those that are to be tried
+        again after their pause. Return the reasons of the events that are refused for good, by id.
+
+        Raises:
+            AssertionError: If the backend never stops asking for another attempt.
+            Exception: Any other answer.
+        """
+        refused: dict[str, str] = {}
+        for batch in batches_of(backend, events):
+            left: Sequence[Event] = batch
+            for _ in range(_MAX_ATTEMPTS):
+                left, pause_s = _attempt(backend, left, refused)
+                if not left:
+                    break
+                time.sleep(min(pause_s, _MAX_PAUSE_S))
+            assert not left, f"`send` asks for another attempt after {_MAX_ATTEMPTS} of them"
+        return refused
+
+
+def _attempt(
+    backend: Any, events: Sequence[Event], refused: dict[str, str]
+) -> tuple[Sequence[Event], float]:
+    """Send once; return the events to be tried again, and the pause before that."""
+    try:
         backend.send(events)
+    except Rejected as answer:
+        refused.update(answer.reasons)
+    except Undelivered as answer:
+        refused.update(answer.rejected)
+        left = [event for event in events if event.id in answer.retry]
+        return left, answer.retry_after_s or 0.0
+    except DeliveryError as answer:
+        if answer.retry_after_s is None:
+            raise
+        return events, answer.retry_after_s
+    return (), 0.0
 
 
 def call(backend: Any, method: str, *arguments: Any) -> Any:

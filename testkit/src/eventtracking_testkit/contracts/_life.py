@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import select
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
+from typing_extensions import Self
 
 from eventtracking_testkit.contracts._destination import Destination, Stored, call, plain
 from eventtracking_testkit.forks import run_in_fork
@@ -21,6 +24,9 @@ __all__ = ["LifeContract"]
 
 _AT_ONCE_S: Final = 2.0
 """No time at all, on a machine that does much else."""
+_INTERRUPTS: Final = 40
+_MIN_SENDS: Final = 10
+_MAX_SENDS: Final = 2_000
 
 
 class LifeContract(Destination):
@@ -35,7 +41,7 @@ class LifeContract(Destination):
     def test_close_twice(self, make: Callable[[], Any], stored: Stored | None) -> None:
         """A second close is no error and loses nothing."""
         backend, events = make(), sample_events(3)
-        backend.send(events)
+        self.send(backend, events)
         self.settle(backend)
         call(backend, "close")
         call(backend, "close")
@@ -44,7 +50,7 @@ class LifeContract(Destination):
     def test_flush_after_close(self, make: Callable[[], Any], stored: Stored | None) -> None:
         """A flush after the close is no error and loses nothing."""
         backend, events = make(), sample_events(3)
-        backend.send(events)
+        self.send(backend, events)
         self.settle(backend)
         call(backend, "close")
         call(backend, "flush", 1.0)
@@ -62,7 +68,7 @@ class LifeContract(Destination):
             backend = self.build(options)
             call(backend, "open")
             assert _flush_at_once(backend) is not False
-            backend.send(sample_events(1))
+            self.send(backend, sample_events(1))
             _flush_at_once(backend)
             self.settle(backend)
             assert call(backend, "flush", 10.0) is not False
@@ -79,7 +85,7 @@ class LifeContract(Destination):
         whichever process sent it.
         """
         before, within, after = sample_events(2), sample_events(2), sample_events(2)
-        backend.send(before)
+        self.send(backend, before)
         self.settle(backend)
 
         def child() -> None:
@@ -90,7 +96,7 @@ class LifeContract(Destination):
 
         run_in_fork(child)
         self.check_stored(stored, [*before, *within])
-        backend.send([*within, *after])
+        self.send(backend, [*within, *after])
         self.settle(backend)
         self.check_stored(stored, [*before, *within, *after])
 
@@ -100,9 +106,9 @@ class LifeContract(Destination):
         harm.
         """
         before, after = sample_events(2), sample_events(2)
-        backend.send(before)
+        self.send(backend, before)
         run_in_fork(gc.collect)
-        backend.send(after)
+        self.send(backend, after)
         self.settle(backend)
         self.check_stored(stored, [*before, *after])
 
@@ -117,7 +123,7 @@ class LifeContract(Destination):
         process, and a child inherits the notes without the locks.
         """
         before, within, alone = sample_events(2), sample_events(2), sample_events(2)
-        backend.send(before)
+        self.send(backend, before)
         self.settle(backend)
         has_opened, has_closed = os.pipe(), os.pipe()
 
@@ -126,7 +132,7 @@ class LifeContract(Destination):
             self.settle(backend)
             os.write(has_opened[1], b"x")
             os.read(has_closed[0], 1)
-            backend.send(alone)
+            self.send(backend, alone)
             self.settle(backend)
             call(backend, "close")
 
@@ -142,28 +148,36 @@ class LifeContract(Destination):
 
     @pytest.mark.process
     def test_signals_in_the_middle(self, options: Mapping[str, Any], stored: Stored | None) -> None:
-        """A signal handler that flushes and at last closes, in the middle of `send`, never hangs
-        and loses nothing acknowledged.
+        """A signal handler that flushes and at last closes, in the middle of `send` and of its
+        system calls, never hangs and loses nothing acknowledged.
         """
-        batches = [sample_events(3) for _ in range(150)]
+        batches = [sample_events(3) for _ in range(_MAX_SENDS)]
         marker = sample_event(name="testkit.end")
+        told, tell = os.pipe()
 
         def child() -> None:
             backend = self.build(options)
             call(backend, "open")
-            with _interrupted_by(lambda: call(backend, "flush", 0.01)):
-                for batch in batches:
-                    backend.send(batch)
+            sends = 0
+            with _Interrupts(lambda: call(backend, "flush", 0.01)) as interrupts:
+                while sends < _MAX_SENDS and (sends < _MIN_SENDS or interrupts.count < _INTERRUPTS):
+                    self.send(backend, batches[sends])
+                    sends += 1
+            os.write(tell, sends.to_bytes(4, "little"))
             self.settle(backend)
-            with _interrupted_by(lambda: call(backend, "close")), suppress(Exception):
+            with _Interrupts(lambda: call(backend, "close"), at_most=3), suppress(Exception):
                 for _ in range(50):
                     backend.send((marker,))
             call(backend, "close")
 
         run_in_fork(child)
+        sends = int.from_bytes(os.read(told, 4), "little")
+        for descriptor in (told, tell):
+            os.close(descriptor)
         if stored is not None:
             found = {plain(document)["id"] for document in stored()} - {marker.id}
-            assert found == {event.id for batch in batches for event in batch}
+            missing = {event.id for batch in batches[:sends] for event in batch} - found
+            assert not missing, f"{len(missing)} events are lost that `send` had acknowledged"
 
 
 def _flush_at_once(backend: Any) -> Any:
@@ -184,15 +198,35 @@ def _wait_for_byte(descriptor: int) -> None:
     select.select([descriptor], [], [], 60.0)
 
 
-@contextmanager
-def _interrupted_by(handler: Callable[[], object]) -> Iterator[None]:
-    """Interrupt this thread every half millisecond of the processor's time, for the length of a
-    block.
+class _Interrupts:
+    """Interrupt this thread again and again for the length of a block, in system calls too.
+
+    The timer is started anew when the handler has returned, so that the block goes on under load.
     """
-    before = signal.signal(signal.SIGVTALRM, lambda *_: handler())
-    signal.setitimer(signal.ITIMER_VIRTUAL, 0.0005, 0.0005)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+
+    def __init__(self, handler: Callable[[], object], at_most: int = sys.maxsize) -> None:
+        self.count = 0
+        self._at_most = at_most
+        self._handler = handler
+        self._delays = random.Random(0)  # noqa: S311 - not for secrets
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGALRM, self._interrupt)
+        self._start_timer()
+        return self
+
+    def _start_timer(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self._delays.uniform(0.00002, 0.0002))
+
+    def _interrupt(self, *_: object) -> None:
+        self.count += 1
+        try:
+            self._handler()
+        finally:
+            if self.count < self._at_most:
+                self._start_timer()
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # one may be on its way
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)

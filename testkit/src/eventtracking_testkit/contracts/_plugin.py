@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -18,13 +18,13 @@ import pytest
 
 from eventtracking import ConfigError, Tracker
 from eventtracking.config.discovery import Plugin, installed_plugins
-from eventtracking.config.options import MISSING, Option, options_of
+from eventtracking.config.options import MISSING, Option, nested_in, options_of
 from eventtracking.config.reading import build as build_plugin
 from eventtracking.config.reading import read_options
 from eventtracking_testkit._deeds import NOT_THERE, watch_deeds
 from eventtracking_testkit.forks import run_in_fork
 
-__all__ = ["PluginContract", "check_pickles", "needs"]
+__all__ = ["PluginContract", "check_pickles", "needs", "secrets_in"]
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -35,9 +35,7 @@ _NONSENSE: Final[tuple[Any, ...]] = (
     "nonsense \N{SNOWMAN}",
     None,
 )
-_LOOKS_SECRET: Final = re.compile(
-    r"passw|secret|token|credential|api_?key|write_?key", re.IGNORECASE
-)
+_LOOKS_SECRET: Final = re.compile(r"passw|secret|token|credential|(key|dsn|salt)$", re.IGNORECASE)
 _LAZY: Final = (
     inspect.iscoroutinefunction,
     inspect.isgeneratorfunction,
@@ -66,6 +64,8 @@ class PluginContract:
     """The name by which configs call the plugin."""
     kinds: ClassVar[tuple[str, ...]] = ()
     """What the plugin may be registered as."""
+    not_secret: ClassVar[tuple[str, ...]] = ()
+    """Options that look like secrets and are none, as `option` or `option.nested`."""
 
     def __init_subclass__(cls) -> None:
         """Take away the tests that need what this subclass does not say, instead of skipping them
@@ -205,18 +205,20 @@ class PluginContract:
         return []
 
     def test_secrets_do_not_show(self, options: Mapping[str, Any]) -> None:
-        """What looks like a secret is marked `repr=False`, and no secret value stands in `repr`."""
-        known = options_of(self.plugin_class)
+        """Options that look like secrets are marked `repr=False`, nested ones too, and no secret
+        value stands in `repr`.
+        """
         unmarked = [
-            option.name
-            for option in known.values()
-            if _LOOKS_SECRET.search(option.name) and not option.secret
+            path
+            for path, option in _options_below(self.plugin_class)
+            if _LOOKS_SECRET.search(option.name)
+            and not option.secret
+            and path not in self.not_secret
         ]
-        assert not unmarked, f"mark with repr=False: {unmarked}"
+        assert not unmarked, f"mark with repr=False, or name in `not_secret`: {unmarked}"
         shown = repr(self.build(options))
-        for name, value in options.items():
-            if known[name].secret and value:
-                assert str(value) not in shown, f"repr shows {name}"
+        for path, value in secrets_in(self.plugin_class, options):
+            assert not value or str(value) not in shown, f"repr shows {path}"
 
     # The constructor
 
@@ -255,6 +257,32 @@ def _overrides(cls: type[Any], hook: str) -> bool:
     """Whether a class after the one that first has this fixture has it too."""
     owners = [base for base in cls.__mro__ if hook in vars(base)]
     return len(owners) > 1
+
+
+def _options_below(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, Option]]:
+    """Yield each option with its path, those of nested classes too."""
+    for option in options_of(cls).values():
+        yield f"{prefix}{option.name}", option
+        nested = nested_in(option.type)
+        if nested is not None and not option.secret:  # a secret hides all that is in it
+            yield from _options_below(nested[1], f"{prefix}{option.name}.")
+
+
+def secrets_in(
+    cls: type[Any], given: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the value of each secret option that is given, with its path, nested ones too."""
+    known = options_of(cls)
+    for name, value in given.items():
+        option = known.get(name)
+        nested = None if option is None else nested_in(option.type)
+        if option is not None and option.secret:
+            yield f"{prefix}{name}", value
+        elif nested is not None:
+            tables = {"one": [value], "list": value, "table": getattr(value, "values", list)()}
+            for table in tables[nested[0]]:
+                if isinstance(table, Mapping):
+                    yield from secrets_in(nested[1], table, f"{prefix}{name}.")
 
 
 def _nonsense_for(option: Option) -> Iterable[Any]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from eventtracking import ConfigError, Rejected, Tracker
+from eventtracking import ConfigError, Event, Rejected, Tracker, Undelivered
 from eventtracking.config.options import options_of
 from eventtracking_testkit._deeds import watch_connections
 from eventtracking_testkit.contracts._destination import Broken, Document, Stored, call, plain
 from eventtracking_testkit.contracts._life import LifeContract
-from eventtracking_testkit.contracts._plugin import check_pickles, needs
+from eventtracking_testkit.contracts._plugin import check_pickles, needs, secrets_in
+from eventtracking_testkit.contracts._strain import StrainContract
 from eventtracking_testkit.forks import run_in_fork
 from eventtracking_testkit.samples import SAMPLE_DATA, sample_event, sample_events
 from eventtracking_testkit.threads import in_threads
@@ -23,7 +24,7 @@ from eventtracking_testkit.threads import in_threads
 __all__ = ["BackendContract", "Broken", "Document", "Stored"]
 
 
-class BackendContract(LifeContract):
+class BackendContract(LifeContract, StrainContract):
     """What every backend must keep. A backend's tests subclass it and inherit the tests.
 
     The class attribute `plugin` is needed; each fixture that is overridden shows more::
@@ -59,7 +60,11 @@ class BackendContract(LifeContract):
 
     `kept` names what `stored()` brings back of an event; leave out what the destination does not
     keep. `stores_once = False` is for destinations that cannot tell that an event comes twice (say
-    in the README that they cannot).
+    in the README that they cannot). `memory_events` says how many events show that memory does not
+    grow, `not_secret` names options that look like secrets and are none.
+
+    `Rejected`, `Undelivered` and pauses are answers as a router takes them: events are tried again
+    after their pause, and batches are within `max_batch_events` and `max_batch_bytes`.
     """
 
     # Sending
@@ -77,7 +82,7 @@ class BackendContract(LifeContract):
     def test_many_events(self, backend: Any, stored: Stored | None) -> None:
         """A batch of 300, as a list, arrives whole."""
         events = sample_events(300)
-        backend.send(events)
+        self.send(backend, events)
         self.settle(backend)
         self.check_stored(stored, events)
 
@@ -87,7 +92,7 @@ class BackendContract(LifeContract):
         large, empty.
         """
         event = sample_event(kind)
-        backend.send((event,))
+        self.send(backend, (event,))
         self.settle(backend)
         self.check_stored(stored, [event])
 
@@ -98,7 +103,7 @@ class BackendContract(LifeContract):
             sample_event(name="n" * 300),
             sample_event(extra={"version": 1}),
         ]
-        backend.send(events)
+        self.send(backend, events)
         self.settle(backend)
         self.check_stored(stored, events)
 
@@ -106,7 +111,7 @@ class BackendContract(LifeContract):
         """What a sibling will be sent next is as it was before, nested values included."""
         events = [sample_event(kind) for kind in SAMPLE_DATA]
         before = copy.deepcopy(events)
-        backend.send(events)
+        self.send(backend, events)
         self.settle(backend)
         assert events == before
 
@@ -116,7 +121,7 @@ class BackendContract(LifeContract):
 
         def send(number: int) -> None:
             for batch in batches[number]:
-                backend.send(batch)
+                self.send(backend, batch)
 
         in_threads(send)
         self.settle(backend)
@@ -128,9 +133,9 @@ class BackendContract(LifeContract):
         """
         old, new = sample_events(5), sample_events(5)
         first, second = make(), make()
-        first.send(old)
-        first.send(old)
-        second.send([*old[:3], *new, *old[3:]])
+        self.send(first, old)
+        self.send(first, old)
+        self.send(second, [*old[:3], *new, *old[3:]])
         for backend in (first, second):
             self.settle(backend)
         self.check_stored(stored, [*old, *new])
@@ -146,9 +151,9 @@ class BackendContract(LifeContract):
         sent = [*good[:2], poison, *good[2:]]
         try:
             backend.send(sent)
-        except Rejected as error:
+        except (Rejected, Undelivered) as error:
             check_pickles(error)
-            sent = [event for event in sent if event.id not in error.reasons]
+            sent = [event for event in sent if event.id not in _named_in(error)]
         except Exception as error:  # noqa: BLE001 - any error says that none was delivered
             check_pickles(error)
             sent = []
@@ -165,25 +170,22 @@ class BackendContract(LifeContract):
         later stores each event once.
         """
         before, held = sample_events(3), sample_events(3)
-        backend.send(before)
+        self.send(backend, before)
         with broken():
             with pytest.raises(Exception) as caught:  # noqa: PT011 - the contract takes any but one
                 backend.send(held)
-            assert not isinstance(caught.value, Rejected), (
-                "a broken destination is no fault of the events"
-            )
+            _check_no_blame(caught.value)
             check_pickles(caught.value)
             self._check_safe(caught.value, options)
-        backend.send(held)
+        self.send(backend, held)
         self.settle(backend)
         self.check_stored(stored, [*before, *held])
 
     def _check_safe(self, error: Exception, options: Mapping[str, Any]) -> None:
         """No secret option's value stands in an error."""
-        known = options_of(self.plugin_class)
-        for name, value in options.items():
-            if known[name].secret and value:
-                assert str(value) not in f"{error!s} {error!r}", f"an error shows {name}"
+        shown = f"{error!s} {error!r}"
+        for path, value in secrets_in(self.plugin_class, options):
+            assert not value or str(value) not in shown, f"an error shows {path}"
 
     @needs("broken")
     def test_opening_a_broken_destination(
@@ -195,8 +197,8 @@ class BackendContract(LifeContract):
         backend, given_up, events = self.build(options), self.build(options), sample_events(1)
         with broken():
             with pytest.raises(Exception) as caught:  # noqa: PT011 - the contract takes any but one
-                self.open_and_send(backend, events)
-            assert not isinstance(caught.value, Rejected)
+                self._open_and_try(backend, events)
+            _check_no_blame(caught.value)
             check_pickles(caught.value)
             self._check_safe(caught.value, options)
             with suppress(Exception):
@@ -226,10 +228,14 @@ class BackendContract(LifeContract):
         """
         if hasattr(backend, "probe"):
             events = sample_events(1)
-            backend.send(events)
+            self.send(backend, events)
             backend.probe()
             self.settle(backend)
             self.check_stored(stored, events)
+
+    def _open_and_try(self, backend: Any, events: Sequence[Event]) -> None:
+        call(backend, "open")
+        backend.send(events)
 
     def _open_and_probe(self, backend: Any) -> None:
         call(backend, "open")
@@ -248,7 +254,7 @@ class BackendContract(LifeContract):
         events = sample_events(4)
         self.open_and_send(backend, events[:2])
         self.open_and_send(other, sample_events(2))
-        backend.send(events[2:])
+        self.send(backend, events[2:])
         for one in (backend, other):
             self.settle(one)
             call(one, "close")
@@ -314,3 +320,20 @@ class BackendContract(LifeContract):
             assert [plain(document)["name"] for document in stored()] == ["testkit.emitted"] * len(
                 SAMPLE_DATA
             )
+
+
+def _named_in(error: Rejected | Undelivered) -> set[str]:
+    """Return the ids of the events that were not delivered."""
+    if isinstance(error, Rejected):
+        return set(error.reasons)
+    return {*error.retry, *error.rejected}
+
+
+def _check_no_blame(error: Exception) -> None:
+    """Show that no event is refused for good.
+
+    Raises:
+        AssertionError: If one is.
+    """
+    blamed = isinstance(error, Rejected) or (isinstance(error, Undelivered) and error.rejected)
+    assert not blamed, "a broken destination is no fault of the events"

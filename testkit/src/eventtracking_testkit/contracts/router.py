@@ -84,6 +84,10 @@ class RouterContract(BackendContract):
         self._file = self._file.with_suffix(".other")
         return self.build(options)
 
+    def forget(self) -> None:
+        """Let the backend below forget."""
+        RecordingBackend.forget(_KEY)
+
     def settle(self, backend: Any) -> None:
         """Flush, and expect that nothing is left."""
         assert call(backend, "flush", self.settle_timeout_s) is not False, "flush left something"
@@ -95,7 +99,7 @@ class RouterContract(BackendContract):
         events = sample_events(50)
         router = make()
         for event in events:
-            router.send((event,))
+            self.send(router, (event,))
         self.settle(router)
         call(router, "close")
         self.check_stored(stored, events)
