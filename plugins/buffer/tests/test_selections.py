@@ -111,6 +111,7 @@ def test_letters_that_are_replayed_already_are_skipped(
     assert all(one.failed == one.waiting == () for one in letters(tracker).history())
 
 
+@pytest.mark.process
 def test_one_process_freezes_another_replays(
     tmp_path: Path,
     track: Track,

@@ -16,6 +16,8 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from eventtracking_console.viewer import Viewer, viewer
+
 SCENE = """
 import json, sys, time
 from eventtracking import Tracker
@@ -85,6 +87,14 @@ class Console:
         self.process.wait(10)
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+@pytest.fixture(autouse=True)
+def _anonymous() -> Iterator[None]:
+    """Forget the viewer that a test sets."""
+    token = viewer.set(Viewer())
+    yield
+    viewer.reset(token)
 
 
 @pytest.fixture

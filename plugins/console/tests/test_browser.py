@@ -32,6 +32,7 @@ PAGES = (
 )  # fmt: skip
 LIVE = {"/": "svg.spark", "/events": "details.event"}
 """What appears on a live page once it is."""
+ROWS = "[aria-label='Dead letters'] tbody tr"
 CHECK = (
     "const done = arguments[arguments.length - 1];"
     "axe.run({resultTypes: ['violations']}).then(found => done(found.violations))"
@@ -123,11 +124,11 @@ def test_dead_letters_are_seen_filtered_replayed_and_arrive(
     assert browser.find_element("xpath", "//div[dt='dead letters'][dd='4']")
     browser.find_element("link text", "Dead letters").click()
     assert browser.find_element("xpath", "//td[.='<b>enrolled</b>']")
-    assert len(browser.find_elements("css selector", "tbody tr")) == 4
+    assert len(browser.find_elements("css selector", ROWS)) == 4
     browser.find_element("name", "name").send_keys("<b>enrolled</b>")
     browser.find_element("xpath", "//button[.='Filter']").click()
     assert browser.find_element("css selector", "input[name=name][value*=enrolled]")
-    assert len(browser.find_elements("css selector", "tbody tr")) == 3
+    assert len(browser.find_elements("css selector", ROWS)) == 3
     dead_letters.unlink()
     browser.find_element("xpath", "//button[starts-with(., 'Dry run')]").click()
     told = "3 dead letters of disk would be delivered again"
@@ -137,10 +138,10 @@ def test_dead_letters_are_seen_filtered_replayed_and_arrive(
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
         browser.get(f"http://127.0.0.1:{console.port}/letters")
-        if len(browser.find_elements("css selector", "tbody tr")) == 1:
+        if len(browser.find_elements("css selector", ROWS)) == 1:
             break
         time.sleep(0.1)
-    assert browser.find_element("css selector", "tbody tr td").text == "left"
+    assert browser.find_element("css selector", f"{ROWS} td").text == "left"
     assert events_in(dead_letters / "below.db") == ["<b>enrolled</b>"] * 3
 
 

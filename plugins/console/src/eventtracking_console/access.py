@@ -21,6 +21,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from eventtracking_console.viewer import Viewer, viewer
+
 __all__ = ["Access", "Guard", "SecurityHeaders"]
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -85,21 +87,35 @@ class Access:
             headers.get("authorization", "")
         )
 
+    def user(self, headers: Headers) -> str:
+        """Return the name that came with the password; empty if there is none."""
+        authorization = headers.get("authorization", "")
+        if not self._has_password(authorization):
+            return ""
+        return _basic(authorization)[0].decode("utf-8", "replace")
+
     def _has_password(self, authorization: str) -> bool:
-        kind, _, content = authorization.partition(" ")
-        if self.password is None or kind.lower() != "basic":
+        if self.password is None:
             return False
-        try:
-            _, _, given = base64.b64decode(content, validate=True).partition(b":")
-        except (binascii.Error, ValueError):
-            return False
-        return hmac.compare_digest(given, self.password.encode())
+        return hmac.compare_digest(_basic(authorization)[1], self.password.encode())
 
     def welcome(self) -> Response:
         """Set the cookie, and lead to the first page without the token in its address."""
         answer = RedirectResponse("/", status_code=303)
         answer.set_cookie(_COOKIE, self._session, httponly=True, samesite="strict", path="/")
         return answer
+
+
+def _basic(authorization: str) -> tuple[bytes, bytes]:
+    """Read name and password; both are empty if there are none."""
+    kind, _, content = authorization.partition(" ")
+    if kind.lower() != "basic":
+        return b"", b""
+    try:
+        name, _, given = base64.b64decode(content, validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return b"", b""
+    return name, given
 
 
 class Guard:
@@ -115,7 +131,10 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        answer = self._refusal(Request(scope))
+        request = Request(scope)
+        answer = self._refusal(request)
+        if name := self._access.user(request.headers):
+            viewer.set(Viewer(name=name))
         await (self._app if answer is None else answer)(scope, receive, send)
 
     def _refusal(self, request: Request) -> Response | None:

@@ -6,20 +6,23 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import attrs
 import msgspec
 
 from eventtracking import Tracker
+from eventtracking_live.letters import letters_at, selection_for
 from eventtracking_live.tapping import shown
 
-__all__ = ["Filter", "Frozen", "LetterBox"]
+__all__ = ["Filter", "Frozen", "LetterBox", "Replay"]
 
 _log = logging.getLogger("eventtracking.console")
 _REPLAY_LIMIT_S: Final = 120.0
 _POLL_S: Final = 0.2
+_HISTORY: Final = 20
+"""Actions that a page shows."""
 
 
 class Filter(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,6 +52,17 @@ class Frozen:
     router: str
     selection: str
     count: int
+    replaying: tuple[int, ...]
+    """The letters that are meant, too, and are left out: they are being replayed already."""
+
+
+@attrs.frozen
+class Replay:
+    """A replay or purge that was asked for, in the store of one router."""
+
+    router: str
+    action: Any
+    """With `what`, `by`, `at`, `count`, `skipped`, `waiting` and `failed`."""
 
 
 @attrs.define(eq=False)
@@ -59,22 +73,19 @@ class LetterBox:
     """Made from the config; never opened."""
     deliver: Callable[[], Tracker]
     """Makes a tracker that may be opened, to deliver where no process does."""
-    _replays: dict[str, dict[str, Any]] = attrs.field(factory=dict)
 
     def boxes(self) -> dict[str, Any]:
         """Return the `letters` of each router, by its path."""
-        found = {}
-        for view in self.tracker.routes():
-            letters = getattr(view.backend, "letters", None)
-            if letters is not None:
-                found[view.path] = letters if hasattr(letters, "freeze") else letters()
-        return found
+        found = {view.path: letters_at(view.backend) for view in self.tracker.routes()}
+        return {path: letters for path, letters in found.items() if letters is not None}
 
     def find(self, wanted: Filter, limit: int) -> list[tuple[str, Any]]:
         """Return dead letters with the paths of their routers."""
         found: list[tuple[str, Any]] = []
         for path, letters in self.boxes().items():
-            meant = letters.list(_selection(letters.list, wanted), limit=limit - len(found))
+            meant = letters.list(
+                selection_for(letters.list, wanted.given()), limit=limit - len(found)
+            )
             found += [(path, letter) for letter in meant]
         return found
 
@@ -90,13 +101,15 @@ class LetterBox:
         processors += views[letter.route].processors if letter.route in views else ()
         return shown(letter.event, processors)
 
-    def freeze(self, wanted: Filter) -> list[Frozen]:
+    def freeze(self, wanted: Filter, who: str) -> list[Frozen]:
         """Freeze what is meant now, in the store of each router: no letter joins later."""
         frozen = []
         for path, letters in self.boxes().items():
-            selection, count = letters.freeze(_selection(letters.freeze, wanted))
-            if count:
-                frozen.append(Frozen(path, selection, count))
+            meant = selection_for(letters.freeze, wanted.given())
+            replaying = tuple(one.number for one in letters.list(meant) if one.replaying)
+            selection, count = letters.freeze(meant, **_by(letters.freeze, who))
+            if count or replaying:
+                frozen.append(Frozen(path, selection, count, replaying))
         return frozen
 
     def replay(self, router: str, selection: str, who: str) -> int:
@@ -105,13 +118,23 @@ class LetterBox:
         Where no process delivers, a thread of this one does, until they are through.
         """
         letters = self.boxes()[router]
-        count: int = letters.replay(selection)
-        _log.warning("%s: replay of %d dead letters at route %r asked for", who, count, router)
+        count: int = letters.replay(selection, **_by(letters.replay, who))
+        _log.warning("%s asked to replay %d dead letters of route %r", who, count, router)
         view = next(view for view in self.tracker.routes() if view.path == router)
         status = view.backend.status()
         if count and getattr(status, "delivered_by", None) is None:
             threading.Thread(target=self._deliver, args=(letters,), daemon=True).start()
         return count
+
+    def history(self) -> list[Replay]:
+        """Return who had what replayed or purged, newest first, and how it went so far."""
+        found = [
+            Replay(path, action)
+            for path, letters in self.boxes().items()
+            if hasattr(letters, "history")
+            for action in letters.history(_HISTORY)
+        ]
+        return sorted(found, key=lambda one: -one.action.at)[:_HISTORY]
 
     def _deliver(self, letters: Any) -> None:
         """Be the process that delivers, until no letter is being replayed."""
@@ -122,12 +145,9 @@ class LetterBox:
                 time.sleep(_POLL_S)
 
 
-def _selection(method: Callable[..., Any], wanted: Filter) -> Any:
-    """Make the filter of a router, whose type is that of its default."""
-    parameter = next(iter(inspect.signature(method).parameters.values()))
-    kind = type(parameter.default)
-    given = wanted.given()
-    return given if issubclass(kind, Mapping) else kind(**given)
+def _by(method: Callable[..., Any], who: str) -> dict[str, str]:
+    """Pass who asks, to a router that keeps it."""
+    return {"by": who} if "by" in inspect.signature(method).parameters else {}
 
 
 def reasons(letters: list[tuple[str, Any]]) -> Iterator[tuple[str, str, int]]:

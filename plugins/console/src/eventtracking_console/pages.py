@@ -20,6 +20,8 @@ __all__ = ["RouteRow", "environment", "explained", "parsed", "route_rows"]
 
 _SPARK: Final = (120, 24)
 """Width and height of a sparkline."""
+_NAMED: Final = 50
+"""Letters that a sentence names."""
 
 
 def environment() -> Environment:
@@ -34,6 +36,7 @@ def environment() -> Environment:
     made.filters["duration"] = duration
     made.filters["moment"] = moment
     made.filters["pretty"] = pretty
+    made.filters["numbers"] = numbers
     return made
 
 
@@ -47,6 +50,12 @@ def moment(value: Any) -> str:
 def pretty(value: Any) -> str:
     """Lay JSON out for people."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def numbers(found: Sequence[int]) -> str:
+    """Name letters by number, as many as a person reads."""
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(map(str, found[:_NAMED])) + more
 
 
 @attrs.frozen

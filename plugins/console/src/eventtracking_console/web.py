@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +32,9 @@ from eventtracking_console.pages import (
 from eventtracking_console.searching import PAGE, Query, found_events, searchable
 from eventtracking_console.streams import EventStream
 from eventtracking_console.tail import tail
+from eventtracking_console.viewer import viewer
 from eventtracking_console.watch import Watcher, as_event
+from eventtracking_live.letters import MemoryLetter, letters_in_memory
 from eventtracking_live.observer import LiveObserver
 
 __all__ = ["Console", "console_app"]
@@ -42,6 +43,7 @@ _HERE = Path(__file__).parent
 _MAX_FORM_BYTES = 1_000_000
 _MAX_VIEWERS = 200
 _LETTERS_SHOWN = 200
+_SAMPLE = 20
 
 
 def console_app(
@@ -112,10 +114,19 @@ class Console:
             pages.append(Mount("/catalog", self.catalog))
         return Starlette(routes=pages, exception_handlers={EventTrackingError: self._trouble})
 
+    def _prefix(self) -> str:
+        given = viewer.get().prefix
+        return self.prefix if given is None else given
+
+    def _may_change(self) -> bool:
+        return self.allow_changes and viewer.get().may_change
+
     def _render(self, template: str, **values: Any) -> str:
         return self._templates.get_template(template).render(
-            prefix=self.prefix,
-            allow_changes=self.allow_changes,
+            prefix=self._prefix(),
+            allow_changes=self._may_change(),
+            csrf_token=viewer.get().csrf_token,
+            is_live=viewer.get().is_live,
             has_catalog=self.catalog.is_installed,
             **values,
         )
@@ -141,7 +152,10 @@ class Console:
         return self._page("routes.html", **self._route_values())
 
     async def live_routes(self, _request: Request) -> Any:
-        """The tree, again with each look."""
+        """The tree, again with each look; once, where no connection is kept open."""
+        if not viewer.get().is_live:
+            await run_in_threadpool(self.watcher.look)
+            return self._page("_routes.html", **self._route_values())
         return EventStream(self._route_updates)
 
     async def _route_updates(self) -> AsyncIterator[bytes]:
@@ -176,6 +190,8 @@ class Console:
 
     async def live_events(self, request: Request) -> Any:
         """What passes a route now."""
+        if not viewer.get().is_live:
+            return self._page("trouble.html", 404, text="This server keeps no connection open.")
         route, name = (request.query_params.get(key, "") for key in ("route", "name"))
 
         async def updates() -> AsyncIterator[bytes]:
@@ -222,14 +238,21 @@ class Console:
         """Dead letters by route, reason and age."""
         wanted = _filter(request.query_params)
         found = await run_in_threadpool(self.letters.find, wanted, _LETTERS_SHOWN + 1)
+        in_memory = await run_in_threadpool(self._letters_in_memory, wanted)
+        history = await run_in_threadpool(self.letters.history)
         return self._page(
             "letters.html",
             wanted=wanted,
             letters=found[:_LETTERS_SHOWN],
             more=len(found) > _LETTERS_SHOWN,
             groups=list(reasons(found)),
+            in_memory=in_memory,
+            history=history,
             done=request.query_params.get("replayed", ""),
         )
+
+    def _letters_in_memory(self, wanted: Filter) -> list[MemoryLetter]:
+        return list(letters_in_memory(self.watcher.folder, wanted.given()))
 
     async def one_letter(self, request: Request) -> Response:
         """One dead letter, with its event as people may see it."""
@@ -247,33 +270,39 @@ class Console:
 
     async def freeze(self, request: Request) -> Response:
         """The dry run: which letters are meant, frozen, with their number."""
-        if not self.allow_changes:
+        if not self._may_change():
             return self._read_only()
         wanted = _filter(await _form(request))
-        frozen = await run_in_threadpool(self.letters.freeze, wanted)
-        sample = await run_in_threadpool(self.letters.find, wanted, 20)
-        replaying = [letter for _, letter in sample if letter.replaying]
-        return self._page("frozen.html", frozen=frozen, letters=sample, replaying=replaying)
+        frozen = await run_in_threadpool(self.letters.freeze, wanted, _who(request))
+        sample = await run_in_threadpool(self.letters.find, wanted, _SAMPLE)
+        return self._page("frozen.html", frozen=frozen, letters=sample)
 
     async def replay(self, request: Request) -> Response:
         """Deliver a frozen selection once more."""
-        if not self.allow_changes:
+        if not self._may_change():
             return self._read_only()
         form = await _form(request)
         router, selection = form.get("router", ""), form.get("selection", "")
         if router not in self.letters.boxes():
             return self._page("trouble.html", 400, text="There is no such router.")
-        who = request.client.host if request.client is not None else "?"
-        count = await run_in_threadpool(self.letters.replay, router, selection, f"console ({who})")
+        count = await run_in_threadpool(self.letters.replay, router, selection, _who(request))
         if not count:
             text = "This selection was used already, or holds no letter any more."
             return self._page("trouble.html", 409, text=text)
-        await asyncio.sleep(0)
-        return RedirectResponse(f"{self.prefix}/letters?replayed={count}", status_code=303)
+        return RedirectResponse(f"{self._prefix()}/letters?replayed={count}", status_code=303)
 
     def _read_only(self) -> Response:
-        text = "The console is read-only: start it with --allow-changes."
+        text = "You may not change anything here"
+        if not self.allow_changes:
+            text = "The console is read-only: start it with --allow-changes."
         return self._page("trouble.html", 403, text=text)
+
+
+def _who(request: Request) -> str:
+    """Name the person for the log and the store."""
+    if name := viewer.get().name:
+        return name
+    return f"console ({request.client.host if request.client is not None else '?'})"
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -17,6 +17,7 @@ import msgspec
 
 from eventtracking import OptionsError, Tracker
 from eventtracking_live.folder import MAX_SOCKET_BYTES, Place, default_folder, longest_path
+from eventtracking_live.letters import letters_of
 from eventtracking_live.state import state_of
 from eventtracking_live.tapping import serve_tap
 
@@ -37,6 +38,7 @@ class Request(msgspec.Struct):
     before: bool = False
     name: str = ""
     fields: dict[str, str] = msgspec.field(default_factory=dict)
+    letters: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -147,6 +149,9 @@ def answer(client: socket.socket, request: Request, tracker: Tracker) -> None:
     """
     if request.ask == "state":
         client.sendall(msgspec.json.encode(state_of(tracker, request.skip)) + b"\n")
+    elif request.ask == "letters":
+        found = letters_of(tracker, request.letters)
+        client.sendall(msgspec.json.encode(found, enc_hook=str) + b"\n")
     elif request.ask == "tap":
         serve_tap(client, tracker, request)
     else:
