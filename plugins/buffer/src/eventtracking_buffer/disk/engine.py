@@ -22,13 +22,13 @@ from eventtracking import Counts, Event, Rejected
 from eventtracking.errors import DeliveryError
 from eventtracking.protocols import Downstream
 from eventtracking_buffer import codec
-from eventtracking_buffer.dead_letters import DeadLetter, Selection
 from eventtracking_buffer.delivery.clock import monotonic
 from eventtracking_buffer.delivery.housekeeper import Housekeeper
 from eventtracking_buffer.delivery.loss_reporter import LossReporter
 from eventtracking_buffer.disk.admission import Admission
 from eventtracking_buffer.disk.capacity import Capacity
 from eventtracking_buffer.disk.deliverer import Deliverer
+from eventtracking_buffer.disk.engine_letters import EngineLetters
 from eventtracking_buffer.disk.folder import cause_of, open_state, prepare_folder
 from eventtracking_buffer.disk.folder_watch import FolderWatch
 from eventtracking_buffer.disk.journal.files import journal_bytes, unusable_files
@@ -42,7 +42,6 @@ from eventtracking_buffer.disk.journal.writer import JournalWriter
 from eventtracking_buffer.disk.lock import SILENT_S, DeliveryLock
 from eventtracking_buffer.disk.state.connection import InheritedStateError, State
 from eventtracking_buffer.disk.state.counts_reader import Balance, CountsReader
-from eventtracking_buffer.disk.state.letters import letters_in, request
 from eventtracking_buffer.disk.state.schema import NewerLayoutError
 from eventtracking_buffer.memory.engine import MemoryEngine
 
@@ -70,7 +69,7 @@ _LEAST_RECORD_BYTES: Final = HEADER_BYTES + 40
 _DELETED: Final = "the state was deleted: counts begin at 0, events may come twice"
 
 
-class DiskEngine(Admission):
+class DiskEngine(Admission, EngineLetters):
     """Runs one buffer in one process.
 
     While the disk refuses, events wait in a bounded memory buffer, and the log says so.
@@ -447,37 +446,6 @@ class DiskEngine(Admission):
         for path, counts in self._fallback.counts().items() if self._fallback else ():
             kept[path] = kept.get(path, Counts()) + counts
         return kept or {self._path: Counts()}
-
-    def letters(self, selection: Selection) -> list[DeadLetter]:
-        """Return dead letters."""
-        found = self._housekeeper.call(lambda: self._letters(selection))
-        return found + ([] if self._fallback is None else self._fallback.letters(selection))
-
-    def _letters(self, selection: Selection) -> list[DeadLetter]:
-        state = self._open_state()
-        return [] if state is None else letters_in(state, selection)
-
-    def _ask(self, selection: Selection, wanted: str) -> int:
-        state = self._open_state()
-        return 0 if state is None else request(state, selection, wanted)
-
-    def replay(self, selection: Selection) -> int:
-        """Have the process that delivers deliver dead letters once more."""
-        return self._request(selection, "replay")
-
-    def purge(self, selection: Selection) -> int:
-        """Have the process that delivers give dead letters up."""
-        return self._request(selection, "purge")
-
-    def _request(self, selection: Selection, wanted: str) -> int:
-        count = self._housekeeper.call(lambda: self._ask(selection, wanted))
-        if self._deliverer is not None:
-            self._deliverer.asked()
-        self._housekeeper.wake()
-        if self._fallback is not None:
-            ask = self._fallback.replay if wanted == "replay" else self._fallback.purge
-            count += ask(selection)
-        return count
 
     def status(self) -> dict[str, Any]:
         """Tell how it stands."""
