@@ -13,13 +13,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 from eventtracking_fakes import RECORDED, ROUTERS
 
+import eventtracking
 from eventtracking import Event, Tracker
+from eventtracking_testkit.interrupts import uncovered_jumps, uncovered_jumps_below
 
 TREES: dict[str, dict[str, Any]] = {
     "one backend": {"end": {"plugin": "recording", "key": "end"}},
@@ -191,3 +194,23 @@ def test_interrupted_at_random_moments_the_law_holds(name: str) -> None:
     check_settled(made)
     assert returned <= {event.id for event in RECORDED["a"]}
     assert made.stats()[""].failed <= hits
+
+
+LEAKING = """
+def f(lock, numbers):
+    with lock:
+        for number in numbers:
+            if number:
+                print(number)
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="older Pythons cover every jump")
+def test_a_loop_without_its_handler_is_found() -> None:
+    """CPython leaves this loop's jump outside of the `with`: the next test can fail."""
+    assert uncovered_jumps(LEAKING, "m") == ["m:5 in f"]
+
+
+def test_no_loop_loses_its_handler() -> None:
+    """An exception at the jump back of a loop reaches the `finally` around it."""
+    assert uncovered_jumps_below(Path(eventtracking.__file__).parent) == []

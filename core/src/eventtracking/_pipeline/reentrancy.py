@@ -72,12 +72,15 @@ class Reentrancy:
         """Send a thread's parked events one by one, unless another call does so already."""
         mine = object()
         try:
-            while self.parked.get(thread) and self._draining.setdefault(thread, mine) is mine:
-                self._send_all(self.parked[thread])
-                self._draining.pop(thread, None)  # then look once more, for an emit just now
+            self._drain(thread, mine)
         finally:
             if self._draining.get(thread) is mine:
                 self._draining.pop(thread, None)
+
+    def _drain(self, thread: int, mine: object) -> None:
+        while self.parked.get(thread) and self._draining.setdefault(thread, mine) is mine:
+            self._send_all(self.parked[thread])
+            self._draining.pop(thread, None)  # then look once more, for an emit just now
 
     def _send_all(self, parked: Parked) -> None:
         """Send events, each with this thread marked as inside again."""
@@ -114,12 +117,9 @@ class Reentrancy:
         """Send the events that interrupted threads left behind, which may never come again."""
         if get_ident() in self.inside:
             return
-        for thread in [
-            thread
-            for thread, parked in list(self.parked.items())
-            if parked and thread not in self.inside
-        ]:
-            self.drain(thread)
+        for thread, parked in list(self.parked.items()):
+            if parked and thread not in self.inside:
+                self.drain(thread)
 
     def reset(self) -> None:
         """Start anew in a forked child: the parked events of other threads are the parent's."""

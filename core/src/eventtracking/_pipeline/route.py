@@ -99,7 +99,7 @@ class Route:
     def emit(self, event: Event, parked: Parked | None = None) -> Outcome:
         """Take one event from the application to its outcome, and count it: the only place.
 
-        A signal handler may raise at any call. So no call stands between entering the event and
+        A signal handler may raise at any call or jump: none stands between entering the event and
         `try`, nor between an outcome and its change of the counts; at worst the event is failed.
 
         Args:
@@ -108,9 +108,9 @@ class Route:
         ledger = self.ledger
         change = self._failed
         ledger.total += self._enter
-        if parked is not None:
-            del parked[0]
         try:
+            if parked is not None:  # inside: Python 3.10 handles signals at a jump, too
+                del parked[0]
             chain = self.chain
             if chain is not None:
                 result = chain.apply(event)
@@ -130,8 +130,8 @@ class Route:
                     outcome = child.emit(event)
                 except BaseException as error:  # noqa: BLE001 - it is counted at the child, and goes on when the siblings have the event
                     outcome, escaped = _FAILED, error
-                if outcome > worst:
-                    worst = outcome
+                # No condition ends the loop: CPython 3.12 leaves its jump without the `finally`.
+                worst = max(worst, outcome)
             if escaped is not None:
                 raise escaped
             change = self._delivered if worst is _DELIVERED else self._changes[worst.label]
