@@ -18,7 +18,7 @@ SPREAD := -n $(WORKERS) --dist loadfile
 SHORT := not soak and not fuzz
 ARGS ?=
 
-.PHONY: help env demo quick test test-all check format bench survival moving soak fuzz lock pythons wheels site services clean distclean changelog
+.PHONY: help env demo quick test test-all check format bench survival moving soak fuzz lock pythons release-check check-seams wheels site services clean distclean changelog
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,8 +74,14 @@ lock: env ## Recompile constraints.txt (ARGS=--upgrade takes newer versions)
 pythons: env ## Fetch the Pythons that Debian has in newer releases alone (3.14, 3.15), for test-all
 	@$(BIN)/python tools/pythons.py
 
-wheels: env ## Build the wheel of every distribution into dist/
-	@$(TOOL)/wheels.py
+wheels: env ## Build the wheels and the source archive of every distribution into dist/
+	@$(BIN)/python tools/wheels.py
+
+release-check: env ## Build all, look into it, compare it with the last release, and try each distribution alone (ARGS=--built for what is in dist/)
+	@$(BIN)/python tools/release_check.py $(ARGS)
+
+check-seams: env ## Take each plugin away in turn, and try the rest (ARGS= for names)
+	@$(BIN)/python tools/check_seams.py $(ARGS)
 
 changelog: env ## Print the next section of the changelog, from its fragments
 	@$(TOOL)/changelog.py

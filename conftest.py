@@ -1,11 +1,17 @@
-"""Give every test of the workspace the fixtures that start real servers, and hold tests to their
-marks.
+"""Give every test of the workspace the fixtures that start real servers, hold tests to their marks,
+and leave out the tests of absent distributions.
+
+`pytestmark = pytest.mark.needs("sqlite")` says that the tests of a module use another distribution,
+beyond its own one's needs. Where that is not installed the module is skipped, not imported.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +42,45 @@ def _refuse_processes(event: str, _arguments: object) -> None:
 
 
 sys.addaudithook(_refuse_processes)
+
+
+class Skipped(pytest.Module):
+    """A module of tests that is not imported."""
+
+    reason = ""
+
+    def collect(self) -> list[pytest.Item]:
+        """Say why."""
+        pytest.skip(self.reason, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> Skipped | None:
+    """Take the place of a module whose needs are not installed."""
+    absent = [name for name in needs_of(module_path) if not is_installed(name)]
+    if not absent:
+        return None
+    module: Skipped = Skipped.from_parent(parent, path=module_path)
+    module.reason = f"not installed: {', '.join(absent)}"
+    return module
+
+
+def needs_of(module: Path) -> Iterator[str]:
+    """Yield the distributions that the tests of a module need: its own, and those it names."""
+    root = Path(__file__).parent
+    parts = module.relative_to(root).parts if module.is_relative_to(root) else ()
+    if parts[:1] == ("plugins",):
+        yield parts[1]
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+            for call in ast.walk(node.value):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.needs":
+                    yield from map(ast.literal_eval, call.args)
+
+
+def is_installed(name: str) -> bool:
+    """Whether there is the distribution of a plugin, or of the command."""
+    try:
+        importlib.metadata.distribution(f"eventtracking-{name.replace('_', '-')}")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 from hatchling.build import build_editable
 
 import workspace
+from wheels import in_folder
 
 LEFT_OUT = "left-out"
 """The file of an environment that names the members that it goes without."""
@@ -64,7 +64,8 @@ def digest_of(members: list[Path]) -> str:
     """Sum up all that decides what is installed: when it is the same as last time, nothing is to
     do.
     """
-    files = [workspace.CONSTRAINTS, workspace.DEV_REQUIREMENTS, Path(__file__)]
+    files = [workspace.CONSTRAINTS, workspace.DEV_REQUIREMENTS, workspace.TOOL_REQUIREMENTS]
+    files.append(Path(__file__))
     files += [member / "pyproject.toml" for member in members]
     files += [path for member in members for path in compiled_parts(member)]
     digest = hashlib.sha256()
@@ -96,11 +97,11 @@ def install(venv: Path, members: list[Path], is_further: bool) -> None:
     print(f"Installing {len(members)} distributions and the tools into {shown}/", flush=True)
     missing: dict[Path, str] = {}
     try:
-        pip_install(python, members, capture_output=is_further)
+        pip_install(python, members, is_further, capture_output=is_further)
     except subprocess.CalledProcessError:
         missing = missing_on(python, members) if is_further else {}
         members = [member for member in members if member not in missing]
-        pip_install(python, members)
+        pip_install(python, members, is_further)
     for member, reason in missing.items():
         print(f"Left out of {shown}/: {member.relative_to(workspace.ROOT)}: {reason}", flush=True)
     names = [str(member.relative_to(workspace.ROOT)) for member in missing]
@@ -113,35 +114,24 @@ def left_out(folder: str) -> list[str]:
     return (workspace.ROOT / folder / LEFT_OUT).read_text(encoding="utf-8").split()
 
 
-def pip_install(python: Path, members: list[Path], **options: Any) -> None:
-    """Install members, editable, with the tools and all that their tests need."""
+def pip_install(python: Path, members: list[Path], is_further: bool, **options: Any) -> None:
+    """Install members, editable, with all that their tests need; the tools on the first Python."""
     arguments: list[str | Path] = ["-r", workspace.DEV_REQUIREMENTS]
+    arguments += [] if is_further else ["-r", workspace.TOOL_REQUIREMENTS]
     if workspace.CONSTRAINTS.exists():
         arguments += ["-c", workspace.CONSTRAINTS]
     for member in members:
-        document = workspace.load(member)
-        if "test" in document.get("dependency-groups", {}):
-            arguments += ["--group", f"{member}/pyproject.toml:test"]
+        arguments += workspace.test_needs(member)
         if compiled_parts(member):  # what uv has in its cache was compiled into another tree
-            name = document["project"]["name"]
+            name = workspace.load(member)["project"]["name"]
             arguments += ["-e", member, "--refresh-package", name, "--reinstall-package", name]
     with tempfile.TemporaryDirectory() as folder:
-        arguments += [editable_wheel(m, folder) for m in members if not compiled_parts(m)]
+        for member in members:
+            if not compiled_parts(member):  # uv would make an environment for each
+                arguments.append(in_folder(member, build_editable, Path(folder)))
         flags = workspace.compiler_flags(python)
         quiet = ("--quiet", "--no-sources", "--python", python)
         workspace.uv("pip", "install", *quiet, *arguments, env=flags, **options)
-
-
-def editable_wheel(member: Path, folder: str) -> Path:
-    """Build the wheel that leads to the sources of a member.
-
-    In this process: uv would make an environment for each, for every Python.
-    """
-    os.chdir(member)
-    try:
-        return Path(folder, build_editable(folder))
-    finally:
-        os.chdir(workspace.ROOT)
 
 
 def missing_on(python: Path, members: list[Path]) -> dict[Path, str]:
@@ -151,7 +141,7 @@ def missing_on(python: Path, members: list[Path]) -> dict[Path, str]:
     for name, member in names.items():
         needed = [names[each] for each in workspace.ours_in(name, names)]
         try:
-            pip_install(python, needed, capture_output=True)
+            pip_install(python, needed, True, capture_output=True)
         except subprocess.CalledProcessError as error:
             found[member] = " ".join(error.stderr.split())[-300:]
     return found

@@ -1,11 +1,8 @@
-"""Try each `pip install` line of the documents: `installs.py [--lowest] [WORD]`.
+"""Try each `pip install` line of the documents: `installs.py [WORD]`.
 
 For each line, an environment is made that holds nothing else, with wheels from dist/ (`make wheels`
 builds them). Everything that the line installs is imported, and the first block below the line that
 the document marks `run` is run. A WORD leaves out the lines that do not contain it.
-
-With `--lowest`, each distribution is installed by itself with each of its extras, and with the
-oldest version of every dependency that it allows.
 """
 
 from __future__ import annotations
@@ -32,7 +29,6 @@ SERVERS = {
 """URIs of servers that are not there: building a config connects to none."""
 _LINE = re.compile(r"^(?:\$ )?pip install ([^\n#]*)", re.MULTILINE)
 _INLINE = re.compile(r"`pip install ([^`]*)`", re.DOTALL)
-_REQUIREMENT = re.compile(r"([\w-]+)(?:\[(.*?)\])?")
 _OURS = re.compile(r"eventtracking[\w-]*")
 
 IMPORT_ALL = """
@@ -105,44 +101,20 @@ def _sample_below(blocks: list[Block], line: int) -> tuple[Block, ...]:
     return tuple(sample) if any(b.mark == "run" for b in sample) else ()
 
 
-def make_environment(
-    folder: Path, wheels: Path, requirements: tuple[str, ...], lowest: bool = False
-) -> Path:
+def make_environment(folder: Path, wheels: Path, requirements: tuple[str, ...]) -> Path:
     """Make an environment that holds some distributions and their needs; return its Python."""
     workspace.uv("venv", "-q", "--python", sys.executable, folder)
     python = folder / "bin" / "python"
-    versions: tuple[str | Path, ...] = ("--constraint", workspace.CONSTRAINTS)
-    if lowest:
-        versions = ("--resolution", "lowest-direct")
-        requirements = (*requirements, *needs_of(requirements))
     places = ("--no-sources", "--find-links", wheels, "--python", python)
+    versions = ("--constraint", workspace.CONSTRAINTS)
     workspace.uv("pip", "install", "-q", *places, *versions, *requirements)
     workspace.uv("pip", "check", "-q", "--python", python)
     return python
 
 
-def needs_of(requirements: tuple[str, ...]) -> list[str]:
-    """Return what distributions of ours need, and those that these need, as direct requirements."""
-    projects = [workspace.load(member)["project"] for member in workspace.ready_members()]
-    ours = {project["name"]: project for project in projects}
-    found: dict[str, None] = {}
-    waiting = list(requirements)
-    while waiting:
-        matched = _REQUIREMENT.match(waiting.pop())
-        project = ours.get(matched[1]) if matched else None
-        if matched is None or project is None:
-            continue
-        needs = [*project.get("dependencies", [])]
-        for extra in (matched[2] or "").split(","):
-            needs += project.get("optional-dependencies", {}).get(extra.strip(), [])
-        waiting += [need for need in needs if need not in found]
-        found |= dict.fromkeys(needs)
-    return list(found)
-
-
-def problem_with(install: Install, wheels: Path, folder: Path, lowest: bool = False) -> str:
+def problem_with(install: Install, wheels: Path, folder: Path) -> str:
     """Do what an install line says, import it all, and run the sample; return the problem."""
-    python = make_environment(folder / "env", wheels, install.requirements, lowest)
+    python = make_environment(folder / "env", wheels, install.requirements)
     work = folder / "work"
     work.mkdir()
     reader = Reader(work, python, SERVERS)
@@ -153,32 +125,18 @@ def problem_with(install: Install, wheels: Path, folder: Path, lowest: bool = Fa
     return problem
 
 
-def alone() -> list[Install]:
-    """Return each distribution by itself, and with each of its extras."""
-    found = []
-    for member in workspace.ready_members():
-        project = workspace.load(member)["project"]
-        name, where = project["name"], str(member.relative_to(workspace.ROOT))
-        found.append(Install(where, 0, (name,)))
-        extras = project.get("optional-dependencies", {})
-        found += [Install(where, 0, (f"{name}[{extra}]",)) for extra in extras]
-    return found
-
-
 def main() -> int:
     """Try them all; the exit status says whether any failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("word", nargs="?", default="")
-    parser.add_argument("--lowest", action="store_true")
     options = parser.parse_args()
     failed = 0
-    for install in alone() if options.lowest else installs():
+    for install in installs():
         if options.word not in str(install):
             continue
         with tempfile.TemporaryDirectory() as folder:
             try:
-                dist = workspace.ROOT / "dist"
-                problem = problem_with(install, dist, Path(folder), options.lowest)
+                problem = problem_with(install, workspace.ROOT / "dist", Path(folder))
             except Exception as error:  # noqa: BLE001 - told, and the others have their turn
                 problem = str(error)
         print(f"{'FAILED' if problem else 'ok    '} {install}\n{problem}".strip(), flush=True)

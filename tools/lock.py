@@ -4,7 +4,6 @@ every Python.
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +18,9 @@ HEADER = (
 
 def main() -> int:
     """Compile the requirements of the whole workspace into constraints.txt."""
-    wanted = sorted(requirement for requirement in requirements() if not is_ours(requirement))
+    wanted = sorted(
+        requirement for requirement in requirements() if not workspace.is_ours(requirement)
+    )
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "requirements.in"
         source.write_text("\n".join(wanted) + "\n", encoding="utf-8")
@@ -45,7 +46,8 @@ def compiled(source: Path) -> str:
 
 def requirements() -> set[str]:
     """Collect what the tools, each member, its extras, its tests and its build ask for."""
-    lines = workspace.DEV_REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    files = (workspace.DEV_REQUIREMENTS, workspace.TOOL_REQUIREMENTS)
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     found = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
     for member in workspace.members():
         document = workspace.load(member)
@@ -59,11 +61,6 @@ def requirements() -> set[str]:
             requirement for group in groups for requirement in group if isinstance(requirement, str)
         }
     return found
-
-
-def is_ours(requirement: str) -> bool:
-    """Tell whether a requirement names a distribution of this workspace."""
-    return re.match(r"eventtracking(?![A-Za-z0-9])", requirement) is not None
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 UV = ROOT / ".uv" / "bin" / "uv"
 CONSTRAINTS = ROOT / "constraints.txt"
 DEV_REQUIREMENTS = ROOT / "requirements-dev.in"
+TOOL_REQUIREMENTS = ROOT / "requirements-tools.in"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 UNPACKED_PYTHONS = ("3.14", "3.15")
 """Those that `make pythons` can fetch."""
@@ -45,12 +46,20 @@ def members() -> list[Path]:
 def ready_members() -> list[Path]:
     """Find the members that can be built, and name those that are left out."""
     found = members()
-    for member in found:
+    names = {str(load(member)["project"]["name"]): member for member in found}
+    ready = []
+    for name, member in names.items():
+        lacking = sorted(ours_in(name, names) - names.keys())
         if not is_ready(member):
+            lacking = ["a README or src/"]
+        if lacking:
             print(
-                f"Left out, for want of a README or of src/: {member.relative_to(ROOT)}", flush=True
+                f"Left out, for want of {', '.join(lacking)}: {member.relative_to(ROOT)}",
+                flush=True,
             )
-    return [member for member in found if is_ready(member)]
+        else:
+            ready.append(member)
+    return ready
 
 
 def load(member: Path) -> dict[str, Any]:
@@ -62,10 +71,26 @@ def load(member: Path) -> dict[str, Any]:
 
 
 def ours_in(name: str, members: Mapping[str, Path]) -> set[str]:
-    """Name the distributions of ours that one needs, itself included."""
+    """Name the distributions of ours that one needs, itself included, absent ones too."""
+    if name not in members:
+        return {name}
     needs = load(members[name])["project"].get("dependencies", [])
-    direct = {found.group() for need in needs if (found := re.match(r"[\w-]+", need))}
-    return {name}.union(*(ours_in(other, members) for other in direct & members.keys()))
+    found = [re.match(r"eventtracking(?:-[\w-]+)?(?![\w-])", need) for need in needs]
+    return {name}.union(*(ours_in(each.group(), members) for each in found if each))
+
+
+def test_needs(member: Path) -> list[str]:
+    """Return what the tests of a distribution need, leaving out distributions of ours.
+
+    Those are members of the workspace, or absent: then the tests that need them are skipped.
+    """
+    group = load(member).get("dependency-groups", {}).get("test", [])
+    return [str(need) for need in group if not is_ours(need)]
+
+
+def is_ours(requirement: str) -> bool:
+    """Tell whether a requirement names a distribution of this workspace."""
+    return re.match(r"eventtracking(?![A-Za-z0-9])", requirement) is not None
 
 
 def is_ready(member: Path) -> bool:
@@ -79,6 +104,11 @@ def uv(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[st
     """Run `uv` with the arguments, with this machine's index settings, and fail if it fails."""
     env = {**environment(), **options.pop("env", {})}
     return subprocess.run([UV, *arguments], check=True, text=True, env=env, cwd=ROOT, **options)
+
+
+def tried(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a command that may fail; return how it ended, and what it printed."""
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd)
 
 
 def environment() -> dict[str, str]:

@@ -13,6 +13,8 @@ from click.testing import Result
 from eventtracking import DeliveryError, Event
 from eventtracking_testkit.distribution import fake_distribution
 
+pytestmark = pytest.mark.needs("buffer", "logger", "sqlite")
+
 SECRET = "hunter2"
 
 

@@ -18,6 +18,8 @@ from eventtracking_cli.config import (
     load_tracker,
 )
 
+pytestmark = pytest.mark.needs("logger")
+
 GOOD = '[backends.log]\nplugin = "logger"\n'
 BAD = '[backends.log]\nplugin = "loger"\n[backends.other]\nplugin = "logger"\nlevel = "loud"\n'
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+pytestmark = pytest.mark.needs("logger", "regex_filter", "sqlite")
+
 CONFIG = """
 [backends.store]
 plugin = "sqlite"

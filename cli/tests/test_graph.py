@@ -14,6 +14,8 @@ from click.testing import Result
 from eventtracking import Event
 from eventtracking_testkit.distribution import fake_distribution
 
+pytestmark = pytest.mark.needs("logger", "name_filter", "regex_filter")
+
 
 @attrs.define(eq=False)
 class Relay:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+pytestmark = [pytest.mark.needs("logger"), pytest.mark.once]
+
 SCRIPT = Path(sys.executable).parent / "eventtracking"
 COMMANDS = ("plugins", "check", "graph", "schema", "emit", "replay", "explain")
 

@@ -33,6 +33,8 @@ from eventtracking.standing import Tally
 from eventtracking_cli.app import app
 from eventtracking_testkit.distribution import fake_distribution
 
+pytestmark = pytest.mark.needs("logger", "name_filter", "sqlite")
+
 CONFIG = """
 [backends.store]
 plugin = "sqlite"

@@ -21,6 +21,8 @@ from eventtracking.config.files import FileConfig
 from eventtracking_cli.schema import config_schema
 from eventtracking_testkit.distribution import fake_distribution
 
+pytestmark = pytest.mark.needs("logger", "name_filter", "regex_filter")
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:

@@ -17,6 +17,8 @@ from eventtracking import ConfigError, Problem, Tracker
 from eventtracking.config import advice, load_file, parse
 from eventtracking.config.files import FileConfig
 
+pytestmark = pytest.mark.needs("regex_filter")
+
 
 def problems(config: Any) -> list[str]:
     with pytest.raises(ConfigError) as caught:

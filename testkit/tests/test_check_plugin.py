@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.needs("cli"), pytest.mark.once]
 
 
 def check_plugin(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

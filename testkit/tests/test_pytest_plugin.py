@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.needs("catalog")
+
 pytest_plugins = ["pytester"]
 
 LEAK = """
@@ -409,6 +411,7 @@ def test_install_distribution_lasts_as_long_as_the_test(pytester: pytest.Pyteste
 
 
 @pytest.mark.process
+@pytest.mark.once
 def test_nothing_is_imported_before_the_first_test(pytester: pytest.Pytester) -> None:
     """Loading the pytest plugin imports nothing of eventtracking, so that coverage sees its
     imports.

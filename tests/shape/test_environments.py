@@ -38,7 +38,8 @@ def test_on_a_further_python_what_cannot_be_had_is_left_out(
 ) -> None:
     """The others are installed, the reason is printed, and the tests' run knows the name."""
     (tmp_path / "tools.in").touch()
-    monkeypatch.setattr(workspace, "DEV_REQUIREMENTS", tmp_path / "tools.in")
+    for name in ("DEV_REQUIREMENTS", "TOOL_REQUIREMENTS"):
+        monkeypatch.setattr(workspace, name, tmp_path / "tools.in")
     venv = tmp_path / "env"
     workspace.uv("venv", "-q", "--python", sys.executable, venv)
     monkeypatch.setattr(workspace, "ROOT", tmp_path)
@@ -55,7 +56,8 @@ def test_on_a_further_python_what_cannot_be_had_is_left_out(
 def test_a_former_member_is_uninstalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its entry points would stay behind."""
     (tmp_path / "tools.in").touch()
-    monkeypatch.setattr(workspace, "DEV_REQUIREMENTS", tmp_path / "tools.in")
+    for name in ("DEV_REQUIREMENTS", "TOOL_REQUIREMENTS"):
+        monkeypatch.setattr(workspace, name, tmp_path / "tools.in")
     venv = tmp_path / "env"
     workspace.uv("venv", "-q", "--python", sys.executable, venv)
     monkeypatch.setattr(workspace, "ROOT", tmp_path)

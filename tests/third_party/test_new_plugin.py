@@ -9,7 +9,7 @@ import pytest
 
 import workspace
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.needs("buffer")]
 
 
 @pytest.mark.process

@@ -11,7 +11,7 @@ import pytest
 
 import workspace
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.needs("buffer")]
 
 EXAMPLES = workspace.ROOT / "examples"
 EXAMPLE = EXAMPLES / "two_files"

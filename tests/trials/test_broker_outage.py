@@ -20,6 +20,8 @@ from eventtracking import Tracker
 from eventtracking_testkit.services import MongoServer, RabbitMQServer, RedisServer, TcpProxy
 from eventtracking_testkit.services.fixtures import RunningService
 
+pytestmark = pytest.mark.needs("async_celery", "logger", "mongo")
+
 Broker = RedisServer | RabbitMQServer
 
 EVENTS_PER_S = 300

@@ -12,6 +12,8 @@ from trial_tools import wait_for
 
 from eventtracking import Tracker
 
+pytestmark = pytest.mark.needs("buffer")
+
 EVENTS_PER_S = 200
 FACTOR = 2.5
 NOISE_S = 0.1

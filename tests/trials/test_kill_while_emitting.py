@@ -17,6 +17,8 @@ from trial_tools import SITE, disk_buffer, kill, program, wait_for
 
 from eventtracking import Tracker
 
+pytestmark = pytest.mark.needs("sqlite")
+
 LONGEST_S = 0.3
 
 

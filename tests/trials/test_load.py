@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from trial_tools import SITE
 
+pytestmark = pytest.mark.needs("buffer")
+
 GROWTH = 1.25
 NOISE_KB = 16_000
 

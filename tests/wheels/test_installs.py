@@ -13,7 +13,6 @@ from wheels import build
 pytestmark = pytest.mark.timeout(180)
 
 LINES = [line for line in installs.installs() if line.sample]
-ALONE = installs.alone()
 QUICK = ("plugins/async_celery/README.md", "cli/README.md")
 
 
@@ -42,14 +41,6 @@ def test_an_install_line_brings_all_that_its_sample_needs(
 ) -> None:
     """In an environment that holds nothing else, everything imports and the sample runs."""
     assert installs.problem_with(line, wheels, tmp_path) == ""
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("alone", ALONE, ids=str)
-def test_the_oldest_versions_will_do(alone: installs.Install, wheels: Path, tmp_path: Path) -> None:
-    """Each distribution, with each extra, imports with the oldest needs that it allows."""
-    assert installs.problem_with(alone, wheels, tmp_path, lowest=True) == ""
 
 
 def test_every_document_with_a_sample_is_found() -> None:

@@ -16,7 +16,7 @@ import pytest
 import workspace
 from wheels import build
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180), pytest.mark.needs("logger")]
 
 MEMBERS = workspace.ready_members()
 OURS = {workspace.load(member)["project"]["name"]: member for member in MEMBERS}

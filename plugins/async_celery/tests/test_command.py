@@ -14,6 +14,8 @@ from celery_scenes import Scene, Worker, wait_for
 
 from eventtracking_testkit.services import RedisServer
 
+pytestmark = pytest.mark.needs("cli")
+
 
 def started(scene: Scene, file: Path, *options: str) -> Worker:
     command = [sys.executable, "-m", "eventtracking_cli", "worker", "-c", str(file), *options]

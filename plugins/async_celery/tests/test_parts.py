@@ -34,6 +34,8 @@ from eventtracking_async_celery.registry import owners_in
 from eventtracking_async_celery.router import AsyncCeleryRouter
 from eventtracking_async_celery.startup import choose_app
 
+pytestmark = pytest.mark.needs("logger")
+
 LOGGER = {"plugin": "logger"}
 EVENT = Event(
     name="edx.course.enrollment.activated",

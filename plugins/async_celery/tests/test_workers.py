@@ -25,6 +25,8 @@ from eventtracking_async_celery.commands import dead_letters, worker
 from eventtracking_async_celery.registry import owners_in
 from eventtracking_async_celery.router import AsyncCeleryRouter
 
+pytestmark = pytest.mark.needs("cli")
+
 EVENT = Event(name="e", timestamp=datetime(2024, 1, 2, tzinfo=timezone.utc), context={}, data={})
 PASSWORD = "s3cretPassw0rd"
 

@@ -27,6 +27,8 @@ from eventtracking_buffer.disk.state.connection import State
 from eventtracking_buffer.disk.state.counts_reader import CountsReader
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend, read_recorded
 
+pytestmark = pytest.mark.needs("regex_filter")
+
 Options = dict[str, Any]
 Track = Callable[..., Tracker]
 Until = Callable[..., None]
@@ -577,6 +579,7 @@ time.sleep(600)
 
 
 @pytest.mark.process
+@pytest.mark.once
 @pytest.mark.parametrize(
     "kills", [5, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(600)])]
 )

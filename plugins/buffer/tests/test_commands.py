@@ -18,6 +18,8 @@ from eventtracking import Event, Tracker
 from eventtracking_buffer.cli.commands import buffer, dead_letters
 from eventtracking_testkit.fakes import FailingBackend
 
+pytestmark = pytest.mark.needs("logger")
+
 Until = Callable[..., None]
 
 

@@ -17,6 +17,8 @@ from eventtracking_buffer.dead_letters import Selection
 from eventtracking_buffer.delivery.backoff import backoff_s
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend
 
+pytestmark = pytest.mark.needs("regex_filter")
+
 Options = dict[str, Any]
 Track = Callable[..., Tracker]
 Until = Callable[..., None]

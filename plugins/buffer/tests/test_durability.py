@@ -80,6 +80,7 @@ def journals(disk: dict[str, Any]) -> list[Path]:
 
 
 @pytest.mark.process
+@pytest.mark.once
 @pytest.mark.parametrize("kind", ["one", "two"])
 def test_kill_9_loses_nothing_for_which_emit_returned(
     tmp_path: Path, track: Track, program: Program, disk: dict[str, Any], kind: str

@@ -26,6 +26,8 @@ from eventtracking_catalog.registry import registry
 from eventtracking_catalog.site import write_site
 from eventtracking_cli.app import app
 
+pytestmark = pytest.mark.needs("name_filter", "regex_filter", "sqlite", "cli")
+
 CATALOG = """
 [events."cli.enrolled"]
 description = "A learner enrolled."

@@ -16,6 +16,8 @@ from eventtracking import ConfigError, Event, Rejected, Tracker
 from eventtracking_catalog import register
 from eventtracking_testkit.distribution import fake_distribution
 
+pytestmark = pytest.mark.needs("buffer", "sqlite", "cli")
+
 SECRET = "bob@example.com"
 FIELDS: dict[str, Any] = {
     "course": {"type": "str", "pii": "none"},

@@ -22,6 +22,11 @@ from eventtracking_catalog import register
 from eventtracking_catalog.registry import registry
 from eventtracking_testkit.services.fixtures import RunningService
 
+pytestmark = [
+    pytest.mark.needs("async_celery", "buffer", "mongo", "sqlite", "cli"),
+    pytest.mark.once,
+]
+
 SITE = Path(__file__).parent / "site"
 QUERY = """
 SELECT event.id, record.data

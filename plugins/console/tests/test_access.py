@@ -16,6 +16,8 @@ from click.testing import CliRunner
 
 from eventtracking_cli.app import app
 
+pytestmark = pytest.mark.needs("buffer", "sqlite")
+
 Start = Callable[..., Any]
 SAME = {"Sec_Fetch_Site": "same-origin"}
 

@@ -19,7 +19,7 @@ from eventtracking import Tracker
 from eventtracking_testkit.services import ServiceUnavailableError
 from eventtracking_testkit.services._binaries import find_axe
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.needs("buffer", "sqlite")]
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (

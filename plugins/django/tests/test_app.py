@@ -20,6 +20,8 @@ from eventtracking_django.checks import check_settings
 from eventtracking_django.testing import CaptureEventsMixin, capture_events
 from eventtracking_django.tracker import DjangoTracker
 
+pytestmark = pytest.mark.needs("cli", "logger", "sqlite")
+
 LOG: dict[str, Any] = {"plugin": "logger", "name": "tests.tracking"}
 
 

@@ -20,6 +20,8 @@ from eventtracking import tracker
 from eventtracking_django import celery as celery_context
 from eventtracking_django.testing import capture_events
 
+pytestmark = pytest.mark.needs("logger")
+
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[Celery]:

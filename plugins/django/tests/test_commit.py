@@ -17,6 +17,8 @@ from eventtracking import Counts, DataError, EventLossWarning, tracker
 from eventtracking_django.testing import capture_events
 from eventtracking_django.tracker import DjangoTracker, emit
 
+pytestmark = pytest.mark.needs("logger")
+
 CONFIG: dict[str, Any] = {"backends": {"log": {"plugin": "logger", "name": "tests.commit"}}}
 ROLLED_BACK = "filtered: the transaction was rolled back"
 

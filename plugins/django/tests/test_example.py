@@ -21,7 +21,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-pytestmark = pytest.mark.service  # it needs a browser, and for one test servers
+# It needs a browser, and for one test servers.
+pytestmark = [pytest.mark.service, pytest.mark.needs("logger")]
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "django"
 SECRET_KEY = "of the browser test"

@@ -20,6 +20,8 @@ from eventtracking_django.middleware import EventTrackingMiddleware
 from eventtracking_django.request import client_ip, hash_session, session_key
 from eventtracking_django.testing import capture_events
 
+pytestmark = pytest.mark.needs("logger")
+
 HEADERS = {
     "user-agent": "tests",
     "referer": "http://testserver/before",

@@ -15,6 +15,7 @@ import pytest
 pytestmark = [
     pytest.mark.process,
     pytest.mark.once,  # openedx-events needs Python 3.11
+    pytest.mark.needs("django", "logger"),
 ]
 SITE = Path(__file__).parent / "bus_site.py"
 

@@ -41,6 +41,8 @@ from eventtracking_legacy.settings import translate
 from eventtracking_legacy.shape import from_legacy
 from eventtracking_legacy.tracker import DjangoTracker
 
+pytestmark = pytest.mark.needs("buffer", "event_bus", "segment")
+
 B, P = "eventtracking.backends.", "eventtracking.processors."
 OWN = {"ENGINE": f"{__name__}.Own"}
 MADE: list[str] = []

@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from eventtracking_legacy.command import migrate
 from eventtracking_legacy.environment import check_environment
 
+pytestmark = pytest.mark.needs("cli")
+
 
 def install(folder: Path, name: str, version: str, *requirements: str) -> None:
     """Make the metadata of an installed distribution."""

@@ -21,7 +21,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-pytestmark = pytest.mark.service  # it needs a package index, and for one test a server
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.needs("async_celery", "mongo", "segment"),
+]  # it needs a package index, and for one test a server
 
 HERE = Path(__file__).parent / "parity"
 ROOT = Path(__file__).parents[3]

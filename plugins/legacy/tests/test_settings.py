@@ -12,6 +12,8 @@ from eventtracking_legacy import notes
 from eventtracking_legacy.engine import Verbatim
 from eventtracking_legacy.settings import Translation, translate
 
+pytestmark = pytest.mark.needs("async_celery", "buffer", "mongo", "segment")
+
 B = "eventtracking.backends."
 LOGGER = f"{B}logger.LoggerBackend"
 ROUTER = f"{B}routing.RoutingBackend"

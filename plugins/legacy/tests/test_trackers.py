@@ -28,6 +28,8 @@ from eventtracking_legacy.objects import (
 )
 from eventtracking_legacy.queue import celery_queue
 
+pytestmark = pytest.mark.needs("async_celery")
+
 LOGGER = "eventtracking.backends.logger.LoggerBackend"
 MONGO = "eventtracking.backends.mongodb.MongoBackend"
 REGEX = "eventtracking.processors.regex_filter.RegexFilter"

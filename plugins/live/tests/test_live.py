@@ -26,6 +26,8 @@ from eventtracking_live.tapping import matches, shown
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import RecordingBackend
 
+pytestmark = pytest.mark.needs("buffer", "sqlite", "cli")
+
 SCENE = """
 import json, sys, time
 from eventtracking import Tracker

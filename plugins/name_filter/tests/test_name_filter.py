@@ -13,6 +13,8 @@ from eventtracking import ConfigError, DropEvent, Event, Tracker
 from eventtracking.config import load_file
 from eventtracking_name_filter.processor import NameFilter
 
+pytestmark = pytest.mark.needs("logger")
+
 README = Path(__file__).parent.parent / "README.md"
 
 

@@ -18,6 +18,8 @@ from eventtracking_opentelemetry.trace_context import TraceContext
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import RecordingBackend
 
+pytestmark = pytest.mark.needs("buffer")
+
 
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:

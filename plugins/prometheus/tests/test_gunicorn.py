@@ -20,6 +20,8 @@ import pytest
 
 from eventtracking import Tracker
 
+pytestmark = pytest.mark.needs("buffer", "name_filter", "sqlite")
+
 APPLICATION = """
 import json, os
 import eventtracking

@@ -25,6 +25,8 @@ from eventtracking_prometheus._folder import FileLock, is_dead
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import RecordingBackend
 
+pytestmark = pytest.mark.needs("buffer", "logger", "cli")
+
 SCENE = """
 import json, os, sys
 from eventtracking import Tracker

@@ -13,6 +13,8 @@ import pytest
 from eventtracking_testkit.services import ServiceUnavailableError
 from eventtracking_testkit.services._binaries import find_mongod, find_rabbitmq, find_redis
 
+pytestmark = pytest.mark.once
+
 FIND = "from eventtracking_testkit.services._binaries import find_redis; print(find_redis())"
 
 
