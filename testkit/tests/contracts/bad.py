@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import threading
 import time
@@ -531,6 +532,23 @@ class MixesItsInstances(GoodRouter):
         self.last.deliver(events)
 
 
+@attrs.define(eq=False)
+class PicksAtRandom(GoodRouter):
+    def send(self, events: Sequence[Event]) -> None:
+        path = random.choice(list(self.downstream.children.values()))
+        self.downstream.deliver(events, only=[path])
+
+
+@attrs.define(eq=False)
+class DeliversOnAThread(GoodRouter):
+    """It passes through, but the delivery does not join the one from above."""
+
+    def send(self, events: Sequence[Event]) -> None:
+        thread = threading.Thread(target=self.downstream.deliver, args=(events,))
+        thread.start()
+        thread.join()
+
+
 REFUSED_BY_CORE: tuple[type[Any], ...] = (SendsLater, YieldsWhatItSends, YieldsEvents)
 """What core does not even register: each gets a distribution of its own, so that it does not take
 the others along.
@@ -598,5 +616,7 @@ CAUGHT_BY: dict[type[Any], str] = {
     KeepsRejections: "test_a_child_that_rejects",
     RetriesRejected: "test_a_child_that_rejects",
     SlowFlushRouter: "test_flush_with_nothing_to_do",
+    PicksAtRandom: "test_a_choice_follows_from_the_event_alone",
+    DeliversOnAThread: "test_below_a_buffer",
     MixesItsInstances: "test_two_destinations_do_not_mix",
 }

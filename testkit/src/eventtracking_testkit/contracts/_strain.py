@@ -168,7 +168,7 @@ def _odd_events() -> Sequence[Event]:
     events: list[Event] = []
 
     @settings(
-        max_examples=30, derandomize=True, database=None, deadline=None, phases=(Phase.generate,)
+        max_examples=15, derandomize=True, database=None, deadline=None, phases=(Phase.generate,)
     )
     @given(name, moment, context, data)
     def collect(name: str, at: datetime, context: dict[str, str], data: dict[str, str]) -> None:
