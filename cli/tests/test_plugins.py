@@ -76,6 +76,50 @@ def test_a_broken_plugin_is_shown_with_its_error(run: Callable[..., Result]) -> 
     assert "ZeroDivisionError" in named.stderr
 
 
+REGISTERS_NOTHING_GOOD = """
+from eventtracking.hookspecs import hookimpl
+
+@hookimpl
+def eventtracking_register_backends(register):
+    register("acme", prepare())
+
+def prepare():
+    return {}["table"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("def start():\n    return 1 / 0\n\nstart()", ("return 1 / 0", "start()")),
+        ("import no_such_driver", ("import no_such_driver",)),
+        ("def start(:", ("def start(:",)),
+        (REGISTERS_NOTHING_GOOD, ('register("acme", prepare())', 'return {}["table"]')),
+    ],
+)
+def test_an_author_is_shown_where_a_plugin_broke(
+    run: Callable[..., Result], source: str, shown: tuple[str, ...]
+) -> None:
+    """With `--traceback`: the lines of the plugin's own code, and none of those that call it."""
+    with fake_distribution("acme", modules={"acme": source}, entry_points={"acme": "acme"}):
+        traced = run("plugins", "acme", "--traceback")
+        plain = run("plugins", "acme")
+    assert traced.exit_code == plain.exit_code == 1
+    assert all(line in traced.stderr for line in shown)
+    assert "discovery.py" not in traced.stderr
+    assert "importlib" not in traced.stderr
+    assert traced.stderr.endswith(plain.stderr)
+    assert "Traceback" not in plain.stderr
+
+
+def test_a_traceback_is_of_one_plugin(run: Callable[..., Result]) -> None:
+    """Without a name it is refused; a plugin that is well is shown as ever."""
+    refused = run("plugins", "--traceback")
+    assert refused.exit_code == 2
+    assert "--traceback: needs the NAME" in refused.stderr
+    assert run("plugins", "logger", "--traceback").stdout == run("plugins", "logger").stdout
+
+
 def test_a_clash_is_shown_with_both_distributions(run: Callable[..., Result]) -> None:
     """Both lines say who else claims the name."""
     with fake_distribution("acme", plugins={"logger": Plain}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 
 import attrs
@@ -83,14 +84,17 @@ def _entry(declaration: Declaration, kind: str, state: str, error: str = "") -> 
 
 @click.command("plugins", short_help="List the installed plugins, or the options of one.")
 @click.argument("name", required=False)
+@click.option("--traceback", "traced", is_flag=True, help="Show where the plugin NAME broke.")
 @json_option
-def plugins_command(name: str | None, as_json: bool) -> None:
+def plugins_command(name: str | None, traced: bool, as_json: bool) -> None:
     """List the installed plugins, or the options of the one called NAME."""
     plugins = installed_plugins()
+    if traced and name is None:
+        raise click.UsageError("--traceback: needs the NAME of a plugin; give one")
     if name is None:
         _list(list(entries(plugins)), as_json)
     else:
-        _describe(_load(plugins, name), as_json)
+        _describe(_load(plugins, name, traced), as_json)
 
 
 def _list(found: list[Entry], as_json: bool) -> None:
@@ -104,7 +108,7 @@ def _list(found: list[Entry], as_json: bool) -> None:
     show_table(("name", "kind", "version", "distribution", "state"), rows)
 
 
-def _load(plugins: Plugins, name: str) -> Plugin:
+def _load(plugins: Plugins, name: str, traced: bool) -> Plugin:
     if name in plugins.clashes():
         claims = " and ".join(claim.distribution for claim in plugins.clashes()[name])
         raise click.ClickException(
@@ -120,7 +124,26 @@ def _load(plugins: Plugins, name: str) -> Plugin:
         )
         raise click.UsageError(text) from error
     except BrokenPluginError as error:
+        if traced:
+            click.echo("\n".join(map(printable, _trace(error))), err=True)
         raise click.ClickException(str(error)) from error
+
+
+def _trace(error: BrokenPluginError) -> list[str]:
+    """Return the lines of the traceback from the plugin's first line on."""
+    cause = error.__cause__
+    if cause is None:
+        return ["No code of the plugin raised: its declaration or its hooks are at fault."]
+    frame = cause.__traceback__
+    while frame is not None and _is_on_the_way(frame.tb_frame.f_globals.get("__name__", "")):
+        frame = frame.tb_next
+    lines = traceback.format_exception(type(cause), cause, frame)
+    return "".join(lines).splitlines()
+
+
+def _is_on_the_way(module: str) -> bool:
+    """Whether a module calls plugins: core's, or one of Python's import system."""
+    return module.partition(".")[0] in ("eventtracking", "importlib", "importlib_metadata")
 
 
 def _hint(plugins: Plugins, name: str) -> str:
