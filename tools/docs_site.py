@@ -24,7 +24,7 @@ SITE = workspace.ROOT / "site"
 SECTIONS = ("tutorial", "how-to", "reference", "explanation", "plugins", "examples", "project")
 """The folders of the site, in the order of its navigation."""
 
-_LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+_LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 _MARK = re.compile(r"^<!--.*?-->\n\n?", re.MULTILINE)
 _FENCE = re.compile(r"(^```.*?^```[^\n]*$)", re.MULTILINE | re.DOTALL)
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
@@ -67,6 +67,13 @@ pymdownx.superfences = {{}}
 def pages() -> dict[Path, str]:
     """Map each document to its place in the site; documents that are no page are left out."""
     return {path: place for path in documents.documents() if (place := _place(path))}
+
+
+def pictures() -> dict[Path, str]:
+    """Map each picture of the documents to its place in the site."""
+    docs = workspace.ROOT / "docs"
+    found = workspace.tracked("docs/*.svg", "docs/*.png")
+    return {path: path.relative_to(docs).as_posix() for path in found if path.exists()}
 
 
 def _place(path: Path) -> str:
@@ -127,10 +134,15 @@ def stage() -> None:
     """Write the pages and the settings of the site generator."""
     known = pages()
     shutil.rmtree(STAGE, ignore_errors=True)
+    seen = pictures()
+    for path, place in seen.items():
+        target = STAGE / "pages" / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
     for path, place in known.items():
         target = STAGE / "pages" / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(staged(path, known), encoding="utf-8")
+        target.write_text(staged(path, known | seen), encoding="utf-8")
     nav = "[\n  " + ",\n  ".join(navigation(known)) + ",\n]"
     settings = _CONFIG.format(nav=nav)
     (STAGE / "zensical.toml").write_text(settings, encoding="utf-8")

@@ -12,7 +12,14 @@ from pathlib import Path
 import workspace
 
 CHECKED_LANGUAGES = ("python", "toml", "console")
-MARKS = ("file", "not-run", "output", "run")
+MARKS = ("file", "installed", "not-run", "output", "part", "run")
+NEEDS = {
+    "file": "the file's name",
+    "installed": "the folder",
+    "not-run": "the reason",
+    "part": "the file's name",
+}
+"""What must follow the colon of a mark."""
 
 _BLOCK = re.compile(
     r"^(?:<!--\ *(?P<mark>[a-z-]+)(?::\ *(?P<argument>.*?))?\ *-->\n\n?)?"
@@ -52,8 +59,8 @@ def problem_with(block: Block) -> str:
     """Say what is wrong with a block's mark; empty if nothing is."""
     if block.mark and block.mark not in MARKS:
         return f"unknown mark <!-- {block.mark} -->: one of {', '.join(MARKS)}"
-    if block.mark in ("file", "not-run") and not block.argument:
-        wanted = "the file's name" if block.mark == "file" else "the reason"
+    if block.mark in NEEDS and not block.argument:
+        wanted = NEEDS[block.mark]
         return f"<!-- {block.mark} --> without {wanted}: write <!-- {block.mark}: {wanted} -->"
     if block.language in CHECKED_LANGUAGES and not block.mark:
         return (

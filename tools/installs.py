@@ -84,7 +84,8 @@ def _installs_in(document: Path) -> Iterator[Install]:
     blocks = documents.blocks_of(document)
     for pattern in (_LINE, _INLINE):
         for found in pattern.finditer(text):
-            words = shlex.split(found[1].replace("\n", " "))
+            line_of = found[1].replace("\n", " ").replace("--find-links dist ", "")
+            words = shlex.split(line_of)
             if words and all(_OURS.match(word) for word in words):
                 line = text.count("\n", 0, found.start()) + 1
                 sample = _sample_below(blocks, line) if pattern is _LINE else ()

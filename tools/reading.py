@@ -8,10 +8,18 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import workspace
 from documents import Block
 
 TIMEOUT_S = 120
 CONFIG = "eventtracking.toml"
+INSTALL = """
+import os, sys, tempfile, zipfile
+from hatchling.build import build_wheel
+os.chdir(sys.argv[1])
+folder = tempfile.mkdtemp()
+zipfile.ZipFile(os.path.join(folder, build_wheel(folder))).extractall(sys.argv[2])
+"""
 BUILD = f"import eventtracking; eventtracking.configure({CONFIG!r})"
 
 
@@ -35,6 +43,10 @@ class Reader:
         """Do what one block says; return the problem, if there is one."""
         if block.mark == "file":
             self.write(block.argument, block.text)
+        elif block.mark == "part":
+            return self.part(block.argument, block.text)
+        elif block.mark == "installed":
+            return self.install(block.argument)
         elif block.mark == "output":
             return difference(block.text, self.printed)
         elif block.mark == "run":
@@ -48,6 +60,20 @@ class Reader:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+    def part(self, name: str, text: str) -> str:
+        """Compare with a file that an earlier block has made: it must hold this text."""
+        if text in (self.folder / name).read_text(encoding="utf-8"):
+            return ""
+        return f"no part of {name}:\n{text}"
+
+    def install(self, name: str) -> str:
+        """Build the wheel of a distribution and unpack it on the path, as `pip install` would."""
+        site = self.folder / "site-packages"
+        self.env["PYTHONPATH"] = str(site)
+        self.env["PYTEST_ADDOPTS"] = "-p no:asyncio -p no:cacheprovider"  # not in a reader's
+        builder = str(workspace.ROOT / ".uv" / "bin" / "python")
+        return self.run([builder, "-c", INSTALL, str(self.folder / name), str(site)])
 
     def python(self, text: str) -> str:
         """Run a program."""

@@ -1,8 +1,7 @@
-"""Write the pages of docs/reference that follow from the code, and the README's table of plugins;
-`--check` only compares.
+"""Write the pages of docs/reference that follow from the code; `--check` only compares.
 
-The options come from the plugins' classes, the hooks from their specs, and the commands from their
-help.
+The options come from the plugins' classes, the hooks from their specs, the commands from their
+help, and the errors and log messages from the source.
 """
 
 from __future__ import annotations
@@ -16,16 +15,14 @@ from pathlib import Path
 
 import click
 
+import collected
 import workspace
 from eventtracking import hookspecs
 from eventtracking.config.discovery import Plugin, installed_plugins
-from eventtracking_cli.app import BUILT_IN, app
 from eventtracking_cli.options import COLUMNS, option_rows, summary_of
 
 REFERENCE = workspace.ROOT / "docs" / "reference"
-README = workspace.ROOT / "README.md"
 NOTE = "<!-- Written by tools/reference.py: change the code and run it again. -->\n"
-TABLE = re.compile(r"(?<=<!-- plugins -->\n).*?(?=<!-- end of plugins -->)", re.DOTALL)
 HELP_WIDTH = 100
 
 
@@ -63,7 +60,8 @@ def pages() -> dict[Path, str]:
         REFERENCE / "plugins.md": "".join(plugins_page()),
         REFERENCE / "command-line.md": "".join(commands_page()),
         REFERENCE / "hooks.md": "".join(hooks_page()),
-        README: TABLE.sub(lambda _: "".join(plugins_table()), README.read_text(encoding="utf-8")),
+        REFERENCE / "errors.md": "".join(errors_page()),
+        REFERENCE / "log-messages.md": "".join(log_messages_page()),
     }
 
 
@@ -91,37 +89,43 @@ def registers_a_class(module: object) -> bool:
 
 
 def plugins_table() -> Iterator[str]:
-    """Make the README's table: each plugin, and what it is for."""
-    yield "\n| plugin | kind | what it does | install |\n| --- | --- | --- | --- |\n"
+    """Make the table of plugins: their kinds, purposes and distributions."""
+    yield "| plugin | kind | purpose | distribution |\n| --- | --- | --- | --- |\n"
     for plugin in our_plugins():
-        folder = plugin.distribution.removeprefix("eventtracking-").replace("-", "_")
         first = summary_of(plugin).partition(". ")[0].rstrip(".")
         yield (
-            f"| [{plugin.name}](plugins/{folder}/README.md) | {plugin.kind} | {cell(first)}. |"
-            f" `{plugin.distribution}` |\n"
+            f"| [{plugin.name}](#{plugin.name}) | {plugin.kind} | {cell(first)}. |"
+            f" [{plugin.distribution}](../../plugins/{folder_of(plugin)}/README.md) |\n"
         )
-    yield "\n"
+
+
+def folder_of(plugin: Plugin) -> str:
+    """Return the folder of a plugin's distribution below `plugins/`."""
+    return plugin.distribution.removeprefix("eventtracking-").replace("-", "_")
 
 
 def plugins_page() -> Iterator[str]:
-    """Make the page of options."""
-    yield f"{NOTE}\n# The options of every plugin\n\n"
-    yield (
-        "What `eventtracking plugins NAME` prints. Beside these, every backend and router takes"
-        " `processors`, every router "
-    )
-    yield "`backends`, and every processor `on_error`; see [the config](config.md).\n"
+    """Make the page of plugins and their options."""
+    yield f"{NOTE}\n# Plugins and their options\n\n"
+    yield "`eventtracking plugins NAME` prints the options of one. A config may also\n"
+    yield "set `processors` on every backend and router, `backends` on every router, and\n"
+    yield "`on_error` on every processor; see [the config](config.md).\n\n"
+    yield from plugins_table()
+    yield "\n[eventtracking-django](../../plugins/django/README.md) brings settings,\n"
+    yield "middleware and commands for Django;\n"
+    yield "[eventtracking-console](../../plugins/console/README.md) the web console;\n"
+    yield "[eventtracking-testkit](../../testkit/README.md) the contract suites and fixtures.\n"
     for plugin in our_plugins():
         yield from plugin_section(plugin)
 
 
 def plugin_section(plugin: Plugin) -> Iterator[str]:
     """Describe one plugin."""
-    folder = plugin.distribution.removeprefix("eventtracking-").replace("-", "_")
     yield f"\n## {plugin.name}\n\n"
     yield (
         f"{'An' if plugin.kind == 'observer' else 'A'} {plugin.kind} of"
-        f" [{plugin.distribution}](../../plugins/{folder}/README.md). {summary_of(plugin)}\n"
+        f" [{plugin.distribution}](../../plugins/{folder_of(plugin)}/README.md)."
+        f" {summary_of(plugin)}\n"
     )
     rows = option_rows(plugin)
     if not rows:
@@ -143,7 +147,7 @@ def cell(text: str) -> str:
 
 
 def commands_page() -> Iterator[str]:
-    """Make the page of the command line, from the help of each built-in command."""
+    """Make the page of the command line, from the help of each command."""
     yield f"{NOTE}\n# The command line\n\n"
     yield (
         "`pip install eventtracking-cli` brings the command `eventtracking`. The config is that of"
@@ -159,10 +163,9 @@ def commands_page() -> Iterator[str]:
         "| 2 | Wrong usage: an unknown command, option or plugin, or a file that is not there."
         " |\n\n"
     )
-    yield "Plugins add commands of their own; `eventtracking --help` lists them with these.\n"
-    for name in BUILT_IN:
-        if command := app.get_command(click.Context(app), name):
-            yield f"\n## {name}\n\n```text\n{help_of(name, command)}```\n"
+    yield "The commands of the plugins are listed below the built-in ones.\n"
+    for name, command in collected.commands().items():
+        yield f"\n## {name}\n\n```text\n{help_of(name, command)}```\n"
 
 
 def help_of(name: str, command: click.Command) -> str:
@@ -206,6 +209,30 @@ def as_markdown(function: Callable[..., object]) -> str:
         r"^(Args|Raises):$", lambda found: f"{found.group(1)}:\n", text, flags=re.MULTILINE
     )
     return re.sub(r"^    (\w+): ", r"- `\1`: ", text, flags=re.MULTILINE)
+
+
+# The errors, and the log messages
+
+
+def errors_page() -> Iterator[str]:
+    """Make the page of public errors."""
+    yield f"{NOTE}\n# The errors\n\n"
+    yield "Exceptions that code outside of eventtracking may raise or catch. `emit()`\n"
+    yield "raises none of them, but `DataError` in strict mode.\n\n"
+    yield "| error | meaning | import it from |\n| --- | --- | --- |\n"
+    for error in collected.errors(collected.modules()):
+        yield f"| `{error.name}` | {cell(error.meaning)} | `{error.module}` |\n"
+
+
+def log_messages_page() -> Iterator[str]:
+    """Make the page of log messages."""
+    yield f"{NOTE}\n# The log messages\n\n"
+    yield "Each `%s`, `%r` and `%d` stands for a value: a path, a count, or an error that is\n"
+    yield "safe to show. A message that is `%s` alone is composed where the fault is found.\n\n"
+    yield "| logger | level | message |\n| --- | --- | --- |\n"
+    for message in collected.log_messages(collected.modules()):
+        level = "error" if message.level == "exception" else message.level
+        yield f"| `{message.logger}` | {level} | {cell(message.text)} |\n"
 
 
 if __name__ == "__main__":
