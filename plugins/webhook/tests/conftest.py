@@ -56,7 +56,7 @@ class HttpServer:
     def requests(self, path: str = "/") -> list[dict[str, Any]]:
         """Return the requests to paths that begin so, in their order."""
         try:
-            lines = (self.folder / "requests.jsonl").read_bytes().splitlines()
+            lines = (self.folder / "requests.jsonl").read_bytes().split(b"\n")[:-1]
         except FileNotFoundError:
             return []
         found = [json.loads(line) for line in lines]

@@ -64,6 +64,7 @@ class Handler(BaseHTTPRequestHandler):
     record: ClassVar[Path]
     scripts: ClassVar[dict[str, Script]] = {}
     lock: ClassVar[threading.Lock] = threading.Lock()
+    is_partial: ClassVar[bool] = False
     is_proxy: ClassVar[bool] = False
     drips_tunnels: ClassVar[bool] = False
 
@@ -86,9 +87,10 @@ class Handler(BaseHTTPRequestHandler):
         body = gzip.decompress(raw) if self.headers.get("content-encoding") == "gzip" else raw
         events = events_in(body, self.headers.get("content-type", ""))
         path = urllib.parse.urlsplit(self.path).path
-        told = self.scripts.setdefault(path, Script()).answer(events)
+        script = self.scripts.setdefault(path, Script({"partial": self.is_partial}))
+        told = script.answer(events)
         status = told.get("status", 200)
-        lists = told.get("body", {}) if self.scripts[path].partial else {}
+        lists = told.get("body", {}) if script.partial else {}
         left = [key for keys in lists.values() for key in keys]
         taken = [e["id"] for e in events if 200 <= status < 300 and e["id"] not in left]
         self.note("POST", body, taken, status, [e["id"] for e in events])
@@ -111,8 +113,8 @@ class Handler(BaseHTTPRequestHandler):
             "client": self.client_address[1],
             "at": time.time(),
         }
-        with self.lock, self.record.open("a") as file:
-            file.write(json.dumps(request) + "\n")
+        with self.lock, self.record.open("ab", buffering=0) as file:
+            file.write(json.dumps(request).encode() + b"\n")  # one write: no part of a line is left
 
     def answer(self, told: dict[str, Any]) -> None:
         manner = told.get("manner", "whole")
@@ -212,11 +214,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--certificate", type=Path, help="a PEM file with the key")
+    parser.add_argument("--partial", action="store_true", help="see `Script.partial`")
     parser.add_argument("--proxy", action="store_true")
     parser.add_argument("--drip-tunnels", action="store_true")
     told = parser.parse_args()
     Handler.record = told.folder / "requests.jsonl"
-    Handler.is_proxy, Handler.drips_tunnels = told.proxy, told.drip_tunnels
+    Handler.is_partial, Handler.is_proxy = told.partial, told.proxy
+    Handler.drips_tunnels = told.drip_tunnels
     server = Server(("127.0.0.1", told.port), Handler)
     if told.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -70,9 +70,8 @@ def test_a_server_that_is_killed_in_the_middle(
     """Killed and started again while events are emitted, with partial success in between: each
     event is delivered or a dead letter, none is lost, and few come twice.
     """
-    server = start_server()
+    server = start_server("--partial")
     endpoint = endpoint_of(server)
-    endpoint.tell(partial=True)
     told = config(storage, endpoint.url, max_batch_events=20, format=form)
     with Tracker.from_config(told) as tracker:
         emitting = threading.Thread(target=emit_all, args=(tracker,))
@@ -81,7 +80,6 @@ def test_a_server_that_is_killed_in_the_middle(
             wait_until(partial(_has_taken, endpoint, goal))
             server.kill()
             server.start()
-            endpoint.tell(partial=True)
         emitting.join()
         assert tracker.flush(20.0)
         counts = counts_of(tracker)

@@ -127,7 +127,8 @@ class _Connection(HTTPConnection):
             addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
             self.timeout /= len(addresses)
         sock = super()._new_conn()
-        sock.settimeout(_left_s(limit_s))  # for the handshake of TLS
+        with suppress(TimeoutError):  # the next wait tells; a socket that is lost here stays open
+            sock.settimeout(_left_s(limit_s))  # for the handshake of TLS
         return sock
 
     def send(self, data: Any) -> None:
