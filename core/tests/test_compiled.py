@@ -98,7 +98,7 @@ _values = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(_values)
 def test_both_copy_and_refuse_the_same(value: Any) -> None:
     """Equal values of equal types in equal order, or the same refusal."""

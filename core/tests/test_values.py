@@ -305,7 +305,7 @@ _parts = st.dictionaries(st.text(st.characters(), max_size=3), _odd, max_size=4)
 
 @pytest.mark.timeout(180)
 @pytest.mark.once
-@settings(max_examples=40, deadline=None, database=None)
+@settings(max_examples=15, deadline=None, database=None)
 @given(
     name=st.text(st.characters(), min_size=1, max_size=1_024),
     event_id=st.text(st.characters(), min_size=1),

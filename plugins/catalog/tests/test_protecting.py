@@ -92,9 +92,12 @@ def test_events_without_a_declaration_are_kept_aside(tmp_path: Path) -> None:
         assert tracker.stats()["durable/there"].dead_lettered == 1
     file.write_text(json.dumps({"events": {"protected.later": {"fields": FIELDS}}}))
     (tmp_path / "config.json").write_text(json.dumps(config))
-    command = ["-m", "eventtracking_cli", "dead-letters", "replay"]
-    replay = [*command, "-c", str(tmp_path / "config.json")]
-    subprocess.run([sys.executable, *replay], capture_output=True, check=True)
+    letters = [sys.executable, "-m", "eventtracking_cli", "dead-letters"]
+    where = ["-c", str(tmp_path / "config.json")]
+    seen = subprocess.run([*letters, "show", "1", *where], capture_output=True, check=True).stdout
+    assert b"botany" in seen
+    assert SECRET.encode() not in seen
+    subprocess.run([*letters, "replay", *where], capture_output=True, check=True)
     with Tracker.from_config(config) as tracker:
         assert tracker.flush(30)
         assert tracker.stats()["durable/there"].dead_lettered == 0

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from click.testing import CliRunner, Result
 
@@ -22,7 +21,7 @@ from eventtracking import ConfigError, Event, Tracker
 from eventtracking_cli.app import app
 from eventtracking_live.client import take_picture
 from eventtracking_live.folder import Place, living_sockets
-from eventtracking_live.tapping import matches, shown
+from eventtracking_live.tapping import matches
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import RecordingBackend
 
@@ -89,28 +88,13 @@ def invoke(*arguments: object) -> Result:
 
 
 def local(tmp_path: Path, **backends: dict[str, Any]) -> Tracker:
-    with fake_distribution(plugins={"null": RecordingBackend, "mask": Mask}):
+    with fake_distribution(plugins={"null": RecordingBackend}):
         return Tracker.from_config(
             {
                 "observers": [{"plugin": "live", "folder": str(tmp_path / "l")}],
                 "backends": backends or {"a": {"plugin": "null"}},
             }
         )
-
-
-@attrs.define(eq=False)
-class Mask:
-    """Hide the e-mail address from people, or break."""
-
-    broken: bool = False
-
-    def __call__(self, event: Event) -> Event:
-        return event
-
-    def shown(self, event: Event) -> Event:
-        if self.broken:
-            raise ValueError
-        return event.replace(data={**event.data, "email": "***"})
 
 
 @pytest.mark.process
@@ -315,16 +299,6 @@ def test_a_forked_child_listens_for_itself(tmp_path: Path) -> None:
     os.close(reading)
     os.close(writing)
     made.close()
-
-
-def test_only_what_people_may_see_is_shown() -> None:
-    """Each processor with `shown` is asked; one that raises leaves the keys alone."""
-    event = Event(name="x", data={"email": "a@b", "n": 1}, context={"ip": "::1"})
-    assert shown(event, [Mask(), object()])["data"] == {"email": "***", "n": 1}
-    hidden = shown(event, [Mask(broken=True)])
-    assert hidden["data"] == {"email": "…", "n": "…"}
-    assert hidden["context"] == {"ip": "…"}
-    assert hidden["name"] == "x"
 
 
 def test_filters() -> None:

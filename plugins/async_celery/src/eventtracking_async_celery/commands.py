@@ -160,11 +160,14 @@ def list_letters(config_path: str, tracker: str, as_json: bool, **filters: Any) 
 @_tracker_option
 @click.argument("which", metavar="NUMBER|EVENT_ID")
 def show(config_path: str, tracker: str, which: str) -> None:
-    """Print a dead letter whole, with its event, as JSON. It may hold personal data."""
+    """Print a dead letter with its event, as JSON, redacted as the config says.
+
+    Without a processor that redacts, it may hold personal data.
+    """
     found = [
         (row_of(letter), letter) for letter in _letters(config_path, tracker, selection_of(which))
     ]
-    print_whole(found, which, "celery-dead-letters")
+    print_whole(found, which, "celery-dead-letters", config_path)
 
 
 def _letters(config_path: str, tracker: str, selection: Selection) -> list[DeadLetter]:

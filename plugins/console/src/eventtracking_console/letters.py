@@ -13,8 +13,8 @@ import attrs
 import msgspec
 
 from eventtracking import Tracker
+from eventtracking.shown import processors_on_the_way, shown
 from eventtracking_live.letters import letters_at, selection_for
-from eventtracking_live.tapping import shown
 
 __all__ = ["Filter", "Frozen", "LetterBox", "Replay"]
 
@@ -96,10 +96,7 @@ class LetterBox:
 
     def shown(self, letter: Any) -> dict[str, Any]:
         """Return what people may see of a letter's event."""
-        views = {view.path: view for view in self.tracker.routes()}
-        processors = list(views[""].processors)
-        processors += views[letter.route].processors if letter.route in views else ()
-        return shown(letter.event, processors)
+        return shown(letter.event, processors_on_the_way(self.tracker.routes(), letter.route))
 
     def freeze(self, wanted: Filter, who: str) -> list[Frozen]:
         """Freeze what is meant now, in the store of each router: no letter joins later."""

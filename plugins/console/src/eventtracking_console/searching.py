@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from eventtracking import Tracker
-from eventtracking_live.tapping import shown
+from eventtracking.shown import processors_on_the_way, shown
 
 __all__ = ["PAGE", "Query", "found_events", "searchable"]
 
@@ -93,6 +93,6 @@ def found_events(tracker: Tracker, query: Query) -> list[dict[str, Any]]:
         DeliveryError: If the store cannot be asked.
     """
     view = searchable(tracker)[query.route]
-    processors = (*tracker.routes()[0].processors, *view.processors)
+    processors = processors_on_the_way(tracker.routes(), query.route)
     found = view.backend.search(**query.arguments())
     return [shown(event, processors) for event in found]

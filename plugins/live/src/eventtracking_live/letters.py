@@ -13,9 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from eventtracking import Tracker
+from eventtracking.shown import processors_on_the_way, shown
 from eventtracking_live.client import connection
 from eventtracking_live.folder import living_sockets
-from eventtracking_live.tapping import shown
 
 __all__ = [
     "MAX_LETTERS",
@@ -67,8 +67,7 @@ def letters_of(tracker: Tracker, given: Mapping[str, Any]) -> list[MemoryLetter]
             continue
         meant = letters.list(selection_for(letters.list, given), limit=MAX_LETTERS - len(found))
         for letter in meant:
-            processors = [*views[""].processors]
-            processors += views[letter.route].processors if letter.route in views else ()
+            processors = processors_on_the_way(views.values(), letter.route)
             found.append(
                 MemoryLetter(
                     os.getpid(), path, letter.number, letter.route, letter.reason,

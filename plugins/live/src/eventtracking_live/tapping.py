@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from eventtracking import Event, Tracker
+from eventtracking.shown import processors_on_the_way, shown
 
 __all__ = ["PER_SECOND", "TapRequest", "matches", "serve_tap", "shown"]
 
@@ -40,7 +41,7 @@ def serve_tap(client: socket.socket, tracker: Tracker, request: TapRequest) -> N
         known = ", ".join(path or '""' for path in views)
         _send(client, {"error": f"no route at {request.route!r}; the routes are {known}"})
         return
-    processors = (*views[""].processors, *views[request.route].processors)
+    processors = processors_on_the_way(tracker.routes(), request.route)
     told_at = float("-inf")
     with tracker.tap(request.route, request.before, int(PER_SECOND * _TICK_S)) as tap:
         while True:
@@ -58,27 +59,6 @@ def serve_tap(client: socket.socket, tracker: Tracker, request: TapRequest) -> N
 
 def _send(client: socket.socket, message: Mapping[str, Any]) -> None:
     client.sendall(msgspec.json.encode(message, enc_hook=str) + b"\n")
-
-
-def shown(event: Event, processors: Iterable[Any]) -> dict[str, Any]:
-    """Return what people may see of an event: each processor that has `shown` is asked.
-
-    One that raises leaves the keys, without a value.
-    """
-    for processor in processors:
-        ask = getattr(processor, "shown", None)
-        if ask is None:
-            continue
-        try:
-            event = ask(event)
-        except Exception:  # noqa: BLE001 - what a redaction did not finish must not be seen
-            return _keys_only(event)
-    return msgspec.json.decode(event.to_json())  # type: ignore[no-any-return]  # an object
-
-
-def _keys_only(event: Event) -> dict[str, Any]:
-    hidden = {key: dict.fromkeys(getattr(event, key), "…") for key in ("context", "data")}
-    return {"name": event.name, "timestamp": event.timestamp, "id": event.id, **hidden}
 
 
 def matches(event: Event, name: str, fields: Mapping[str, str]) -> bool:

@@ -53,8 +53,12 @@ def list_letters(config_path: str, as_json: bool, **filters: Any) -> None:
 @config_option
 @click.argument("which", metavar="NUMBER|EVENT_ID")
 def show(config_path: str, which: str) -> None:
-    """Print a dead letter whole, with its event, as JSON. It may hold personal data."""
-    print_whole(_found(_on_disk(config_path), selection_of(which)), which, "dead-letters")
+    """Print a dead letter with its event, as JSON, redacted as the config says.
+
+    Without a processor that redacts, it may hold personal data.
+    """
+    found = _found(_on_disk(config_path), selection_of(which))
+    print_whole(found, which, "dead-letters", config_path)
 
 
 @dead_letters.command("replay")

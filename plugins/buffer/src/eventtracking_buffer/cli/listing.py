@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import click
-import msgspec
 
 from eventtracking.config.words import did_you_mean
+from eventtracking.shown import processors_on_the_way, shown
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
+from eventtracking_cli.config import load_tracker
 from eventtracking_cli.output import print_json, printable
 
 __all__ = ["Row", "check_route", "print_list", "print_whole", "row_of", "selection_of"]
@@ -61,13 +62,16 @@ def selection_of(which: str) -> Selection:
     return Selection(event_id=which)
 
 
-def print_whole(found: Sequence[tuple[Row, DeadLetter]], which: str, command: str) -> None:
-    """Print dead letters with their events, as JSON.
+def print_whole(
+    found: Sequence[tuple[Row, DeadLetter]], which: str, command: str, config_path: str
+) -> None:
+    """Print dead letters with their events, as JSON; processors with `shown` redact them.
 
     Args:
         found: The dead letters, each with what a line says of it.
         which: How the user named them.
         command: The group of commands, whose `list` shows what there is.
+        config_path: The config, whose routes name the processors.
 
     Raises:
         click.ClickException: If there is none.
@@ -76,8 +80,10 @@ def print_whole(found: Sequence[tuple[Row, DeadLetter]], which: str, command: st
         raise click.ClickException(
             f"there is no dead letter {which!r}; `eventtracking {command} list` shows them"
         )
+    routes = load_tracker(config_path).routes()
     for one, letter in found:
-        print_json({**one, "event": msgspec.json.decode(letter.event.to_json())})
+        processors = processors_on_the_way(routes, letter.route)
+        print_json({**one, "event": shown(letter.event, processors)})
 
 
 def check_route(route: str | None, leaves: Iterable[str]) -> None:
