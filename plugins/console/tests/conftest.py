@@ -163,8 +163,10 @@ def request(
     body = urlencode(form or {}).encode()
     sent: list[dict[str, Any]] = []
 
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body}
+    received = iter([{"type": "http.request", "body": body}])
+
+    async def receive() -> Any:
+        return next(received, None) or await asyncio.Event().wait()
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)

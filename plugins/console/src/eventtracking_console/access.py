@@ -23,11 +23,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eventtracking_console.viewer import Viewer, viewer
 
-__all__ = ["Access", "Guard", "SecurityHeaders"]
+__all__ = ["SAFE_METHODS", "Access", "Guard", "SecurityHeaders", "is_same_origin"]
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _COOKIE: Final = "eventtracking_console"
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FRAME_POLICY: Final = "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -40,6 +40,14 @@ _HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+
+def is_same_origin(headers: Headers) -> bool:
+    """Whether an unsafe request comes from one of our own pages, or from no browser."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site == "same-origin"
+    return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
 @attrs.define(eq=False)
@@ -59,13 +67,6 @@ class Access:
         host = headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         return name.lower() in self.hosts
-
-    def is_from_us(self, headers: Headers) -> bool:
-        """Whether an unsafe request comes from one of our own pages, or from no browser."""
-        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-        if site is not None:
-            return site == "same-origin"
-        return origin is None or origin.partition("://")[2] == headers.get("host")
 
     def takes(self, token: str) -> bool:
         """Use the one-time token up, if it is the right one."""
@@ -141,7 +142,7 @@ class Guard:
         access, headers = self._access, request.headers
         if not access.names_us(headers):
             return PlainTextResponse("This address is not the console's.\n", 421)
-        if request.method not in _SAFE and not access.is_from_us(headers):
+        if request.method not in SAFE_METHODS and not is_same_origin(headers):
             return PlainTextResponse("A change must come from the console's own pages.\n", 403)
         token = request.query_params.get("token")
         if token is not None and request.method == "GET" and request.url.path == "/":

@@ -93,7 +93,9 @@ class Console:
 
     def _deliverer(self) -> Tracker:
         """Make a tracker that delivers, without the observers of the application."""
-        return Tracker.from_config({**self.config, "observers": []})
+        tracker = Tracker()
+        tracker.configure({**self.config, "observers": []}, partly=True)
+        return tracker
 
     def application(self) -> Starlette:
         """Return the routes."""

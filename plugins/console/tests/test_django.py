@@ -1,0 +1,20 @@
+"""The console in a Django project: a process of its own, because Django has one per process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.process
+def test_staff_with_a_permission(tmp_path: Path) -> None:
+    """Who may look, who may replay, and what is live under ASGI: see `django_project.py`."""
+    program = Path(__file__).with_name("django_project.py")
+    done = subprocess.run(
+        [sys.executable, program, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "all steps passed\n"
