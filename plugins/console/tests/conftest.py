@@ -7,9 +7,7 @@ import http.client
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -56,11 +54,12 @@ class Console:
         assert parts.port is not None
         self.port, self.token = parts.port, parts.query.partition("=")[2]
         self.cookie = ""
+        self.attributes: list[str] = []
 
     def ask(
         self, path: str, method: str = "GET", body: str = "", **headers: str
     ) -> tuple[int, str, http.client.HTTPMessage]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookie:
             sent.setdefault("Cookie", self.cookie)
@@ -72,15 +71,9 @@ class Console:
 
     def enter(self) -> None:
         """Open the one-time address."""
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with suppress(ConnectionRefusedError):
-                status, _, headers = self.ask(f"/?token={self.token}")
-                assert status == 303
-                self.cookie = headers["Set-Cookie"].partition(";")[0]
-                return
-            time.sleep(0.05)
-        raise AssertionError("the console does not answer")
+        status, _, headers = self.ask(f"/?token={self.token}")
+        assert status == 303
+        self.cookie, *self.attributes = headers["Set-Cookie"].split("; ")
 
     def end(self) -> None:
         self.process.terminate()

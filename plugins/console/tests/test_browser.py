@@ -19,7 +19,11 @@ from eventtracking import Tracker
 from eventtracking_testkit.services import ServiceUnavailableError
 from eventtracking_testkit.services._binaries import find_axe
 
-pytestmark = [pytest.mark.service, pytest.mark.needs("buffer", "sqlite")]
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.timeout(180),
+    pytest.mark.needs("buffer", "sqlite"),
+]
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -150,7 +154,6 @@ def events_in(database: Path) -> list[str]:
         return [name for (name,) in connection.execute("SELECT name FROM events")]
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_the_pages_are_live(browser: Any, start: Callable[..., Any], application: Any) -> None:
     """The counts grow and events appear without a reload; the console reports no script error."""

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.needs("django", "buffer", "sqlite"), pytest.mark.once]
+
 
 @pytest.mark.process
+@pytest.mark.timeout(120)
 def test_staff_with_a_permission(tmp_path: Path) -> None:
     """Who may look, who may replay, and what is live under ASGI: see `django_project.py`."""
     program = Path(__file__).with_name("django_project.py")

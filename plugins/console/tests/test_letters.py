@@ -18,6 +18,8 @@ from eventtracking_console.web import console_app
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import FailingBackend
 
+pytestmark = pytest.mark.needs("buffer")
+
 Ask = Callable[..., tuple[int, str, dict[str, str]]]
 
 

@@ -14,6 +14,8 @@ from eventtracking_console.web import console_app
 from eventtracking_sqlite.backend import SqliteBackend
 from eventtracking_testkit.services.fixtures import RunningService
 
+pytestmark = pytest.mark.needs("sqlite", "mongo")
+
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 Ask = Callable[..., tuple[int, str, dict[str, str]]]
 
