@@ -210,13 +210,15 @@ def test_infer_gives_a_catalog_under_which_all_conform(folder: Path) -> None:
         assert counts.reasons["filtered: catalog: missing_field data.x"] == 1
 
 
-OPENEDX = os.environ.get("EVENTTRACKING_OPENEDX_EVENTS", "")
+RECORDED = [str(Path(__file__).parents[3] / "examples" / "quickstart" / "events.jsonl")]
+RECORDED += filter(None, [os.environ.get("EVENTTRACKING_OPENEDX_EVENTS")])
+"""Files of recorded events; the variable names another one."""
 
 
-@pytest.mark.skipif(not OPENEDX, reason="EVENTTRACKING_OPENEDX_EVENTS names no file of events")
-def test_infer_on_recorded_events(folder: Path) -> None:
-    """The same through the command line, for a file of real events."""
-    inferred = run("infer", OPENEDX)
+@pytest.mark.parametrize("recorded", RECORDED)
+def test_infer_on_recorded_events(folder: Path, recorded: str) -> None:
+    """The same through the command line; one value of another type is caught, with its path."""
+    inferred = run("infer", recorded)
     assert inferred.exit_code == 0
     (folder / "catalog.toml").write_text(inferred.output, encoding="utf-8")
     policies = "".join(
@@ -226,8 +228,17 @@ def test_infer_on_recorded_events(folder: Path) -> None:
         'files = ["catalog.toml"]\n', f'files = ["catalog.toml"]\n{policies}wrong_type = "drop"\n'
     )
     (folder / "eventtracking.toml").write_text(config)
-    done = CliRunner().invoke(app, ["replay", OPENEDX, "--json"])
+    done = CliRunner().invoke(app, ["replay", recorded, "--json"])
     assert json.loads(done.stdout)[""]["filtered"] == 0
+    events = [json.loads(line) for line in Path(recorded).read_text(encoding="utf-8").splitlines()]
+    found = next(one for one in events if any(isinstance(v, str) for v in one["data"].values()))
+    field = next(key for key, value in found["data"].items() if isinstance(value, str))
+    changed = {**found, "data": {**found["data"], field: [1.5, {}]}}
+    (folder / "changed.jsonl").write_text(json.dumps(changed) + "\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["replay", "changed.jsonl", "--json"])
+    root = json.loads(done.stdout)[""]
+    assert root["filtered"] == 1
+    assert f"filtered: catalog: wrong_type data.{field}" in root["reasons"]
 
 
 def hostile(name: str) -> Declaration:
