@@ -26,9 +26,9 @@ class RouteView:
     path: str
     plugin: str | None
     """The plugin's name; None for the root and for a plain group."""
-    backend: Any
+    backend: Any = attrs.field(repr=False)  # an option may hold a secret in the wrong place
     """The backend or router itself; None for the root and for a plain group."""
-    processors: tuple[Any, ...]
+    processors: tuple[Any, ...] = attrs.field(repr=False)
     """The processors themselves, in order."""
     children: tuple[RouteView, ...]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from inspect import get_annotations
 from pathlib import PurePath
 from types import NoneType, SimpleNamespace, UnionType
@@ -83,16 +84,18 @@ def options_of(plugin_class: type[Any]) -> dict[str, Option]:
         NameError: If the type of an option names what its module does not have.
     """
     fields = [field for field in attrs.fields(plugin_class) if field.init]
-    hints = _hints(plugin_class, {field.name for field in fields})
+    hints = _hints(plugin_class)  # type: ignore[arg-type]  # mypy takes a class for unhashable
     return {
         field.alias or field.name: _option(field, hints.get(field.name, Any)) for field in fields
     }
 
 
-def _hints(plugin_class: type[Any], names: Collection[str]) -> dict[str, Any]:
+@lru_cache(maxsize=256)
+def _hints(plugin_class: type[Any]) -> dict[str, Any]:
     """Resolve the annotations of the options alone: other fields may have types that are imported
     for type checkers only.
     """
+    names = {field.name for field in attrs.fields(plugin_class) if field.init}
     hints: dict[str, Any] = {}
     for base in reversed(plugin_class.__mro__):
         own = {name: hint for name, hint in get_annotations(base).items() if name in names}

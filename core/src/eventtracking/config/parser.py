@@ -100,6 +100,7 @@ class _Parser:
         self.problems: list[Problem] = list(known)
         self._before: dict[str, str] = {}
         """The problems that were found before the routes were read, by path, and their routes."""
+        self._broken: frozenset[str] = frozenset()
         self._since = 0
         """The first problem of the route that is read, and of the routes below it."""
         self._below = 0
@@ -114,6 +115,7 @@ class _Parser:
         root = Node(values, config, "")
         places = list(root.places())
         self._before = {one.path: place_of(one.path, places) for one in self.problems}
+        self._broken = frozenset(self._before.values())
         for key in config:
             if key not in _TOP_KEYS:
                 text = f"unknown key; accepted are {', '.join(_TOP_KEYS)}"
@@ -177,7 +179,7 @@ class _Parser:
         self._since, self._below = len(self.problems), 0
         spec = self._sound_route(node, route)
         found = len(self.problems) - self._since
-        is_broken = found > self._below or node.path in self._before.values()
+        is_broken = found > self._below or node.path in self._broken
         self._since, self._below = since, below + found
         return stand_in(node.path, route) if self._partly and (spec is None or is_broken) else spec
 

@@ -65,7 +65,7 @@ class Spec:
 
     processors: tuple[ProcessorSpec, ...]
     routes: tuple[RouteSpec, ...]
-    context: dict[str, Any]
+    context: dict[str, Any] = attrs.field(repr=False)
     strict: bool
     observers: tuple[ObserverSpec, ...] = ()
     values: Values = attrs.field(factory=dict)

@@ -16,6 +16,9 @@ _CREDENTIALS: Final = re.compile(
     re.IGNORECASE,
 )
 """Text that holds a password, as far as it can be told: a URI with a user, or a query."""
+_WORD: Final = re.compile(r"\S+")
+_LONGEST_WORD: Final = 1_000
+"""Characters without a space; longer text is not searched, which would take too long, nor shown."""
 
 
 def join(path: str, name: object) -> str:
@@ -37,7 +40,11 @@ def hide(text: str, secrets: Iterable[str] = ()) -> str:
     }
     for form in sorted(filter(None, forms), key=len, reverse=True):
         text = text.replace(form, "***")
-    return _CREDENTIALS.sub("***", text)
+    return _WORD.sub(_without_credentials, text)
+
+
+def _without_credentials(word: re.Match[str]) -> str:
+    return "***" if len(word[0]) > _LONGEST_WORD else _CREDENTIALS.sub("***", word[0])
 
 
 def did_you_mean(name: str, known: Any, cutoff: float = 0.6) -> str | None:
@@ -69,7 +76,7 @@ def show(value: Any) -> str:
 def _told(value: Any) -> Any:
     """Return what may be shown of a value: of a table, its keys."""
     if isinstance(value, str):
-        return "***" if _CREDENTIALS.search(value) else value
+        return value if hide(value) == value else "***"
     if isinstance(value, Mapping):
         return {str(key): "..." for key in value}
     return [_told(member) for member in value] if isinstance(value, list | tuple) else value
