@@ -1,7 +1,8 @@
 """Run the tests that need no service on each supported Python of this machine, and say which were
 left out.
 
-All arguments go to pytest. An environment for each Python is made below `.venvs/`. The variable
+All arguments go to pytest. Tests that start a process are run on the oldest and the newest Python
+alone: they take most of the time. An environment for each is made below `.venvs/`. The variable
 EXCEPT names a version to leave out, such as the one on which `make test` has just run everything.
 """
 
@@ -19,7 +20,9 @@ import workspace
 
 def main() -> int:
     """Run each, all of them even after a failure; exit status 1 if one failed or none could run."""
-    results = {version: run(version) for version in workspace.PYTHONS}
+    there = [version for version in workspace.PYTHONS if is_there(version)]
+    ends = (there[:1], there[-1:])
+    results = {v: run(v, [v] in ends) if v in there else left_out(v) for v in workspace.PYTHONS}
     print("\n" + "\n".join(f"Python {version}: {result}" for version, result in results.items()))
     return (
         0
@@ -36,12 +39,19 @@ def is_failure(result: str) -> bool:
     return result.startswith("FAILED")
 
 
-def run(version: str) -> str:
+def is_there(version: str) -> bool:
+    """Whether a Python is on this machine, and is asked for."""
+    return version != os.environ.get("EXCEPT") and workspace.find_python(version) is not None
+
+
+def left_out(version: str) -> str:
+    """Say why a Python is left out."""
+    asked = version == os.environ.get("EXCEPT")
+    return "left out: it was asked for" if asked else "left out: it is not on this machine"
+
+
+def run(version: str, with_processes: bool) -> str:
     """Run the tests on one Python; what became of it, in a word."""
-    if version == os.environ.get("EXCEPT"):
-        return "left out: it was asked for"
-    if workspace.find_python(version) is None:
-        return "left out: it is not on this machine"
     print(f"\nPython {version}", flush=True)
     began = time.monotonic()
     folder = f".venvs/{version}"
@@ -49,17 +59,23 @@ def run(version: str) -> str:
     if status := subprocess.run(make, check=False, cwd=workspace.ROOT).returncode:
         return f"FAILED with exit status {status}: no environment"
     made = time.monotonic()
-    status = subprocess.run(pytest(folder), check=False, cwd=workspace.ROOT).returncode
+    command = pytest(folder, with_processes)
+    status = subprocess.run(command, check=False, cwd=workspace.ROOT).returncode
     took = f"(environment {made - began:.0f} s, tests {time.monotonic() - made:.0f} s)"
-    left_out = "".join(f"; without {name}" for name in environment.left_out(folder))
-    return (f"FAILED with exit status {status} " if status else "passed ") + took + left_out
+    took += "" if with_processes else "; without tests that start a process"
+    took += "".join(f"; without {name}" for name in environment.left_out(folder))
+    return (f"FAILED with exit status {status} " if status else "passed ") + took
 
 
-def pytest(folder: str) -> list[str | Path]:
+def pytest(folder: str, with_processes: bool) -> list[str | Path]:
     """Return the command that runs the tests of all members that the environment has."""
     python = workspace.ROOT / folder / "bin" / "python"
     ignored = [f"--ignore={name}" for name in environment.left_out(folder)]
-    return [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ignored, *sys.argv[1:]]
+    arguments = [*sys.argv[1:]]
+    if not with_processes:
+        place = arguments.index("-m") + 1
+        arguments[place] += " and not process"
+    return [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ignored, *arguments]
 
 
 if __name__ == "__main__":
