@@ -189,7 +189,12 @@ def test_distributions_without_plugins_are_not_read(
         (info / "entry_points.txt").write_text("[console_scripts]\nx = y:z\n")
     read: list[str] = []
     of_info = installed._of_info
-    monkeypatch.setattr(installed, "_name_of", lambda one: read.append(str(one)))
+
+    def parsed(distribution: Any) -> tuple[str, str]:
+        read.append(str(distribution))
+        return "", ""
+
+    monkeypatch.setattr(installed, "_name_and_version", parsed)
 
     def noted(*arguments: Any) -> Any:
         read.append(arguments[0])

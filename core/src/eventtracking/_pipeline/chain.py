@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from types import FunctionType, MethodType
 from typing import Any, Final
 
-import attrs
+import msgspec
 
 from eventtracking.counts import Outcome, reason_text
 from eventtracking.errors import DropEvent, Rejected, locate
@@ -18,8 +18,7 @@ _MAX_REMEMBERED_NAMES: Final = 4_096
 _MAX_REMEMBERED_NAME_CHARS: Final = 256
 
 
-@attrs.frozen(eq=False)
-class Verdict:
+class Verdict(msgspec.Struct, eq=False):
     """The end of an event's way through a chain."""
 
     outcome: Outcome
@@ -31,16 +30,15 @@ class Verdict:
     rejected: bool = False
     """Whether the processor refused the event for good, which a router above turns into a dead
     letter."""
-    remark: str = attrs.field(init=False)
+    remark: str = ""
     """The reason as the books have it."""
 
-    @remark.default
-    def _make_remark(self) -> str:
-        return reason_text(self.outcome, self.reason)
+    def __post_init__(self) -> None:
+        """Make the remark once: a remembered verdict ends many events."""
+        self.remark = reason_text(self.outcome, self.reason)
 
 
-@attrs.frozen(eq=False)
-class Link:
+class Link(msgspec.Struct, frozen=True, eq=False):
     """One processor of a chain and what its config says of it."""
 
     path: str

@@ -12,7 +12,8 @@ from _thread import get_ident
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-import attrs
+import msgspec
+from msgspec.structs import replace
 
 from eventtracking._pipeline.answers import failures_of
 from eventtracking._pipeline.chain import Verdict
@@ -39,8 +40,7 @@ _PENDING: Final = Outcome.PENDING
 _NOT_CHOSEN: Final = "not chosen"
 
 
-@attrs.define(eq=False, kw_only=True)
-class DeliveryAttempt:
+class DeliveryAttempt(msgspec.Struct, eq=False, kw_only=True):
     """One delivery to some leaves, and its answer so far.
 
     Timeline of a router that passes through (P) below one that holds (H)::
@@ -54,10 +54,10 @@ class DeliveryAttempt:
     """The leaves that it goes to; None for all."""
     first: bool = True
     """Whether the leaves have these events for the first time; a retry otherwise."""
-    failures: Failures = attrs.field(factory=Failures)
+    failures: Failures = msgspec.field(default_factory=Failures)
     ledgers: bool = False
     """Whether the routes' ledgers count, because no router above does."""
-    entered: dict[str, tuple[Route, set[str]]] = attrs.field(factory=dict)
+    entered: dict[str, tuple[Route, set[str]]] = msgspec.field(default_factory=dict)
     """The routes whose ledgers have events of it pending, and the ids of these."""
 
     skipped: dict[str, str] | None = None
@@ -68,7 +68,7 @@ class DeliveryAttempt:
         only = self.only
         if leaves is not None:
             only = frozenset(leaves) if only is None else only.intersection(leaves)
-        return attrs.evolve(self, only=only, failures=Failures())
+        return replace(self, only=only, failures=Failures())
 
     def wants(self, route: Route) -> bool:
         """Whether it goes to any leaf at or below a route."""

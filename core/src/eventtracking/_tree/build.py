@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import attrs
+import msgspec
 
 from eventtracking._pipeline.chain import Chain, Link
 from eventtracking._pipeline.route import Group, Leaf, Route
@@ -50,13 +50,12 @@ def build_tree(
     return Tree(root, builder.routes, builder.downstreams, inside, observers, views)
 
 
-@attrs.frozen(eq=False)
-class BoundPlace:
+class BoundPlace(msgspec.Struct, frozen=True, eq=False):
     """See `eventtracking.protocols.Place`."""
 
-    route: Route = attrs.field(repr=False)
+    route: Route
     above: tuple[str, ...]
-    submit: Callable[[Event], bool] = attrs.field(repr=False)
+    submit: Callable[[Event], bool]
 
     @property
     def path(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
-import attrs
+import msgspec
 
 from eventtracking._pipeline.route import Group, Leaf
 from eventtracking._tree.attempt import Passage
@@ -27,8 +27,7 @@ _MAX_TOLD: Final = 5
 """Reasons of one route that the log is told at the end."""
 
 
-@attrs.frozen(eq=False)
-class Tree:
+class Tree(msgspec.Struct, frozen=True, eq=False):
     """A compiled config."""
 
     root: Group
@@ -38,9 +37,9 @@ class Tree:
     """
     downstreams: dict[str, BoundDownstream]
     """What lies below each router, by the router's path."""
-    _inside: Inside = attrs.field(default=lambda action, *given: action(*given), alias="inside")
+    inside: Inside = lambda action, *given: action(*given)
     """Calls something with the current thread marked as inside, so that its emits wait for that."""
-    observers: Observers = attrs.field(factory=Observers)
+    observers: Observers = msgspec.field(default_factory=Observers)
     views: tuple[RouteView, ...] = (RouteView("", None, None, (), ()),)
 
     @classmethod
@@ -135,7 +134,7 @@ class Tree:
         escaped: BaseException | None = None
         for leaf in leaves:
             try:
-                if self._inside(action, leaf) is False:
+                if self.inside(action, leaf) is False:
                     unfinished.append(leaf)
             except Exception as error:  # noqa: BLE001 - the other backends go on
                 _log.warning(
@@ -160,7 +159,7 @@ class Tree:
         for route in self.routes.values():
             if isinstance(route, Passage):
                 route.settle_interrupted()
-            found = self._inside(route.counts, shared)
+            found = self.inside(route.counts, shared)
             for path, counts in found.items():
                 total[path] = total.get(path, _NO_COUNTS) + counts
         return total

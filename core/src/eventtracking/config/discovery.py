@@ -8,7 +8,7 @@ import threading
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-import attrs
+import msgspec
 import pluggy
 
 from eventtracking import hookspecs
@@ -57,8 +57,7 @@ class ClashingPluginError(PluginError):
     """Raised when several distributions claim the name of a plugin."""
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Plugin:
+class Plugin(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A loaded plugin."""
 
     name: str
@@ -229,8 +228,7 @@ class Plugins:
             )
 
 
-@attrs.frozen
-class _Registrar:
+class _Registrar(msgspec.Struct, frozen=True, eq=False):
     """The `register` that the hooks of one module are given."""
 
     plugins: Plugins
@@ -264,8 +262,7 @@ class _Registrar:
         return _KINDS[self.method]
 
 
-@attrs.frozen
-class _ValueRegistrar:
+class _ValueRegistrar(msgspec.Struct, frozen=True, eq=False):
     """The `register` that `eventtracking_register_values` is given."""
 
     forms: dict[str, Any]

@@ -10,27 +10,27 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
 import importlib_metadata
+import msgspec
 
 from eventtracking.hookspecs import GROUP
 
 __all__ = ["Declaration", "declarations"]
 
 _INFO: Final = (".dist-info", ".egg-info")
+_HEADER: Final = re.compile(r"^(Name|Version):(.*)$", re.MULTILINE)
 _SECTION: Final = re.compile(rf"^\s*\[\s*{GROUP}\s*\]", re.MULTILINE)
 
 
-@attrs.frozen(kw_only=True)
-class Declaration:
+class Declaration(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What an entry point says of a plugin, read without importing it."""
 
     name: str
     module: str
     distribution: str
     version: str
-    entry_point: importlib_metadata.EntryPoint = attrs.field(repr=False)
-    where: tuple[str, int] = attrs.field(repr=False, default=("", 0))
+    entry_point: importlib_metadata.EntryPoint
+    where: tuple[str, int] = ("", 0)
     """The distribution's folder, and when it changed."""
 
 
@@ -66,7 +66,9 @@ def _read(folder: str, changed_at: int) -> tuple[tuple[str, tuple[Declaration, .
         return ()
     if os.path.isfile(folder):  # noqa: PTH113 - an archive
         found = importlib_metadata.distributions(path=[folder])
-        return tuple((_normalized(_name_of(one) or ""), _declared(one, folder)) for one in found)
+        return tuple(
+            (_normalized(_name_and_version(one)[0]), _declared(one, folder)) for one in found
+        )
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - a path for each file costs more
     except OSError:
@@ -89,30 +91,34 @@ def _of_info(path: str, name: str) -> tuple[str, tuple[Declaration, ...]]:
 
 
 def _declared(distribution: Any, path: str) -> tuple[Declaration, ...]:
-    name = _name_of(distribution)
-    return () if name is None else tuple(_entries(distribution, name, path))
+    name, version = _name_and_version(distribution)
+    return tuple(_entries(distribution, name, version, path)) if name else ()
 
 
-def _entries(distribution: Any, name: str, path: str) -> Iterator[Declaration]:
+def _entries(distribution: Any, name: str, version: str, path: str) -> Iterator[Declaration]:
     for entry_point in distribution.entry_points.select(group=GROUP):
         yield Declaration(
             name=entry_point.name,
             module=entry_point.value,
             distribution=name,
-            version=distribution.version or "",
+            version=version,
             entry_point=entry_point,
             where=(path, _changed_at(path)),
         )
 
 
-def _name_of(distribution: Any) -> str | None:
-    """Read a name; None for what an interrupted installation has left behind, which is nobody's
-    business here.
+def _name_and_version(distribution: Any) -> tuple[str, str]:
+    """Read the headers `Name` and `Version`; empty after an interrupted installation.
+
+    `distribution.metadata` would import the whole of `email`, which doubles a start.
     """
     try:
-        return distribution.metadata["Name"] or None
-    except Exception:  # noqa: BLE001 - whatever is wrong with somebody else's files must not stop the application
-        return None
+        texts = (distribution.read_text(file) for file in ("METADATA", "PKG-INFO", ""))
+        headers = next(filter(None, texts), "").partition("\n\n")[0]
+    except Exception:  # noqa: BLE001 - a broken distribution must not stop the application
+        return "", ""
+    found = {key: value.strip() for key, value in _HEADER.findall(headers)}
+    return found.get("Name", ""), found.get("Version", "")
 
 
 def _normalized(distribution: str) -> str:

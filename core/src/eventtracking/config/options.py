@@ -28,8 +28,7 @@ __all__ = ["MISSING", "Option", "nested_in", "options_of", "unsupported"]
 MISSING: Final = attrs.NOTHING
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Option:
+class Option(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One option of a plugin."""
 
     name: str

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 import msgspec
+from msgspec.structs import replace
 
 from eventtracking.config.options import MISSING, Option, nested_in, options_of
 from eventtracking.config.words import did_you_mean, hide, is_at, join, show
@@ -21,8 +22,7 @@ _WITHHELD: Final = "refused (the reason is withheld: it may quote a value from a
 _STAND_INS: Final[tuple[Any, ...]] = ("x", 1, False, [], {})
 
 
-@attrs.frozen(kw_only=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where options stand, and how errors speak of them."""
 
     path: str
@@ -72,7 +72,7 @@ def _read(
             problems += _missing(option, place)
         elif not any(is_at(known, at) for known in settled):
             value, original = given[option.name], originals.get(option.name)
-            found, more = _convert(option, value, original, attrs.evolve(place, path=at))
+            found, more = _convert(option, value, original, replace(place, path=at))
             problems += more
             if not more:
                 converted[option.name] = found
@@ -82,7 +82,7 @@ def _read(
 def _convert(option: Option, value: Any, original: Any, place: _Place) -> tuple[Any, list[Problem]]:
     """Convert the value of one option, and of the classes nested in it."""
     nested = nested_in(option.type)
-    inner = attrs.evolve(place, name=option.name, secret=place.secret or option.secret)
+    inner = replace(place, name=option.name, secret=place.secret or option.secret)
     if nested is not None:
         kind, nested_class = nested
         if kind == "one" and isinstance(value, Mapping):
@@ -122,7 +122,7 @@ def _nest_each(
     problems: list[Problem] = []
     for key, member in members.items():
         at = f"{place.path}[{key}]" if is_list else join(place.path, key)
-        inner = attrs.evolve(place, path=at)
+        inner = replace(place, path=at)
         made[key], more = _nest(nested_class, member, original[key], inner)
         problems += more
     return (list(made.values()) if is_list else made), problems
@@ -181,8 +181,7 @@ def _completed(plugin_class: type[Any], options: Mapping[str, Any]) -> dict[str,
     return completed
 
 
-@attrs.frozen
-class _Teller:
+class _Teller(msgspec.Struct, frozen=True, eq=False):
     """Turns what a plugin's class raises into problems that show no secret."""
 
     plugin_class: type[Any]

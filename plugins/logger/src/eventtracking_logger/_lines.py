@@ -7,14 +7,15 @@ from typing import Final
 
 __all__ = ["ascii_line", "visible_line"]
 
-_NOT_ASCII: Final = re.compile("[\x7f-\U0010ffff]")
+_NOT_ASCII: Final = "[\x7f-\U0010ffff]"
+"""Compiled when the first line needs it: that costs as much as importing a module."""
 
 
 def ascii_line(line: str) -> str:
     """Escape all but ASCII, as JSON does: the same value for a reader of JSON."""
     if line.isascii() and "\x7f" not in line:
         return line
-    return _NOT_ASCII.sub(_escape, line)
+    return re.sub(_NOT_ASCII, _escape, line)
 
 
 def visible_line(line: str) -> str:
