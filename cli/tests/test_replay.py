@@ -235,6 +235,19 @@ def test_files_put_together(run: Callable[..., Result], config: Callable[..., Pa
     assert set(stored()) == {"n0", "n1", "n2"}
 
 
+def test_data_as_event_tracking_wrote_it(
+    run: Callable[..., Result], config: Callable[..., Path], folder: Path
+) -> None:
+    """Data that is text is mended, or with `--as-written` kept."""
+    config("[backends.log]\nplugin = 'logger'\n")
+    (folder / "events.jsonl").write_text('{"name": "a", "data": "as text"}\n')
+    assert run("replay", "events.jsonl", "--log", "kept", "--as-written").exit_code == 0
+    run("replay", "events.jsonl", "--log", "mended")
+    kept, mended = ((folder / name).read_text() for name in ("kept", "mended"))
+    assert '"data":"as text"' in kept
+    assert '"data":"as text"' not in mended
+
+
 def test_twice_is_once_in_a_store(
     run: Callable[..., Result], config: Callable[..., Path], folder: Path
 ) -> None:

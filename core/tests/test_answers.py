@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 from eventtracking_fakes import ACTIONS, ROUTERS, fail
 
-from eventtracking import DeliveryError, Event, Rejected, Tracker, Undelivered
+from eventtracking import (
+    ConfigError,
+    DataError,
+    DeliveryError,
+    Event,
+    EventTrackingError,
+    OptionsError,
+    PluginError,
+    Rejected,
+    Tracker,
+    Undelivered,
+)
 from eventtracking.errors import pause_of, reason_of
 
 CONTRADICTIONS: list[Any] = [
@@ -90,3 +101,11 @@ def test_the_errors_pickle(error: Exception) -> None:
     """They move between processes whole."""
     back = pickle.loads(pickle.dumps(error))
     assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))
+
+
+@pytest.mark.parametrize("kind", [ConfigError, DataError, DeliveryError, OptionsError, PluginError])
+def test_one_clause_catches_every_error(kind: type[Exception]) -> None:
+    """The answers of plugins, `Rejected` and `Undelivered`, are no errors of that tree."""
+    assert issubclass(kind, EventTrackingError)
+    assert not issubclass(Rejected, EventTrackingError)
+    assert not issubclass(Undelivered, EventTrackingError)

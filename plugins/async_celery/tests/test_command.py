@@ -95,7 +95,7 @@ def test_a_broken_route_stops_no_sound_one(on_redis: Scene) -> None:
 
 def test_a_queue_that_no_router_has_is_refused(on_redis: Scene) -> None:
     """It would be made on the broker, and nothing ever come of it."""
-    worker = started(on_redis, on_redis.write(one_route(on_redis)), "-q", "nosuch")
+    worker = started(on_redis, on_redis.write(one_route(on_redis)), "--queue", "nosuch")
     assert worker.process.wait(60) == 2
     assert f"found 'nosuch', expected a queue of this config: {on_redis.queue}" in worker.output()
 

@@ -7,6 +7,7 @@ import uuid
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
+import redis
 from celery_scenes import Scene, wait_for
 
 from eventtracking import Counts
@@ -78,3 +79,18 @@ def test_a_batch_is_one_task(on_redis: Scene) -> None:
     wait_for(lambda: len(on_redis.stored()) == 250)
     assert sorted(on_redis.tries()) == [50, 100, 100]
     assert len({event["id"] for event in on_redis.stored()}) == 250
+
+
+def test_spare_copies_can_be_left_out(on_redis: Scene) -> None:
+    """Redis then holds the message alone."""
+    found: list[int] = []
+    with redis.Redis.from_url(on_redis.broker_url) as server:
+        for spare in (True, False):
+            queue = f"{on_redis.queue}.{spare}"
+            options = {"queue": queue, "spare_copies": spare}
+            router = on_redis.router({"store": on_redis.record()}, **options)
+            tracker = on_redis.tracker({"backends": {"w": router}})
+            tracker.emit("x")
+            assert tracker.flush(10)
+            found.append(sum(server.type(key) == b"hash" for key in server.keys(f"*{queue}*")))
+    assert found == [1, 0]

@@ -355,6 +355,25 @@ def test_the_router_counts_in_both_places() -> None:
             assert stats[path] == Counts(), path
 
 
+def test_limits_of_a_message_and_of_memory() -> None:
+    """An event that is too large becomes a dead letter; one without room in memory fails."""
+    node = {"plugin": "async_celery", "broker_url": "memory://", "backends": {"log": LOGGER}}
+    config = {"backends": {"w": {**node, "max_unpacked_bytes": 1_000_000}}}
+    with Tracker.from_config(config) as tracker:
+        tracker.emit("large", {"text": "x" * 2_000_000})
+        tracker.emit("small")
+        assert tracker.flush(10)
+        counts = tracker.stats()["w"]
+    assert (counts.received, counts.delivered, counts.dead_lettered) == (2, 1, 1)
+    assert any("max_unpacked_bytes" in reason for reason in counts.reasons)
+    away = {"broker_url": "redis://127.0.0.1:1/0", "publish_timeout_s": 0.2}
+    full = Tracker.from_config({"backends": {"w": {**node, **away, "max_buffered_events": 2}}})
+    for _ in range(5):
+        full.emit("x")
+    assert full.stats()["w"].failed == 3
+    full.close(0.5)
+
+
 NO_APP = """
 import threading
 from eventtracking_async_celery.apps import application_app

@@ -346,6 +346,23 @@ def test_the_limit_of_dead_letters_spares_one_that_is_replayed(track: Track, unt
     assert len(router(tracker).letters.list()) == 1
 
 
+def test_dead_letters_have_a_limit_of_bytes_and_of_age(
+    storage: Options, track: Track, until: Until
+) -> None:
+    """The oldest beyond the bytes, and all beyond the age, count as failed."""
+    FailingBackend.actions[""] = reject
+    limits = {"max_dead_letter_bytes": 3_000, "dead_letter_max_age_s": 3_600.0}
+    tracker = track({**storage, **limits}, p={"plugin": "fail"})
+    for _ in range(3):
+        tracker.emit("x", {"text": "y" * 1_200})
+    until(lambda: figures(tracker, "b/p") == {"received": 3, "failed": 1, "dead_lettered": 2})
+    tracker.close()
+    young = {**storage, "dead_letter_max_age_s": 0.1}
+    second = track(young, p={"plugin": "fail"})
+    second.emit("x")
+    until(lambda: second.stats()["b/p"].dead_lettered == 0 and second.stats()["b/p"].failed > 0)
+
+
 def test_letters_of_a_leaf_that_is_gone_can_be_purged(
     track: Track, disk: Options, until: Until
 ) -> None:

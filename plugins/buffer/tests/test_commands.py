@@ -181,6 +181,19 @@ def test_a_replay_without_an_application(
         assert (tracker.stats()["w"].delivered, tracker.stats()["w"].dead_lettered) == (3, 0)
 
 
+def test_a_replay_of_chosen_numbers(application: Tracker, command: Any) -> None:
+    """The others stay dead letters."""
+    FailingBackend.actions[""] = lambda events: None
+    numbers = [line.split("\t")[1] for line in command(dead_letters, "list").output.splitlines()]
+    first, second = numbers[:2]
+    assert (
+        command(dead_letters, "replay", "--number", first, "--number", second).output
+        == "2 replayed: 2 arrived, 0 are still dead letters\n"
+    )
+    left = command(dead_letters, "list").output.splitlines()
+    assert [line.split("\t")[1] for line in left] == numbers[2:]
+
+
 def test_a_replay_to_the_logger_is_written(
     command: Any,
     config: dict[str, Any],

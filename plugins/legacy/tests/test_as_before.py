@@ -36,6 +36,7 @@ from eventtracking.processors.exceptions import (
 from eventtracking.processors.regex_filter import ALLOWLIST, BLOCKLIST, RegexFilter
 from eventtracking.processors.whitelist import NameWhitelistProcessor
 from eventtracking_legacy import tracker as legacy_tracker
+from eventtracking_legacy.errors import SettingsImproperError, SettingsTypeError
 from eventtracking_legacy.exceptions import ImproperlyConfigured
 from eventtracking_legacy.settings import translate
 from eventtracking_legacy.shape import from_legacy
@@ -210,10 +211,14 @@ def test_options_of_filters_are_refused_as_before() -> None:
             {"ENGINE": f"{P}whitelist.NameWhitelistProcessor", "OPTIONS": {"whitelist": 3}},
             TypeError,
         ),
-        ({"ENGINE": f"{P}whitelist.NameWhitelistProcessor"}, TypeError),
+        ({"ENGINE": f"{P}whitelist.NameWhitelistProcessor"}, SettingsTypeError),
         (
             {"ENGINE": f"{P}regex_filter.RegexFilter", "OPTIONS": {"filter_type": "other"}},
             ImproperlyConfigured,
+        ),
+        (
+            {"ENGINE": f"{P}regex_filter.RegexFilter", "OPTIONS": {"regular_expressions": 3}},
+            SettingsImproperError,
         ),
         ({"ENGINE": "nowhere.Missing"}, ValueError),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
@@ -110,6 +111,12 @@ def test_top_adds_up_all_processes_and_reads_stores_of_the_dead(
     routes = {row["route"]: row for row in found["routes"]}
     assert list(routes) == ["", "direct", "disk", "disk/below"]
     assert routes["direct"]["in_per_s"] > 20
+    look = ("top", "-c", config, "--interval", "0.1")
+    below = invoke(*look, "--filter", "below").stdout.splitlines()
+    assert [line.split()[0] for line in below[2:]] == ["disk/below"]
+    rows = invoke(*look, "--sort", "in/s").stdout.splitlines()[2:]
+    rates = [float(re.findall(r"\s([\d,.]+)", row)[0].replace(",", "")) for row in rows]
+    assert rates == sorted(rates, reverse=True)
     for process in (one, two):
         process.kill()
         process.wait()
@@ -140,6 +147,8 @@ def test_tap_shows_what_passes_now(
     readable = invoke("tap", "-c", config, "--name", "tock", "--limit", 1)
     assert "delivered" in readable.stdout
     assert "tock" in readable.stdout
+    before = invoke("tap", "-c", config, "direct", "--before", "--limit", 1, "--json")
+    assert json.loads(before.stdout)["data"]["user"] == {"id": 7}
     wrong = invoke("tap", "-c", config, "nope")
     assert wrong.exit_code == 1
     assert "no route at 'nope'" in wrong.output
