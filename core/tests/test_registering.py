@@ -96,6 +96,29 @@ def test_hooks_that_pluggy_would_not_find_are_told() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "next_step"),
+    [
+        ("(register)", "(registre)", "did you mean 'register'?"),
+        ("(register)", "(register, x)", "is called with register, and takes 'x'; use that name"),
+        ("@hookimpl", "", "lacks the decorator @hookimpl; add it"),
+        ('register("bad", Backend)', "pass", "call register('bad', ...) in one of its hooks"),
+        ('register("bad"', 'register("dab"', "only bad; use such a name, or add an entry point"),
+        ("@attrs.define(eq=False)", "", "decorate it with @attrs.define"),
+        ("Backend)", "Backend())", "decorate it with @attrs.define"),
+        ("register_backends", "register_backend", "did you mean 'eventtracking_register_backends'"),
+    ],
+)
+def test_a_broken_plugin_says_where_and_what_next(before: str, after: str, next_step: str) -> None:
+    """In words of our own, on one line, with the author's file."""
+    found = problem(HEAD.format(option="", method="").replace(before, after, 1))
+    assert next_step in found
+    assert "bad_module.py" in found
+    assert "\n" not in found
+    assert "pluggy" not in found.lower()
+    assert "PluginValidationError" not in found
+
+
 def test_an_exception_has_the_authors_line() -> None:
     """While the module is imported, and in a hook."""
     assert "bad_module.py:2)" in problem("\n1 / 0\n")

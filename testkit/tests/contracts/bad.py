@@ -11,7 +11,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -549,7 +549,37 @@ class DeliversOnAThread(GoodRouter):
         thread.join()
 
 
-REFUSED_BY_CORE: tuple[type[Any], ...] = (SendsLater, YieldsWhatItSends, YieldsEvents)
+@attrs.define(eq=False)
+class SendsWithoutEvents(GoodBackend):
+    def send(self) -> None:  # type: ignore[override]  # it is bad
+        """Take nothing."""
+
+
+@attrs.define(eq=False)
+class WantsCode(GoodBackend):
+    encode: Callable[[Event], str] | None = attrs.field(default=None, metadata={"help": "Code."})
+
+
+@attrs.define(eq=False)
+class BindsToNothing(GoodRouter):
+    def bind(self) -> None:  # type: ignore[override]  # it is bad
+        """Take no routes."""
+
+
+@attrs.define(eq=False)
+class BindsByConnecting(GoodRouter):
+    def bind(self, downstream: Any) -> None:
+        raise ConnectionError("down")
+
+
+REFUSED_BY_CORE: tuple[type[Any], ...] = (
+    SendsLater,
+    YieldsWhatItSends,
+    YieldsEvents,
+    SendsWithoutEvents,
+    WantsCode,
+    BindsToNothing,
+)
 """What core does not even register: each gets a distribution of its own, so that it does not take
 the others along.
 """
@@ -618,5 +648,9 @@ CAUGHT_BY: dict[type[Any], str] = {
     SlowFlushRouter: "test_flush_with_nothing_to_do",
     PicksAtRandom: "test_a_choice_follows_from_the_event_alone",
     DeliversOnAThread: "test_below_a_buffer",
+    SendsWithoutEvents: "test_an_entry_point_declares_the_name",
+    WantsCode: "test_an_entry_point_declares_the_name",
+    BindsToNothing: "test_an_entry_point_declares_the_name",
+    BindsByConnecting: "test_one_event",
     MixesItsInstances: "test_two_destinations_do_not_mix",
 }

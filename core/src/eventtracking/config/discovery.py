@@ -125,11 +125,13 @@ class Plugins:
         """
         if name not in self._loaded:
             declaration = self._declaration(name)
-            self._register_classes(declaration, self.module(declaration))
+            module = self.module(declaration)
+            self._register_classes(declaration, module)
         if name not in self._loaded:
             raise BrokenPluginError(
                 f"{declaration.distribution} declares {name!r}, but {declaration.module} does not"
-                " register it"
+                f" register it; call register({name!r}, ...) in one of its hooks"
+                f" ({getattr(module, '__file__', declaration.module)})"
             )
         return self._loaded[name]
 
@@ -242,7 +244,7 @@ class _Registrar(msgspec.Struct, frozen=True, eq=False):
         if name not in declared:
             raise BrokenPluginError(
                 f"{name!r} is declared by no entry point of {distribution}, only"
-                f" {', '.join(declared)}"
+                f" {', '.join(declared)}; use such a name, or add an entry point"
             )
         faults = [f"{name!r}: {fault}" for fault in faults_of_class(plugin_class, self.method)]
         if faults:

@@ -52,7 +52,7 @@ def faults_of_class(plugin_class: Any, method: str) -> Iterator[str]:
         method: The one that it must have.
     """
     if not isinstance(plugin_class, type) or not hasattr(plugin_class, "__attrs_attrs__"):
-        yield f"must be an attrs class, not {plugin_class!r}"
+        yield f"must be an attrs class, not {plugin_class!r}; decorate it with @attrs.define"
         return
     yield from _faults_of_options(plugin_class)
     at = f" ({_line_of_class(plugin_class)})"
@@ -120,7 +120,17 @@ def faults_of_module(module: Any) -> Iterator[str]:
             near = did_you_mean(name, known) or f"the hooks are {', '.join(known)}"
             yield f"unknown hook {name!r}; {near}{at}"
         elif not is_marked and name in known:
-            yield f"{name} lacks the decorator @hookimpl{at}"
+            yield f"{name} lacks the decorator @hookimpl; add it{at}"
+        elif is_marked:
+            yield from _faults_of_arguments(name, function, at)
+
+
+def _faults_of_arguments(name: str, function: FunctionType, at: str) -> Iterator[str]:
+    given = list(inspect.signature(getattr(hookspecs, name)).parameters)
+    for argument in inspect.signature(function).parameters:
+        if argument not in given:
+            near = did_you_mean(argument, given) or "use that name"
+            yield f"{name} is called with {', '.join(given)}, and takes {argument!r}; {near}{at}"
 
 
 def quote(error: BaseException) -> str:
