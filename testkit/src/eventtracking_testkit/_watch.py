@@ -20,7 +20,7 @@ _excused: weakref.WeakSet[Tracker] = weakref.WeakSet()
 """Trackers that were found wanting in an earlier test: reported once."""
 
 
-class _Lent(Tree):
+class _Lent(Tree, frozen=True, eq=False):
     """The tree of a config from outside of the tests: a test that configures or closes the default
     tracker leaves it open.
     """
