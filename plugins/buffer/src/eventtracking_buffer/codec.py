@@ -9,7 +9,7 @@ each value that msgpack would change (a date, a UUID, a time with an offset, a n
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ import msgspec
 from eventtracking import Event
 from eventtracking.errors import EventTrackingError
 
-__all__ = ["VERSION", "FormatError", "decode", "encode"]
+__all__ = ["VERSION", "FormatError", "decode", "encode", "encode_exactly"]
 
 VERSION: Final = 1
 """The first byte of everything that `encode` returns.
@@ -45,10 +45,8 @@ _MAX_DEPTH: Final = 400
 `Event.to_dict`.
 """
 
+_OTHER, _LIKE, _EQUAL = range(3)
 _DATETIME, _DATE, _UUID, _INT, _TEXT, _PAIRS = range(1, 7)
-
-
-_PARTS: Final = (str, str, _CLASSES[0], dict, dict, dict)
 
 
 class FormatError(EventTrackingError, ValueError):
@@ -76,10 +74,16 @@ def encode(event: Event) -> bytes:
 
     Never raises for an event.
     """
+    return encode_exactly(event)[0]
+
+
+def encode_exactly(event: Event) -> tuple[bytes, bool]:
+    """Encode an event; tell, too, whether decoding gives an equal one, to the last type."""
     parts = [event.id, event.name, event.timestamp, event.context, event.data, event.extra]
     try:
-        if _is_plain(parts, 0):
-            return _MARK + _encode(parts)
+        likeness = _likeness(parts, 0)
+        if likeness:
+            return _MARK + _encode(parts), likeness == _EQUAL and _is_readable(parts)
     except (
         ValueError,
         OverflowError,
@@ -87,9 +91,11 @@ def encode(event: Event) -> bytes:
     ):  # lone surrogates, big numbers, a processor's cycle
         pass
     try:
-        return _MARK + _encode(_tagged(parts, 0))
+        if all(map(_has_text_keys, parts[3:])):  # else it could not be read back
+            return _MARK + _encode(_tagged(parts, 0)), False
     except (ValueError, TypeError, OverflowError, RecursionError):
-        return _MARK + _encode(_tagged(_mended(event), 0))
+        pass
+    return _MARK + _encode(_tagged(_mended(event), 0)), False
 
 
 def decode(payload: bytes | bytearray | memoryview) -> Event:
@@ -102,26 +108,41 @@ def decode(payload: bytes | bytearray | memoryview) -> Event:
     if version != VERSION:
         raise FormatError(version)
     try:
-        parts = _decode(memoryview(payload)[1:])
+        parts = _decode_parts(memoryview(payload)[1:])
     except Exception as error:
         raise FormatError(None) from error
-    if not _is_event(parts):
-        raise FormatError(None)
     event_id, name, timestamp, context, data, extra = parts
     return Event(
         id=event_id, name=name, timestamp=timestamp, context=context, data=data, extra=extra
     )
 
 
-def _is_event(parts: Any) -> bool:
-    """Check the type of each part: a file may hold bytes that `encode` never wrote."""
-    if type(parts) is not list or len(parts) != len(_PARTS):
-        return False
-    if any(type(part) is not kind for part, kind in zip(parts, _PARTS, strict=True)):
-        return False
-    if not parts[0] or not parts[1] or parts[2].tzinfo is None:
-        return False
-    return all(type(key) is str for part in parts[3:] for key in part)
+def _decode_parts(payload: memoryview) -> _Parts:
+    """Decode and check the type of each part: a file may hold bytes that `encode` never wrote.
+
+    Raises:
+        Exception: If they are no event.
+    """
+    try:
+        parts = _decode_plain(payload)
+    except msgspec.ValidationError:  # an id, a name or a key that travels as an extension type
+        parts = _decode(payload)
+    if not _is_readable(parts):
+        raise ValueError
+    return parts
+
+
+def _is_readable(parts: Sequence[Any]) -> bool:
+    """Check what each part must be."""
+    event_id, name, timestamp, context, data, extra = parts
+    return (
+        event_id.__class__ is name.__class__ is str
+        and bool(event_id and name)
+        and timestamp.__class__ is _CLASSES[0]
+        and timestamp.tzinfo is not None
+        and context.__class__ is data.__class__ is extra.__class__ is dict
+        and all(map(_has_text_keys, (context, data, extra)))
+    )
 
 
 def _mended(event: Event) -> list[Any]:
@@ -131,18 +152,34 @@ def _mended(event: Event) -> list[Any]:
     return [*parts, document]
 
 
-def _is_plain(value: Any, depth: int) -> bool:
-    """Whether msgpack keeps every type in a container."""
+def _likeness(value: Any, depth: int) -> int:
+    """Tell how msgpack keeps a container: not at all, with lists for tuples, or as it is."""
     if depth > _MAX_DEPTH:
         raise RecursionError
+    if value.__class__ is dict and not _has_text_keys(value):
+        return _OTHER
+    found = _EQUAL
     for member in value.values() if value.__class__ is dict else value:
         kind = member.__class__
         if kind is str or kind is int or kind is float:
             continue
         if kind is dict or kind is list or kind is tuple:
-            if not _is_plain(member, depth + 1):
-                return False
-        elif kind not in _SCALARS and not (kind is _CLASSES[0] and member.tzinfo is _UTC):
+            inner = _likeness(member, depth + 1)
+            if inner is _OTHER:
+                return _OTHER
+            if inner is _LIKE or kind is tuple:
+                found = _LIKE
+        elif kind is _CLASSES[0] and member.tzinfo is _UTC:
+            if member.fold:
+                found = _LIKE
+        elif kind not in _SCALARS:
+            return _OTHER
+    return found
+
+
+def _has_text_keys(value: Any) -> bool:
+    for key in value:  # noqa: SIM110 - quicker than all()
+        if key.__class__ is not str:
             return False
     return True
 
@@ -228,4 +265,6 @@ _UNTAGS: Final[Mapping[int, Callable[[bytes], Any]]] = {
     _PAIRS: lambda data: dict(_decode(data)),
 }
 _encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+_Parts = tuple[str, str, datetime, dict[Any, Any], dict[Any, Any], dict[Any, Any]]
+_decode_plain: Callable[[Any], _Parts] = msgspec.msgpack.Decoder(_Parts, ext_hook=_untag).decode
 _decode: Callable[[Any], Any] = msgspec.msgpack.Decoder(ext_hook=_untag).decode

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from eventtracking import Event
 from eventtracking.protocols import Downstream
 from eventtracking_buffer.delivery.lane import Lane
 from eventtracking_buffer.delivery.loss_reporter import LossReporter
@@ -23,6 +24,7 @@ __all__ = ["Deliverer"]
 
 _LANE_WAIT_S: Final = 1.0
 _STUCK_FAILURES: Final = 3
+_FORGET_S: Final = 30.0
 _LOOK_AFTER_S: Final = 0.5
 _LOOK_ANYWAY_S: Final = 5.0
 """How often to look without a sign that there is anything."""
@@ -32,7 +34,7 @@ _IDLE_S: Final = 1.0
 
 
 class Deliverer:
-    """Delivers. All methods but `arrived` and `drive` are for the housekeeper's thread.
+    """Delivers. All methods but `arrived`, `remember` and `drive` are for the housekeeper's thread.
 
     Args:
         since: When this process began, see `take_over`.
@@ -79,6 +81,10 @@ class Deliverer:
                 self._counted[path] = 0
                 worker.wake()
 
+    def remember(self, payload: bytes, event: Event) -> None:
+        """Spare the delivery of an event the decoding of what is just stored. On any thread."""
+        self._store.recent.put(payload, event)
+
     def look(self, every: Callable[[str, float], bool], writer: JournalWriter | None) -> float:
         """Look after everything once; return how many seconds to wait before the next time.
 
@@ -100,6 +106,8 @@ class Deliverer:
             store.retire(writer.name if writer else "")
         now = self._options.clock.monotonic()
         self._changed_at = now if changed else self._changed_at
+        if now - self._changed_at > _FORGET_S:
+            store.recent.clear()
         return _pause_s(now - self._changed_at)
 
     def _wake_lanes(self, changed: bool) -> None:

@@ -176,7 +176,13 @@ class DiskEngine(Admission, EngineLetters):
         if self._closed:
             raise DeliveryError("the buffer is closed")
         now = self._options.clock.time()
-        data = b"".join([frame(codec.encode(event), EVENT, now) for event in events])
+        deliverer, pieces = self._deliverer, []
+        for event in events:
+            payload, is_equal = codec.encode_exactly(event)
+            pieces.append(frame(payload, EVENT, now))
+            if is_equal and deliverer is not None:
+                deliverer.remember(payload, event)
+        data = b"".join(pieces)
         refused: dict[str, str] = {}
         if len(data) > MAX_PAYLOAD_BYTES or not self._capacity.fits(len(events), len(data)):
             events, data, refused = self._fit(events, data, now)

@@ -33,6 +33,7 @@ from eventtracking_buffer.disk.journal.files import journal_files
 from eventtracking_buffer.disk.journal.reader import JournalReader
 from eventtracking_buffer.disk.journal.records import EVENT, Record
 from eventtracking_buffer.disk.lane_state import LaneState
+from eventtracking_buffer.disk.recent import RecentEvents
 from eventtracking_buffer.disk.state.connection import State
 from eventtracking_buffer.disk.state.transitions import Key, ReportWriter
 
@@ -78,6 +79,7 @@ class DiskStore:
         self.lock = threading.RLock()
         self.lanes = {lane: LaneState(tuple(leaves)) for lane, leaves in downstream.lanes.items()}
         self.writer = ReportWriter(state, self.routes)
+        self.recent = RecentEvents(once=len(self.lanes) == 1)
         self.closed = False
         self._unwritten: list[Report] = []
         self._mean_bytes = 0.0
@@ -98,7 +100,7 @@ class DiskStore:
             return self._take(lane, max_events, max_bytes)
 
     def _take(self, lane: str, max_events: int, max_bytes: int) -> list[QueuedEvent]:
-        found = Found(max_events, max_bytes)
+        found = Found(max_events, max_bytes, self.recent)
         for reader in list(self.lanes[lane].readers.values()):
             if not reader.unread:
                 continue

@@ -6,15 +6,18 @@ from eventtracking import Event
 from eventtracking_buffer import codec
 from eventtracking_buffer.delivery.queued_event import QueuedEvent
 from eventtracking_buffer.disk.journal.records import Record
+from eventtracking_buffer.disk.recent import RecentEvents
 
 __all__ = ["decode", "stub"]
 
 
-def decode(file: str, record: Record) -> QueuedEvent | codec.FormatError:
+def decode(
+    file: str, record: Record, recent: RecentEvents | None = None
+) -> QueuedEvent | codec.FormatError:
     """Return the event in a whole record, or why it cannot be read."""
     key = file, record.start
     try:
-        event = codec.decode(record.payload)
+        event = (recent and recent.get(record.payload)) or codec.decode(record.payload)
     except codec.FormatError as error:
         return error
     return QueuedEvent(key, event, len(record.payload), record.stored_at)

@@ -72,6 +72,7 @@ class ReportWriter:
             stripped: Whether to leave out the words, which cannot be stored.
         """
         moves: dict[Key, tuple[str, Transition]] = {}
+        alike: dict[Any, Transition] = {}  # few events of a batch move differently
         fresh: set[tuple[str, Key]] = set()
         for report in reports:
             lane = report.lane
@@ -84,8 +85,12 @@ class ReportWriter:
                 else:
                     asked = several or item.letter is not None or item.key in stored.get(lane, ())
                     before = start = self.read(item.key) if asked else None
-                found = Transition.of(self.routes, before, news)
-                moves[item.key] = item.event.id, attrs.evolve(found, before=start)
+                mark = (_mark(start), _mark(before), *news.items())
+                found = alike.get(mark)
+                if found is None:
+                    found = Transition.of(self.routes, before, news)
+                    found = alike[mark] = attrs.evolve(found, before=start)
+                moves[item.key] = item.event.id, found
         self.move(moves)
 
     def _write_rows(
@@ -163,11 +168,9 @@ class ReportWriter:
         self._count(t for _, t in moves.values())
 
     def _count(self, transitions: Iterable[Transition]) -> None:
-        same: dict[Any, tuple[Transition, int]] = {}  # few are different
+        same: dict[int, tuple[Transition, int]] = {}  # events that move alike share one object
         for found in transitions:
-            before = None if found.before is None else tuple(found.before.items())
-            mark = (before, *found.after.items())
-            same[mark] = found, same.get(mark, (found, 0))[1] + 1
+            same[id(found)] = found, same.get(id(found), (found, 0))[1] + 1
         total: dict[str, dict[str, int]] = {}
         for found, count in same.values():
             for path, old, new in found.changes(self.counted):
@@ -178,6 +181,10 @@ class ReportWriter:
                 own[found.ended.label] = own.get(found.ended.label, 0) + count
         for path, change in total.items():
             self._state.add_counts(path, change)
+
+
+def _mark(standing: Standing | None) -> Any:
+    return None if standing is None else tuple(standing.items())
 
 
 def add_change(
