@@ -69,8 +69,10 @@ class EventTrackingConfig(AppConfig):
 
     def _configure(self) -> None:
         from eventtracking_django.install import configure_default
+        from eventtracking_django.secrets import hide_in_settings
 
         configure_default()
+        hide_in_settings()
 
     def _on_setting_changed(self, setting: str, **_: Any) -> None:
         """Follow `override_settings` in tests."""
