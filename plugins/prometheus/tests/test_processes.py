@@ -385,3 +385,42 @@ def test_the_end_by_a_signal_is_an_end(spawn: Spawn, config: dict[str, Any], por
     two = spawn(config)
     two.do("x 1")
     until(port, {"events_received_total": 4})
+
+
+DJANGO = """
+import sys
+from django.conf import settings
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["testserver"], INSTALLED_APPS=[],
+    SECRET_KEY="x")
+import django
+django.setup()
+from django.test import Client
+from django.urls import path
+from eventtracking import Tracker
+from eventtracking_prometheus.app import django_view
+urlpatterns = [path("metrics", django_view)]
+assert Client().get("/metrics").content.count(b"\\n") >= 1  # before any process has emitted
+observer = {"plugin": "prometheus", "port": 0, "folder": sys.argv[1]}
+with Tracker.from_config({"observers": [observer], "backends": {"log": {"plugin": "logger"}}}) as t:
+    t.emit("edx.enrolled")
+    for _ in range(200):
+        answer = Client().get("/metrics")
+        if b'route="log"' in answer.content:
+            break
+        __import__("time").sleep(0.05)
+    print(answer.status_code, answer.headers["Content-Type"])
+    print(answer.content.decode())
+"""
+
+
+@pytest.mark.process
+def test_the_view_in_a_django_project(tmp_path: Path) -> None:
+    """It answers with the metrics of the folder, in Prometheus's format."""
+    done = subprocess.run(
+        [sys.executable, "-c", DJANGO, tmp_path / "shared"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("200 text/plain; version=")
+    line = 'eventtracking_events_received_total{route="log",tracker="default"} 1'
+    assert line in done.stdout.replace("1.0", "1")
