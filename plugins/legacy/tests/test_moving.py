@@ -18,6 +18,7 @@ import moving_over as moving
 from compare import probe_differences, unlisted
 from differences import table
 from environments import NAMES, UnavailableError, environment, suite_supported
+from steps import numbers_between
 from trial import Scenario
 
 pytestmark = pytest.mark.service  # it needs a package index and a server
@@ -53,6 +54,16 @@ def test_the_same_statements_reach_the_store(new_redis_server: Any, tmp_path: Pa
     assert sum(before.xapi.values()) > 20
     assert sum(before.caliper.values()) > 10
     assert list(unlisted(before, after)) == []
+
+
+@pytest.mark.usefixtures("environments")
+@pytest.mark.timeout(180)
+def test_a_site_keeps_its_tracking_log(tmp_path: Path) -> None:
+    """With its old settings, a site starts with the successor where the old one served: each
+    request is in the tracking log once. The long form, step by step, is in `test_steps.py`.
+    """
+    before, after = (environment(name).parents[1] for name in NAMES)
+    assert numbers_between(before, after, tmp_path) == [1, 2, 3]
 
 
 @pytest.mark.usefixtures("environments")

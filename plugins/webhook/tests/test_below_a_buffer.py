@@ -17,6 +17,7 @@ import pytest
 from eventtracking import Counts, Tracker
 from eventtracking_buffer.dead_letters import Selection
 
+pytestmark = pytest.mark.needs("buffer")
 Track = Callable[..., Tracker]
 EVENTS = 600
 

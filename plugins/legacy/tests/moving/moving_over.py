@@ -22,6 +22,7 @@ sys.path.insert(0, str(HERE))
 from compare import probe_differences, unlisted  # noqa: E402 - after the path
 from differences import table  # noqa: E402 - after the path
 from environments import NAMES, ROOT, environment  # noqa: E402 - after the path
+from steps import APPS, environment_in, problems_of, wheels_in  # noqa: E402 - after the path
 from trial import OLD_APP, Outcome, Scenario, run  # noqa: E402 - after the path
 
 GUIDE: Final = ROOT / "docs" / "how-to" / "migrate.md"
@@ -105,12 +106,26 @@ def main() -> int:
             problems += [f"{scenario.name}: {text}" for text in unlisted(before, after)]
         problems += probe_differences(*map(probes, NAMES))
         problems += suite_problems(arguments.suite, folder)
+        problems += step_problems(folder)
     if arguments.write:
         write_table(GUIDE)
     print("\n".join(problems[:_SHOWN]) or "no difference that the guide does not list")
     if len(problems) > _SHOWN:
         print(f"and {len(problems) - _SHOWN} more")
     return 1 if problems else 0
+
+
+def step_problems(folder: Path) -> list[str]:
+    """Move a site step by step, with each of the two names in `INSTALLED_APPS`."""
+    wheels, problems = wheels_in(folder / "wheels"), []
+    for app in APPS:
+        place = folder / app
+        place.mkdir()
+        problems += [
+            f"{app}: {one}" for one in problems_of(app, environment_in(place), wheels, place)
+        ]
+    print(f"step by step: {len(problems)} problems, with each name in INSTALLED_APPS")
+    return problems
 
 
 def told(outcome: Outcome) -> str:
