@@ -582,3 +582,23 @@ def test_the_file_is_for_its_user_alone(tmp_path: Path) -> None:
         os.umask(former)
     assert set(modes.values()) == {0o600}, modes
     assert "private.db" in modes
+
+
+def test_a_link_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a shared folder it would lead to a file of that user's choice; a link of its own is
+    followed.
+    """
+    link, target = tmp_path / "events.db", tmp_path / "elsewhere.db"
+    link.symlink_to(target)
+    own = SqliteBackend(path=str(link))
+    own.open()
+    own.send(sample_events(1))
+    own.close()
+    target.unlink()
+    if os.geteuid() == 0:
+        os.lchown(link, 65534, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12_345)
+    with pytest.raises(DeliveryError, match="it is a link of user"):
+        SqliteBackend(path=str(link)).open()
+    assert not target.exists()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -55,12 +57,13 @@ class EventFile:
 
     Raises:
         sqlite3.Error: If it cannot be opened.
-        OSError: If its folder cannot be made.
+        OSError: If its folder cannot be made, or it is a link of another user.
     """
 
     def __init__(self, path: Path, busy_timeout_s: float, synchronous: str) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_a_foreign_link(path)
         _create(path)
         self._connection = sqlite3.connect(
             path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
@@ -133,6 +136,16 @@ def describe(path: Path, error: sqlite3.Error | OSError) -> DeliveryError:
     text = error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
     advice = next((advice for sign, advice in _ADVICE.items() if sign in text), "")
     return DeliveryError(f"cannot store in {str(path)!r}: {text}{f'; {advice}' if advice else ''}")
+
+
+def _refuse_a_foreign_link(path: Path) -> None:
+    """Refuse a link that another user has put there, in a shared folder, before the first event."""
+    with suppress(FileNotFoundError):
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+            raise PermissionError(
+                errno.EPERM, f"it is a link of user {found.st_uid}; use a folder of its own"
+            )
 
 
 def _create(path: Path) -> None:
