@@ -28,7 +28,8 @@ from installs import IMPORT_ALL
 LOWEST, NEWEST = "oldest", "newest"
 TEST_TOOLS = ("freezegun", "hypothesis", "pytest-asyncio>=0.24", "pytest-timeout")
 """What tests of every distribution may use; each names the rest in its group `test`."""
-SELECTED = "not service and not once and not soak and not fuzz"
+SELECTED = "not process and not service and not once and not soak and not fuzz"
+"""The short tests: the others have run on the sources."""
 AT_ONCE = 3
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[(.*?)\])?")
 
@@ -132,8 +133,10 @@ def add_test_tools(trial: Trial, wheels: Path, python: Path) -> None:
 
 def pip_install(python: Path, wheels: Path, *arguments: str | Path) -> None:
     """Install from our wheels and the package index, and nothing from the tree."""
+    names = [workspace.load(member)["project"]["name"] for member in workspace.ready_members()]
+    anew = [f"--refresh-package={name}" for name in names]  # uv keeps a wheel of the same version
     places = ("-q", "--no-sources", "--no-build", "--find-links", wheels, "--python", python)
-    workspace.uv("pip", "install", *places, *arguments, capture_output=True)
+    workspace.uv("pip", "install", *places, *anew, *arguments, capture_output=True)
 
 
 def problem_of_tests(trial: Trial, python: Path, folder: Path) -> str:

@@ -59,7 +59,8 @@ def sbom(member: Path, folder: Path) -> str:
         workspace.uv("venv", "-q", "--python", sys.executable, place)
         python = Path(place) / "bin" / "python"
         versions = ("--no-sources", "--find-links", DIST, "--constraint", workspace.CONSTRAINTS)
-        workspace.uv("pip", "install", "-q", "--python", python, *versions, name)
+        anew = f"--refresh-package={name}"  # uv keeps a wheel of the same version
+        workspace.uv("pip", "install", "-q", "--python", python, *versions, anew, name)
         describe = ("environment", "--output-reproducible", "--no-validate", "--of", "JSON")
         project = ("--pyproject", member / "pyproject.toml", "--mc-type", "library")
         command = (sys.executable, "-m", "cyclonedx_py", *describe, *project, "-o", output, python)

@@ -26,7 +26,8 @@ from eventtracking._data.copy import MAX_DEPTH, MAX_VALUES, copy_in_python, fast
 
 HERE = Path(__file__).resolve().parent
 CAN_COMPILE = bool(
-    (shutil.which("cc") or shutil.which("gcc"))
+    os.environ.get("EVENTTRACKING_PURE_PYTHON") != "1"
+    and (shutil.which("cc") or shutil.which("gcc"))
     and Path(sysconfig.get_paths()["include"], "Python.h").exists()
 )
 compiled = pytest.mark.skipif(not (_copy.IS_COMPILED or CAN_COMPILE), reason="there is no compiler")
