@@ -598,7 +598,11 @@ time.sleep(600)
 @pytest.mark.process
 @pytest.mark.once
 @pytest.mark.parametrize(
-    "kills", [5, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(600)])]
+    "kills",
+    [
+        pytest.param(5, marks=pytest.mark.timeout(120)),
+        pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(600)]),
+    ],
 )
 def test_the_law_holds_on_every_route_after_kills(
     tmp_path: Path, track: Track, program: Program, disk: Options, kills: int

@@ -228,6 +228,23 @@ def test_a_purge(application: Tracker, command: Any, until: Until) -> None:
     )
 
 
+def test_status_of_a_process_that_died_at_once(
+    command: Any, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Events of a process that was killed before it had made a state wait, and are told."""
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    FailingBackend.actions[""] = down
+    with Tracker.from_config(config) as tracker:
+        tracker.emit("a")
+        tracker.close(0.0)
+    folder = Path(config["backends"]["w"]["path"])
+    for file in folder.glob("state.db*"):
+        file.unlink()
+    (row,) = json.loads(command(buffer, "status", "--json", "--interval", "0").output)
+    assert (row["used"], row["received"], row["pending"]) == (True, 1, 1)
+    assert not list(folder.glob("state.db*"))
+
+
 def test_status(application: Tracker, command: Any, until: Until) -> None:
     """What waits, since when, what fails, and who delivers; in words and as JSON."""
     found = json.loads(command(buffer, "status", "--json", "--interval", "0.1").output)

@@ -125,6 +125,7 @@ def test_a_child_loses_nothing_when_another_process_closes_the_state(
     assert figures(tracker) == {"received": 7, "dead_lettered": 7}
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.process
 def test_no_child_inherits_the_lock_of_the_deliverer(program: Program, disk: Options) -> None:
     """Forked at any moment while the parent starts to deliver, a child holds neither its lock nor
@@ -426,6 +427,7 @@ def test_a_deleted_journal_is_noticed(
     until(lambda: figures(again) == {"received": 6, "delivered": 6})
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.process
 def test_processes_that_find_a_damaged_state_agree_on_a_new_one(
     program: Program, disk: Options

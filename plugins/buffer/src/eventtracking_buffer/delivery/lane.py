@@ -213,11 +213,14 @@ class Lane:
         together = [item for item in batch if item not in last] if last else batch
         parts = deque(([together] if together else []) + [[item] for item in last])
         try:
-            while parts:
-                self._try_part(parts.popleft())
+            self._try_parts(parts)
         finally:
             for part in parts:  # something that is no Exception went through the one before
                 self._retries.add(part, self._clock.monotonic())
+
+    def _try_parts(self, parts: deque[Sequence[QueuedEvent]]) -> None:
+        while parts:
+            self._try_part(parts.popleft())
 
     def _try_part(self, items: Sequence[QueuedEvent]) -> None:
         self.wake_at = _NEVER

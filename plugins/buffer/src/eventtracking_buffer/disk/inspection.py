@@ -14,6 +14,7 @@ from eventtracking import Counts
 from eventtracking.config import RouteSpec, Spec
 from eventtracking_buffer.dead_letters import Action, DeadLetter, Selection
 from eventtracking_buffer.disk.folder import STATE_NAME
+from eventtracking_buffer.disk.journal.files import journal_files
 from eventtracking_buffer.disk.lock import DeliveryLock
 from eventtracking_buffer.disk.state.connection import State
 from eventtracking_buffer.disk.state.counts_reader import CountsReader
@@ -72,8 +73,10 @@ class BufferOnDisk:
         """Open the state, if the buffer has ever been used."""
         path = self.folder / STATE_NAME
         if not path.exists():
-            yield None
-            return
+            if not self.folder.is_dir() or not journal_files(self.folder):
+                yield None
+                return
+            path = Path(":memory:")  # its first process died before it made a state
         state = State(path, synced=False)
         try:
             yield state

@@ -97,14 +97,17 @@ class MemoryLetters:
 
     def trim(self) -> int:
         """Give up the oldest letters beyond the limits; return how many there were."""
-        count = 0
         with self._store.lock:
-            while (reason := self._excess()) is not None:
-                oldest = next((x for x in self._letters.values() if not x.letter.replaying), None)
-                if oldest is None:
-                    break
-                self._give_up(oldest, reason)
-                count += 1
+            return self._trim()
+
+    def _trim(self) -> int:
+        count = 0
+        while (reason := self._excess()) is not None:
+            oldest = next((x for x in self._letters.values() if not x.letter.replaying), None)
+            if oldest is None:
+                break
+            self._give_up(oldest, reason)
+            count += 1
         return count
 
     def _excess(self) -> str | None:
@@ -122,7 +125,10 @@ class MemoryLetters:
     def chosen(self, selection: Selection) -> list[DeadLetter]:
         """Return the dead letters that are meant, oldest first."""
         with self._store.lock:
-            return [x.letter for x in self._letters.values() if selection.matches(x.letter)]
+            return self._all_chosen(selection)
+
+    def _all_chosen(self, selection: Selection) -> list[DeadLetter]:
+        return [x.letter for x in self._letters.values() if selection.matches(x.letter)]
 
     def replay(self, selection: Selection) -> list[QueuedEvent]:
         """Move letters to pending; return what is to be delivered."""

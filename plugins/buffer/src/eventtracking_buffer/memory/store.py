@@ -94,20 +94,23 @@ class MemoryStore:
         if not self.incoming:
             return
         with self.lock:
-            queues = self.queues.values()
-            shared = len(self.queues) > 1
-            while self.incoming:
-                item = self.incoming.popleft()
-                item.key = next(self._keys)
-                item.size = item.size or self.size_of(item.event)
-                self.held[item.key] = item
-                self.held_bytes += item.size
-                self.ledger.total += ENTER
-                for queue in queues:
-                    queue.append(_copy(item) if shared else item)
-            self.incoming_bytes = 0
+            self._distribute()
         for lane, queue in self.queues.items():
             self._arrived(lane, len(queue))
+
+    def _distribute(self) -> None:
+        queues = self.queues.values()
+        shared = len(self.queues) > 1
+        while self.incoming:
+            item = self.incoming.popleft()
+            item.key = next(self._keys)
+            item.size = item.size or self.size_of(item.event)
+            self.held[item.key] = item
+            self.held_bytes += item.size
+            self.ledger.total += ENTER
+            for queue in queues:
+                queue.append(_copy(item) if shared else item)
+        self.incoming_bytes = 0
 
     # For the lanes
 
@@ -118,15 +121,8 @@ class MemoryStore:
     def take(self, lane: str, max_events: int, max_bytes: int) -> list[QueuedEvent]:
         """Take the next events for a lane."""
         self.distribute()
-        queue, total = self.queues[lane], 0
-        taken: list[QueuedEvent] = []
         with self.lock:
-            while queue and len(taken) < max_events:
-                if taken and total + queue[0].size > max_bytes:
-                    break
-                taken.append(queue.popleft())
-                total += taken[-1].size
-        return taken
+            return _take(self.queues[lane], max_events, max_bytes)
 
     def report(self, report: Report) -> None:
         """Count what became of a batch."""
@@ -212,6 +208,17 @@ class MemoryStore:
             first = next(iter(self.held.values()), None)
             first = first or next(iter(self.incoming), None)
             return None if first is None else first.stored_at
+
+
+def _take(queue: deque[QueuedEvent], max_events: int, max_bytes: int) -> list[QueuedEvent]:
+    taken: list[QueuedEvent] = []
+    total = 0
+    while queue and len(taken) < max_events:
+        if taken and total + queue[0].size > max_bytes:
+            break
+        taken.append(queue.popleft())
+        total += taken[-1].size
+    return taken
 
 
 def _copy(item: QueuedEvent) -> QueuedEvent:

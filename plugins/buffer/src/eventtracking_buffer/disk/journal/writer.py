@@ -8,7 +8,7 @@ import fcntl
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -156,7 +156,11 @@ class JournalWriter:
         with files.lock:
             descriptors = self._former, self._descriptor
             self._former = self._descriptor = -1
-            for descriptor in descriptors:
-                if descriptor >= 0:
-                    with suppress(OSError):
-                        os.close(descriptor)
+            _close_all(descriptors)
+
+
+def _close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
