@@ -27,12 +27,12 @@ VAGUE: Final = re.compile(r"\b(?:what|whatever|whoever|somebody|nobody)\b", re.I
 WORD: Final = re.compile(r"[A-Za-z']+")
 EXCESS: Final[Mapping[str, int]] = {
     "cli/src/eventtracking_cli/schema.py:config_schema": 54,
-    "core (lines of code)": 4_800,
+    "core (lines of code)": 4_700,
     "heart (lines)": 1_560,
     "plugins/buffer/src/eventtracking_buffer/disk/engine.py": 470,
     "plugins/legacy/src/eventtracking_legacy/objects.py": 420,
     "plugins/legacy/src/eventtracking_legacy/settings.py": 440,
-    "vague words in docstrings and comments": 780,
+    "vague words in docstrings and comments": 720,
 }
 
 
