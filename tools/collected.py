@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import click
@@ -59,6 +60,7 @@ class Module:
         return []
 
 
+@cache
 def modules() -> list[Module]:
     """Parse every module of every distribution."""
     return [
@@ -118,20 +120,27 @@ def log_messages(parsed: list[Module]) -> list[LogMessage]:
 
 
 def _messages_of(module: Module) -> Iterator[LogMessage]:
-    logger = _logger_of(module)
     calls = [node for node in ast.walk(module.tree) if isinstance(node, ast.Call)]
     for call in calls:
         target = call.func
-        if not (isinstance(target, ast.Attribute) and ast.unparse(target.value) == LOGGER):
+        if not isinstance(target, ast.Attribute) or target.attr not in LEVELS:
             continue
-        if target.attr in LEVELS:
-            yield LogMessage(module.distribution, logger, target.attr, _text(call.args[0]))
+        if ast.unparse(target.value) == LOGGER:
+            yield LogMessage(
+                module.distribution, _logger_of(module), target.attr, _text(call.args[0])
+            )
 
 
 def _logger_of(module: Module) -> str:
-    source = ast.unparse(module.tree)
-    found = re.search(rf"^{LOGGER}\b.*getLogger\('([^']+)'\)", source, re.MULTILINE)
-    return found[1] if found else module.name
+    for node in module.tree.body:
+        found = (
+            re.match(rf"{LOGGER}\b.*getLogger\('([^']+)'\)", ast.unparse(node))
+            if (isinstance(node, ast.Assign | ast.AnnAssign))
+            else None
+        )
+        if found:
+            return found[1]
+    return module.name
 
 
 def _text(node: ast.expr) -> str:

@@ -19,7 +19,7 @@ from eventtracking.config.discovery import installed_plugins
 from eventtracking_cli.options import option_rows
 from eventtracking_cli.schema import config_schema
 
-pytestmark = pytest.mark.process  # git lists the files
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]  # git lists the files
 
 TESTS = ("*/tests/**", "plugins/*/tests/**", "tests/**", "examples/**", "testkit/src/**")
 

@@ -4,11 +4,15 @@ hook.
 
 from __future__ import annotations
 
+import pytest
+
 import documents
 import reference
 import workspace
 from eventtracking import hookspecs
 from eventtracking_cli.app import BUILT_IN
+
+pytestmark = pytest.mark.timeout(120)  # every plugin is imported, and every module read
 
 PAGES = reference.REFERENCE
 EXAMPLE = workspace.ROOT / "examples" / "two_files"
