@@ -75,13 +75,17 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     processors: tuple[ProcessorSpec, ...]
     routes: tuple[RouteSpec, ...]
-    context: dict[str, Any] = attrs.field(repr=False)
+    context: dict[str, Any]
     strict: bool
     observers: tuple[ObserverSpec, ...] = ()
     values: Values = msgspec.field(default_factory=dict)
     """The plain forms of values, by the qualified name of a type."""
     problems: tuple[Problem, ...] = ()
     """What is wrong with the routes that stand-ins have taken the place of."""
+
+    def __repr__(self) -> str:
+        """Show the routes alone: the context may hold a secret, too."""
+        return f"Spec(routes={self.routes!r})"
 
 
 @attrs.define(eq=False)
