@@ -23,6 +23,7 @@ def execute(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_it_is_installed_as_a_script_and_as_a_module() -> None:
     """Both print the version of the distribution."""
@@ -66,6 +67,7 @@ def test_each_command_explains_itself(run: Callable[..., Result], command: str) 
     )
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
     """`eventtracking schema | head -1`."""
@@ -109,6 +111,7 @@ def test_streams_that_are_closed_or_full(
     assert shell(f"{command} >/dev/full 2>/dev/full") == (1, "", "")
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("command", "argument"), [("replay", "FILE.jsonl"), ("explain", "FILE.json")]
@@ -124,6 +127,7 @@ def test_a_standard_input_that_is_closed(folder: Path, command: str, argument: s
     assert shell("check <&-")[0] == 0
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_output_that_is_not_utf8(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trees and tables fall back to ASCII; a name that has none of it does not end the command in a

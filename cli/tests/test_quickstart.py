@@ -24,6 +24,7 @@ def copy(tmp_path: Path) -> Path:
     )
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_the_demo(copy: Path) -> None:
     """It checks, draws, replays, counts, shows stored events, and explains, twice with the same

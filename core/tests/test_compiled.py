@@ -99,6 +99,7 @@ _values = st.recursive(
 )
 
 
+@pytest.mark.timeout(180)
 @settings(max_examples=200, deadline=None, database=None)
 @given(_values)
 def test_both_copy_and_refuse_the_same(value: Any) -> None:

@@ -91,6 +91,7 @@ def no_collection() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
 @pytest.mark.parametrize("first", [True, False], ids=["opening", "open"])
 def test_an_emit_interrupted_anywhere_is_counted(tree: dict[str, Any], first: bool) -> None:
@@ -118,6 +119,7 @@ def test_an_emit_interrupted_anywhere_is_counted(tree: dict[str, Any], first: bo
     assert number > 5
 
 
+@pytest.mark.timeout(180)
 def test_a_delivery_interrupted_anywhere_goes_on() -> None:
     """The router that holds delivers the rest, each event arrives, and the law holds."""
     number, ran = 0, True
@@ -140,6 +142,7 @@ def test_a_delivery_interrupted_anywhere_goes_on() -> None:
     assert number > 20
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("verb", ["flush", "stats", "close"])
 def test_a_tracker_interrupted_anywhere_still_works(verb: str) -> None:
     """Parked events are sent, later ones are taken (or counted as failed once it is closed)."""

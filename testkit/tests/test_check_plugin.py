@@ -33,6 +33,7 @@ def test_a_good_plugin_passes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.timeout(180)
 def test_a_broken_plugin_fails(tmp_path: Path) -> None:
     """An option without a help is found, and named."""
     (tmp_path / "acme_bad.py").write_text(
@@ -67,6 +68,7 @@ def test_a_broken_plugin_fails(tmp_path: Path) -> None:
     assert "size has no metadata={'help': ...}" in done.stdout
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -410,6 +410,7 @@ def test_install_distribution_lasts_as_long_as_the_test(pytester: pytest.Pyteste
     ).assert_outcomes(passed=2)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 @pytest.mark.once
 def test_nothing_is_imported_before_the_first_test(pytester: pytest.Pytester) -> None:

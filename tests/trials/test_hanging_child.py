@@ -20,6 +20,7 @@ NOISE_S = 0.1
 """What a busy machine adds to a delay, whoever hangs."""
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("storage", ["memory", "disk"])
 @pytest.mark.parametrize("hanging_s", [2.5, pytest.param(60.0, marks=pytest.mark.soak)])
 def test_the_sibling_of_one_that_hangs_is_not_late(

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.needs("sqlite")
 LONGEST_S = 0.3
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 @pytest.mark.parametrize("times", [20, pytest.param(200, marks=pytest.mark.soak)])
 def test_what_was_emitted_arrives_once_and_unaltered(tmp_path: Path, times: int) -> None:

@@ -130,6 +130,7 @@ def test_no_form_of_a_url_shows_its_secret(url: str) -> None:
         assert SECRET not in text
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("prefix", ["", "shop:"])
 def test_copies_come_back_whatever_the_prefix(on_redis: Scene, prefix: str) -> None:
     """An application's `global_keyprefix` stands before each key of the copies, once."""

@@ -52,6 +52,7 @@ def test_a_killed_workers_batch_goes_to_another_one(scene: Scene) -> None:
     assert scene.ids() == ["e1", "e2"]
 
 
+@pytest.mark.timeout(180)
 def test_a_killed_pool_process_loses_nothing(scene: Scene) -> None:
     """The process that delivers is killed -9, and its worker gives the batch back to the broker at
     once.
@@ -76,6 +77,7 @@ def test_a_killed_pool_process_loses_nothing(scene: Scene) -> None:
     assert scene.ids() == ["e1"]
 
 
+@pytest.mark.timeout(180)
 def test_a_batch_that_kills_its_process_ends(scene: Scene) -> None:
     """A backend that crashes the process costs an attempt each time; after the last one the batch
     is buried, and its sibling's, too.
@@ -259,6 +261,7 @@ def _router(scene: Scene) -> AsyncCeleryRouter:
     return router
 
 
+@pytest.mark.timeout(180)
 def test_what_redis_gave_away_and_nobody_has_comes_back(on_redis: Scene) -> None:
     """Redis hands a message to a worker that dies before it reads it: no list or table has it, and
     the spare copy is sent.

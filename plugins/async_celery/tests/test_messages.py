@@ -258,6 +258,7 @@ def damage_many(worker: InsideWorker, count: int, seed: int) -> None:
     assert sum("good" in call for call in Script.calls["a"]) >= honest
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_damaged_messages(new_worker: Any, caplog: pytest.LogCaptureFixture, seed: int) -> None:
     """None stops the worker, breaks the law, or shows what an event holds."""

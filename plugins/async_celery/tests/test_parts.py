@@ -401,6 +401,7 @@ found_elsewhere()
 """
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_the_applications_app_is_found_from_any_thread() -> None:
     """Celery's current app belongs to a thread; the one that publishes finds the only one, or the
@@ -440,6 +441,7 @@ print(stats["w"].delivered, stats["w/store"].delivered, len(open("store").readli
 """
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_eager_tasks_need_no_broker(tmp_path: Path) -> None:
     """In an application's own tests, with task_always_eager, batches are delivered at once, in the
@@ -505,6 +507,7 @@ for connection in (app.connection_for_read(), app.connection_for_write(), app.co
 """
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_the_environment_does_not_change_the_broker() -> None:
     """CELERY_BROKER_URL is for the application's app."""

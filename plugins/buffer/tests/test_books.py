@@ -595,6 +595,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 @pytest.mark.once
 @pytest.mark.parametrize(

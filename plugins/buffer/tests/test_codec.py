@@ -52,6 +52,7 @@ _data = st.dictionaries(
 )
 
 
+@pytest.mark.timeout(180)
 @settings(max_examples=50, deadline=None)
 @given(data=_data, extra=_data)
 def test_what_an_event_may_hold_survives(data: dict[str, object], extra: dict[str, object]) -> None:

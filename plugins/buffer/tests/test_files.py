@@ -381,6 +381,7 @@ print(stats.received, stats.delivered)
         assert (folder / "0000-old.journal").exists()
 
 
+@pytest.mark.timeout(180)
 def test_a_deleted_folder_is_noticed(
     track: Track, disk: Options, until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -460,6 +461,7 @@ time.sleep(1)
     assert len(list(folder.glob("state.db.damaged-*"))) == 1
 
 
+@pytest.mark.timeout(180)
 def test_descriptors_do_not_grow_with_what_waits(
     track: Track, disk: Options, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:

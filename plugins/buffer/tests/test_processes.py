@@ -86,6 +86,7 @@ os.waitpid(child, 0)
     assert found == {"parent": 5, "child": 20}
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing(run: Any, method: str) -> None:
     """The children of multiprocessing deliver theirs, though they leave without exit functions."""
@@ -107,6 +108,7 @@ if __name__ == "__main__":
     assert found == {"parent": 1, "child": 60}
 
 
+@pytest.mark.timeout(180)
 def test_forks_of_forks_under_load(run: Any) -> None:
     """Forked while threads emit, every child works: it inherits no lock that nobody will ever
     release.
@@ -140,6 +142,7 @@ tracker.emit("total %d" % count[0])
     assert found["thread"] == int(total.split()[1])
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("patched", [True, False])
 def test_gevent(run: Any, patched: bool) -> None:
     """Greenlets emit, and what they emit arrives, with the standard library patched or not."""
@@ -158,6 +161,7 @@ assert tracker.flush(20)
     assert found == {"x": 200}
 
 
+@pytest.mark.timeout(180)
 def test_gevent_patched_before_everything(program: Program, tmp_path: Path) -> None:
     """Patched in the first line, as servers do it, threads are greenlets; nothing hangs."""
     pytest.importorskip("gevent")

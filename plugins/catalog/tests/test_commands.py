@@ -109,6 +109,7 @@ def test_check_names_slow_types_and_routes_without_records(folder: Path) -> None
     assert "note: some" not in run("check").output
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_check_fails_on_problems(folder: Path) -> None:
     """A declaration that cannot be read, and two that differ, each with its places."""

@@ -77,6 +77,7 @@ def test_retries_and_dead_letters(tmp_path: Path) -> None:
         assert all(counts.balanced for counts in tracker.stats().values())
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_events_without_a_declaration_are_kept_aside(tmp_path: Path) -> None:
     """They are dead letters until they are declared; a replay passes the processor again."""

@@ -199,6 +199,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_a_dead_letter_is_replayed_after_the_declaration_is_mended(tmp_path: Path) -> None:
     """It is refused again as long as it does not conform."""

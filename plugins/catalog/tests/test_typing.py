@@ -63,6 +63,7 @@ CHECKERS = {
 }
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_wrong_and_missing_fields(checker: str, tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def run(more: str, path: Path) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_celery_may_be_imported_late(tmp_path: Path) -> None:
     """A project that imports Celery after all apps are loaded has the context in its tasks, unless

@@ -183,6 +183,7 @@ def test_an_event_of_a_hook_is_sent(counts: Any) -> None:
     assert counts().delivered == 2
 
 
+@pytest.mark.timeout(180)
 def test_djangos_test_case_runs_what_waits(counts: Any) -> None:
     """`captureOnCommitCallbacks` finds the waiting events, and sends them when it is told to."""
     with transaction.atomic():
@@ -234,6 +235,7 @@ class Unusable:
         """Nothing to run."""
 
 
+@pytest.mark.timeout(180)
 def test_nothing_raises_into_the_caller(counts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that breaks what looks at it, and a connection that takes no hook: each is counted
     once, and none raises.

@@ -199,6 +199,7 @@ def check(event: dict[str, Any], session: str) -> None:
     assert event["data"] == {"read": 1, "title": "Owls at night"}
 
 
+@pytest.mark.timeout(180)
 def test_a_click_in_a_browser_is_in_sqlite(browser: Any, tmp_path: Path) -> None:
     """A browser clicks; the events are in SQLite with user, session hash, path and what the page
     said.
@@ -216,6 +217,7 @@ def test_a_click_in_a_browser_is_in_sqlite(browser: Any, tmp_path: Path) -> None
     assert key not in "".join(lines)
 
 
+@pytest.mark.timeout(180)
 def test_a_click_in_a_browser_is_in_mongodb(
     browser: Any, tmp_path: Path, redis_server: Any, mongo_server: Any
 ) -> None:

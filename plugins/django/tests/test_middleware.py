@@ -222,6 +222,7 @@ def test_wrong_proxies_cost_the_address_alone(events: Sequence[Event]) -> None:
     assert "ip" not in events[0].context
 
 
+@pytest.mark.timeout(180)
 def test_a_thousand_requests_at_once_never_mix() -> None:
     """500 requests in threads and 500 on an event loop, at the same time: each event has its own
     request's context.

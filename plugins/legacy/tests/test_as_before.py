@@ -348,6 +348,7 @@ def test_entering_a_name_again_replaces(site: Any) -> None:
     site.exit_context("page")
 
 
+@pytest.mark.timeout(180)
 def test_ten_thousand_requests_whose_contexts_are_never_left(site: Any) -> None:
     """Memory stays flat, and no request sees a key of another one's user."""
 

@@ -234,6 +234,7 @@ def test_problems_are_raised_at_their_places(settings: Any) -> None:
         trackers.DjangoTracker()
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_the_app_by_each_of_its_names(entry: str, tmp_path: Path) -> None:
@@ -258,6 +259,7 @@ print(apps.get_app_config("eventtracking_django").name, *tracker.get_tracker().b
     assert (done.stdout, done.stderr) == ("eventtracking_django mem\n", "")
 
 
+@pytest.mark.timeout(180)
 def test_what_was_on_its_way_to_a_worker_is_delivered(
     settings: Any, recorded: dict[str, list[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -98,6 +98,7 @@ def local(tmp_path: Path, **backends: dict[str, Any]) -> Tracker:
         )
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_top_adds_up_all_processes_and_reads_stores_of_the_dead(
     spawn: Callable[[], subprocess.Popen[str]], config: Path
@@ -127,6 +128,7 @@ def test_top_adds_up_all_processes_and_reads_stores_of_the_dead(
     assert list((config.parent / "live").glob("*.sock")) == []
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_tap_shows_what_passes_now(
     spawn: Callable[[], subprocess.Popen[str]], config: Path
@@ -161,6 +163,7 @@ def test_tap_says_when_nobody_is_there(config: Path) -> None:
     assert "no living process" in done.output
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_an_interactive_top_draws_sorts_and_ends(
     spawn: Callable[[], subprocess.Popen[str]], config: Path
@@ -193,6 +196,7 @@ def test_an_interactive_top_draws_sorts_and_ends(
     os.close(terminal)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_a_dead_process_leaves_nothing_behind(
     spawn: Callable[[], subprocess.Popen[str]], config: Path
@@ -246,6 +250,7 @@ def test_clients_that_say_nothing_or_nonsense_hurt_nobody(tmp_path: Path) -> Non
     made.close()
 
 
+@pytest.mark.timeout(180)
 def test_a_tap_whose_reader_hangs_slows_nothing_and_ends(tmp_path: Path) -> None:
     """The client is let go of after its time limit, the route is as before, each emit counted."""
     made = local(tmp_path)

@@ -148,6 +148,7 @@ def check_stored(server: MongoServer, events: list[Event]) -> None:
         )
 
 
+@pytest.mark.timeout(180)
 def test_a_few_kills_lose_nothing(new_mongo_server: Callable[..., MongoServer]) -> None:
     """Two kills under a load of 4,000 events: all are there, once, as they were sent."""
     kill_under_load(new_mongo_server(replica_set=True), 4_000, 2)

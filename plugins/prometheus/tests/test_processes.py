@@ -152,6 +152,7 @@ def until(port: int, expected: dict[str, float], within_s: float = 15.0) -> dict
     raise AssertionError(f"{found} never came to {expected}")
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_one_port_serves_all_processes(spawn: Spawn, config: dict[str, Any], port: int) -> None:
     """Their counts add up, whichever answers; at other paths it says where the metrics are."""
@@ -168,6 +169,7 @@ def test_one_port_serves_all_processes(spawn: Spawn, config: dict[str, Any], por
     two.end()
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_another_process_takes_the_port_within_two_seconds(
     spawn: Spawn, config: dict[str, Any], port: int
@@ -192,6 +194,7 @@ def test_another_process_takes_the_port_within_two_seconds(
     until(port, {"events_received_total": 8, "events_total delivered": 8})
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_counts_survive_the_last_process(spawn: Spawn, config: dict[str, Any], port: int) -> None:
     """The next one goes on with the sums of those before."""
@@ -202,6 +205,7 @@ def test_counts_survive_the_last_process(spawn: Spawn, config: dict[str, Any], p
         scene.end() if total == 5 else scene.kill()
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_a_forked_child_holds_no_port(spawn: Spawn, config: dict[str, Any], port: int) -> None:
     """A child that never emits outlives its parent: the port is free for another process."""
@@ -215,6 +219,7 @@ def test_a_forked_child_holds_no_port(spawn: Spawn, config: dict[str, Any], port
     until(port, {"events_received_total": 2})
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_pending_events_of_a_dead_process_have_failed(
     spawn: Spawn, observer: dict[str, Any], port: int
@@ -316,6 +321,7 @@ def test_wsgi_asgi_and_text_say_the_same(
     made.close()
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_the_command_writes_a_textfile(
     spawn: Spawn, config: dict[str, Any], port: int, tmp_path: Path
@@ -355,6 +361,7 @@ def test_a_folder_of_another_user_or_open_to_all_is_refused(
     made.close()
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_a_lock_tells_the_living_from_the_dead(tmp_path: Path) -> None:
     """A process never takes its own lock twice, nor lets go of it by asking."""
@@ -374,6 +381,7 @@ def test_a_lock_tells_the_living_from_the_dead(tmp_path: Path) -> None:
     assert subprocess.run(asked, check=False).returncode == 1
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.process
 def test_the_end_by_a_signal_is_an_end(spawn: Spawn, config: dict[str, Any], port: int) -> None:
     """SIGTERM without a handler ends a process at once: what it published stays."""

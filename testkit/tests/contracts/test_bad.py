@@ -37,6 +37,7 @@ def contract_of(bad: type[Any]) -> str:
     return "TestGoodBackend" if issubclass(bad, GoodBackend) else "TestGoodProcessor"
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.unaccounted(reason="the inner run has plugins that lose events, in this process")
 def test_each_is_caught(pytester: pytest.Pytester) -> None:
     """Each bad plugin fails the very test that is named beside it."""

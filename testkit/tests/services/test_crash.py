@@ -53,6 +53,7 @@ def held(kind: str) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
             holder.kill()
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.service
 @pytest.mark.parametrize("kind", ["RedisServer", "MongoServer", "RabbitMQServer"])
 def test_a_killed_owner_takes_its_server_along(kind: str) -> None:
