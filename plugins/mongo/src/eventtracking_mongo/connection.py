@@ -5,6 +5,7 @@ close it.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, PyMongoError
 
 from eventtracking import DeliveryError
+from eventtracking.forks import abandon
 from eventtracking_mongo.address import Address
 
 __all__ = ["Connection", "close_client", "new_client"]
@@ -23,11 +25,8 @@ __all__ = ["Connection", "close_client", "new_client"]
 _CLOSE_TIMEOUT_S = 1.0
 _UNAUTHORIZED = 13
 _DRIVER_OPTIONS: dict[str, Any] = {"uuidRepresentation": "standard", "tz_aware": True}
-_alive: set[Connection] = set()
-"""What is not closed.
-
-A forked child keeps its parent's in it for good, because collecting one would harm the parent's.
-"""
+_alive: weakref.WeakSet[Connection] = weakref.WeakSet()
+"""Those of this process that are not closed."""
 
 Client = MongoClient[dict[str, Any]]
 
@@ -157,3 +156,14 @@ def close_client(client: Client) -> None:
     """Close a client, within a second."""
     with pymongo.timeout(_CLOSE_TIMEOUT_S):  # it says goodbye to the server, which may not listen
         client.close()
+
+
+def _abandon_inherited() -> None:
+    """In a forked child, keep the parent's connections: to collect one would harm the parent's."""
+    for connection in list(_alive):
+        abandon(connection)
+    _alive.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_inherited)

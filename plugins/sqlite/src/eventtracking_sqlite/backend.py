@@ -16,6 +16,7 @@ import attrs
 import msgspec
 
 from eventtracking import DeliveryError, Event, OptionsError, Rejected
+from eventtracking.forks import abandon
 from eventtracking_sqlite._file import EventFile, describe
 from eventtracking_sqlite._rows import Row, row_of
 from eventtracking_sqlite._search import find
@@ -209,10 +210,6 @@ def _rows(events: Sequence[Event]) -> tuple[list[Row], dict[str, str]]:
 _opened: weakref.WeakSet[SqliteBackend] = weakref.WeakSet()
 _at_rest: dict[int, list[SqliteBackend]] = {}
 """Those that a thread, by its identity, has locked for the length of its fork."""
-_inherited: list[EventFile | None] = []
-"""What could not be closed in time, or was forked without Python's knowledge: kept, so that the
-child never closes it.
-"""
 
 
 def _before_fork() -> None:
@@ -234,7 +231,8 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     _at_rest.clear()
     for backend in list(_opened):
-        _inherited.append(backend._file)
+        if backend._file is not None:  # it could not be closed in time
+            abandon(backend._file)
         backend._file = None
         backend._is_open = False
         backend._lock = threading.RLock()
