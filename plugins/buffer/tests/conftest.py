@@ -32,6 +32,8 @@ installed.__enter__()
 
 @pytest.fixture(autouse=True)
 def _plugins() -> Iterator[None]:
+    RecordingBackend.forget()  # other distributions' tests use it, too
+    FailingBackend.forget()
     with fake_distribution(plugins={"rec": RecordingBackend, "fail": FailingBackend}):
         yield
     RecordingBackend.forget()
