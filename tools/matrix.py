@@ -1,9 +1,10 @@
 """Run the tests that need no service on each supported Python of this machine, and say which were
 left out.
 
-All arguments go to pytest. Tests that start a process are run on the oldest and the newest Python
-alone: they take most of the time. An environment for each is made below `.venvs/`. The variable
-EXCEPT names a version to leave out, such as the one on which `make test` has just run everything.
+All arguments go to pytest. Tests that start a process take most of the time: they are run on the
+oldest and the newest Python alone, or on those that the variable PROCESSES names. An environment
+for each is made below `.venvs/`. The variable EXCEPT names a version to leave out, such as the one
+on which `make test` has just run everything.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ import workspace
 def main() -> int:
     """Run each, all of them even after a failure; exit status 1 if one failed or none could run."""
     there = [version for version in workspace.PYTHONS if is_there(version)]
-    ends = (there[:1], there[-1:])
-    results = {v: run(v, [v] in ends) if v in there else left_out(v) for v in workspace.PYTHONS}
+    with_processes = os.environ.get("PROCESSES", " ".join([*there[:1], *there[-1:]])).split()
+    results = {
+        version: run(version, version in with_processes) if version in there else left_out(version)
+        for version in workspace.PYTHONS
+    }
     print("\n" + "\n".join(f"Python {version}: {result}" for version, result in results.items()))
     return (
         0
