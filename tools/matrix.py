@@ -4,7 +4,8 @@ left out.
 All arguments go to pytest. Tests that start a process take most of the time: they are run on the
 oldest and the newest Python alone, or on those that the variable PROCESSES names. An environment
 for each is made below `.venvs/`. The variable EXCEPT names a version to leave out, such as the one
-on which `make test` has just run everything.
+on which `make test` has just run everything; WHOLE names those that run every distribution's tests,
+by default all; the others run core's.
 """
 
 from __future__ import annotations
@@ -63,19 +64,22 @@ def run(version: str, with_processes: bool) -> str:
     if status := subprocess.run(make, check=False, cwd=workspace.ROOT).returncode:
         return f"FAILED with exit status {status}: no environment"
     made = time.monotonic()
-    command = pytest(folder, with_processes)
+    whole = version in os.environ.get("WHOLE", version).split()
+    command = pytest(folder, with_processes, whole)
     status = subprocess.run(command, check=False, cwd=workspace.ROOT).returncode
     took = f"(environment {made - began:.0f} s, tests {time.monotonic() - made:.0f} s)"
     took += "" if with_processes else "; without tests that start a process"
+    took += "" if whole else "; core alone"
     took += "".join(f"; without {name}" for name in environment.left_out(folder))
     return (f"FAILED with exit status {status} " if status else "passed ") + took
 
 
-def pytest(folder: str, with_processes: bool) -> list[str | Path]:
+def pytest(folder: str, with_processes: bool, whole: bool) -> list[str | Path]:
     """Return the command that runs the tests of all members that the environment has."""
     python = workspace.ROOT / folder / "bin" / "python"
     ignored = [f"--ignore={name}" for name in environment.left_out(folder)]
-    arguments = [*sys.argv[1:]]
+    folders = () if whole else [one for one in sys.argv[1:] if (workspace.ROOT / one).is_dir()]
+    arguments = [one for one in sys.argv[1:] if one not in folders or one == "core/tests"]
     if not with_processes:
         place = arguments.index("-m") + 1
         arguments[place] += " and not process"

@@ -130,6 +130,11 @@ def interrupt_at_lines(tracker: Tracker, rounds: int, kept: list[str]) -> int:
     return hits
 
 
+# A handler may raise in a callback of the collector, such as Hypothesis has, which only warns.
+UNRAISABLE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@UNRAISABLE
 @pytest.mark.parametrize("interrupt", [interrupt_at_random, interrupt_at_lines])
 def test_an_exception_from_a_handler_breaks_nothing(
     storage: Options, track: Track, until: Until, interrupt: Callable[..., int]
@@ -140,6 +145,7 @@ def test_an_exception_from_a_handler_breaks_nothing(
     run(storage, track, until, interrupt, 300)
 
 
+@UNRAISABLE
 @pytest.mark.fuzz
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("interrupt", [interrupt_at_random, interrupt_at_lines])

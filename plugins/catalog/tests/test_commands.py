@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -337,7 +338,6 @@ def test_the_site_in_a_browser(folder: Path) -> None:
 
 def test_an_empty_store(folder: Path) -> None:
     """A store without events has no history."""
-    sqlite3.connect("empty.db").execute(
-        "CREATE TABLE events (id, name, timestamp, context, data, extra)"
-    )
+    with closing(sqlite3.connect("empty.db")) as connection:
+        connection.execute("CREATE TABLE events (id, name, timestamp, context, data, extra)")
     assert read_records(folder / "empty.db") == {}

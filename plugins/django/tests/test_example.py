@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -106,7 +106,7 @@ class Site:
 
     def stored(self) -> dict[str, dict[str, Any]]:
         """The events in SQLite, by name; the last one of each."""
-        with sqlite3.connect(self.folder / "events.db") as connection:
+        with closing(sqlite3.connect(self.folder / "events.db")) as connection:
             rows = connection.execute(
                 "SELECT name, context, data, id FROM events ORDER BY timestamp"
             ).fetchall()
