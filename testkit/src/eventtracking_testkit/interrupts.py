@@ -1,6 +1,6 @@
 """Find the loops that a signal handler's exception leaves without their `finally`.
 
-CPython 3.12 and later give some backward jumps no handler: those of a loop inside `try` or `with`
+CPython 3.12 to 3.14 give some backward jumps no handler: those of a loop inside `try` or `with`
 whose body ends in a condition. Signals are handled at backward jumps. An exception raised there
 skips the `finally`, and a lock stays locked.
 """
@@ -30,7 +30,7 @@ def uncovered_jumps(source: str, name: str = "<source>") -> list[str]:
         name: The module's name, for the list.
 
     Returns:
-        `MODULE:LINE in FUNCTION` for each; none on Python 3.10, whose handlers cover each jump.
+        `MODULE:LINE in FUNCTION` for each; none on a Python whose handlers cover each jump.
 
     Example:
         >>> uncovered_jumps("for n in [1]:\\n    print(n)")
