@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from eventtracking import Tracker
 from eventtracking_testkit.services import ServiceUnavailableError
 from eventtracking_testkit.services._binaries import find_axe
+from eventtracking_testkit.services.fixtures import leave_out
 
 pytestmark = [
     pytest.mark.service,
@@ -43,20 +44,13 @@ CHECK = (
 )
 
 
-def left_out(reason: str) -> NoReturn:
-    """Skip, or fail where everything is required."""
-    if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One Chromium for all tests of this file."""
     chromium = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     if chromium is None or driver is None:
-        left_out("no Chromium with chromedriver is on PATH (Debian: chromium chromium-driver)")
+        leave_out("no Chromium with chromedriver is on PATH (Debian: chromium chromium-driver)")
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -94,7 +88,7 @@ def axe() -> str:
     try:
         return find_axe().read_text(encoding="utf-8")
     except ServiceUnavailableError as error:
-        left_out(str(error))
+        leave_out(str(error))
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
+
+from eventtracking_testkit.services.fixtures import leave_out
 
 # It needs a browser, and for one test servers.
 pytestmark = [pytest.mark.service, pytest.mark.needs("logger")]
@@ -41,13 +43,6 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skip, or fail where nothing may be left out."""
-    if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def eventually(question: Callable[[], Any], timeout_s: float = 60) -> Any:
@@ -146,7 +141,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     chromium = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     driver = shutil.which("chromedriver")
     if chromium is None or driver is None:
-        unavailable(
+        leave_out(
             "no Chromium with chromedriver is on PATH (Debian: apt-get install chromium"
             " chromium-driver)"
         )

@@ -6,10 +6,9 @@ The site runs with event-tracking 4.0.2 and with its successor, each in an envir
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -21,26 +20,21 @@ from environments import NAMES, UnavailableError, environment, suite_supported
 from steps import numbers_between
 from trial import Scenario
 
+from eventtracking_testkit.services.fixtures import leave_out
+
 pytestmark = pytest.mark.service  # it needs a package index and a server
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skip, or fail where nothing may be left out."""
-    if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
 def environments() -> None:
     """Both environments, made if need be."""
     if not suite_supported():
-        unavailable("event-routing-backends needs Python 3.11")
+        leave_out("event-routing-backends needs Python 3.11")
     try:
         for name in NAMES:
             environment(name)
     except UnavailableError as error:
-        unavailable(str(error))
+        leave_out(str(error))
 
 
 @pytest.mark.usefixtures("environments")

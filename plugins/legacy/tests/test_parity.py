@@ -17,9 +17,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
+
+from eventtracking_testkit.services.fixtures import leave_out
 
 pytestmark = [
     pytest.mark.service,
@@ -52,20 +54,13 @@ LAYOUTS = (
 TIMES = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")
 
 
-def unavailable(reason: str) -> NoReturn:
-    """Skip, or fail where nothing may be left out."""
-    if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 def require_plugins(layout: str) -> None:
     """Tell which distribution a layout lacks here."""
     for name in NEEDS.get(layout, ()):
         try:
             distribution(name)
         except PackageNotFoundError:
-            unavailable(f"{name} is not installed, which the layout {layout} needs")
+            leave_out(f"{name} is not installed, which the layout {layout} needs")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +79,7 @@ def predecessor() -> Path:
                 workspace.uv("venv", "--quiet", "--python", sys.executable, PREDECESSOR)
                 workspace.uv("pip", "install", "--quiet", "--python", python, *REQUIREMENTS)
             except (subprocess.CalledProcessError, OSError) as error:
-                unavailable(f"the environment of event-tracking 4.0.2 cannot be made: {error}")
+                leave_out(f"the environment of event-tracking 4.0.2 cannot be made: {error}")
             (PREDECESSOR / "complete").touch()
     return python
 

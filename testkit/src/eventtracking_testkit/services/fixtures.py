@@ -26,6 +26,7 @@ from eventtracking_testkit.services.redis import RedisServer
 
 __all__ = [
     "RunningService",
+    "leave_out",
     "mongo_replica_set",
     "mongo_server",
     "new_mongo_server",
@@ -180,7 +181,7 @@ def _shared(
     try:
         return RunningService(TestRun(_leader(request)).server(name, make))
     except ServiceUnavailableError as error:
-        _leave_out(error)
+        leave_out(error)
 
 
 def _leader(request: pytest.FixtureRequest) -> Owner:
@@ -196,7 +197,7 @@ def _factory(request: pytest.FixtureRequest, kind: type[_S]) -> Iterator[Callabl
         try:
             servers[-1].start()
         except ServiceUnavailableError as error:
-            _leave_out(error)
+            leave_out(error)
         return servers[-1]
 
     yield start
@@ -204,8 +205,12 @@ def _factory(request: pytest.FixtureRequest, kind: type[_S]) -> Iterator[Callabl
         server.close()
 
 
-def _leave_out(error: ServiceUnavailableError) -> NoReturn:
-    """Skip the test and say why; where the services are required, fail it."""
+def leave_out(reason: object) -> NoReturn:
+    """Skip the test and say why; with `EVENTTRACKING_REQUIRE_SERVICES=1`, fail it.
+
+    Args:
+        reason: The server, program or package that cannot be had, and what to do about it.
+    """
     if os.environ.get("EVENTTRACKING_REQUIRE_SERVICES") == "1":
-        pytest.fail(f"{error} (and EVENTTRACKING_REQUIRE_SERVICES=1)", pytrace=False)
-    pytest.skip(str(error))
+        pytest.fail(f"{reason} (and EVENTTRACKING_REQUIRE_SERVICES=1)", pytrace=False)
+    pytest.skip(str(reason))
