@@ -160,6 +160,8 @@ def test_a_tracker_interrupted_anywhere_still_works(verb: str) -> None:
     assert number > 5
 
 
+@pytest.mark.timeout(120, method="thread")  # the test takes SIGALRM for itself
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a weak callback
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no interval timers")
 @pytest.mark.parametrize("name", ["a group", "a router that passes through"])
 def test_interrupted_at_random_moments_the_law_holds(name: str) -> None:

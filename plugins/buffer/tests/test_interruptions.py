@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,9 @@ import eventtracking_buffer
 from eventtracking import Event, Rejected, Tracker
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend
 from eventtracking_testkit.interrupts import uncovered_jumps_below
+
+# The tests take SIGALRM for themselves, so that a thread must hold them to their time.
+pytestmark = pytest.mark.timeout(120, method="thread")
 
 Options = dict[str, Any]
 Track = Callable[..., Tracker]
@@ -130,7 +134,7 @@ def interrupt_at_lines(tracker: Tracker, rounds: int, kept: list[str]) -> int:
     return hits
 
 
-# A handler may raise in a callback of the collector, such as Hypothesis has, which only warns.
+# A handler may raise in a callback of the collector or of a weak reference, which only warns.
 UNRAISABLE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -147,7 +151,7 @@ def test_an_exception_from_a_handler_breaks_nothing(
 
 @UNRAISABLE
 @pytest.mark.fuzz
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600, method="thread")
 @pytest.mark.parametrize("interrupt", [interrupt_at_random, interrupt_at_lines])
 def test_thousands_of_exceptions_from_a_handler_break_nothing(
     storage: Options, track: Track, until: Until, interrupt: Callable[..., int]
@@ -177,11 +181,15 @@ def run(
             assert vars_of(kept_counts[path]) == vars_of(before[path])
 
 
+@UNRAISABLE
 @pytest.mark.parametrize("delay_s", [0.00001, 0.0001, 0.001, 0.01])
 def test_close_is_interrupted(storage: Options, track: Track, until: Until, delay_s: float) -> None:
     """close() is interrupted: closing again ends it, and on disk the next process has it all."""
 
-    def handler(_number: int, _frame: FrameType | None) -> None:
+    handled: list[int] = []
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        handled.append(number)
         raise LateError
 
     backends = {"ok": {"plugin": "rec"}, "picky": {"plugin": "rec", "key": "p"}}
@@ -193,10 +201,12 @@ def test_close_is_interrupted(storage: Options, track: Track, until: Until, dela
         with suppress(LateError):
             signal.setitimer(signal.ITIMER_REAL, delay_s)
             router(tracker).close()
-            signal.pause()
+            while not handled:
+                time.sleep(0.001)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, former)
+    assert handled
     router(tracker).close()
     assert all(counts.balanced for counts in router(tracker).counts().values())
     if storage["storage"] == "disk":
