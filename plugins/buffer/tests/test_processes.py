@@ -4,8 +4,10 @@ asyncio.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from eventtracking_buffer.disk.state.connection import State
 from eventtracking_testkit.fakes import read_recorded
 
 pytestmark = pytest.mark.process
@@ -109,6 +112,24 @@ if __name__ == "__main__":
 
 
 @pytest.mark.timeout(180)
+def test_a_change_beside_a_fork_is_noticed(tmp_path: Path) -> None:
+    """A request that another process leaves while the connection is closed for a fork is seen."""
+    path = tmp_path / "state.db"
+    state = State(path, synced=False)
+    before = state.version()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    other = sqlite3.connect(path)
+    other.execute("INSERT INTO requests (kind, route) VALUES ('retire', 'b/gone')")
+    other.commit()
+    other.close()
+    assert state.version() != before
+    assert state.version() == state.version()
+    state.close()
+
+
 def test_forks_of_forks_under_load(run: Any) -> None:
     """Forked while threads emit, every child works: it inherits no lock that nobody will ever
     release.

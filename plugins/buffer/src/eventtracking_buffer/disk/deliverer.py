@@ -57,7 +57,7 @@ class Deliverer:
         self._requests = Requests(self._store)
         self._noted: list[tuple[Any, ...]] = []
         self._changed_at = options.clock.monotonic()
-        self._version = -1
+        self._version = (0, 0)
         self._is_asked = True
         items = take_over(self._store, since)
         self._workers = {

@@ -103,6 +103,8 @@ class State:
         self._connection: sqlite3.Connection | None = None
         self._file: FileId | None = None
         self._closed = self._is_inside = False
+        self._connected = 0
+        """How many connections there have been."""
         with connections.lock:
             self._connect()
             _live.add(self)
@@ -140,6 +142,7 @@ class State:
             connection.close()
             raise
         self._connection, self._file = connection, file_id(self.path)
+        self._connected += 1
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
@@ -202,9 +205,15 @@ class State:
         with connections.lock:
             return self.connection.execute(query, values).fetchall()
 
-    def version(self) -> int:
-        """Return a number that changes when another connection has changed anything."""
-        return int(self.rows("PRAGMA data_version")[0][0])
+    def version(self) -> tuple[int, int]:
+        """Return a value that changes when another connection may have changed the file.
+
+        SQLite numbers the changes for each connection: after a fork, the new connection can have
+        the number of the former one, and has not seen the changes between the two.
+        """
+        with connections.lock:
+            number = self.rows("PRAGMA data_version")[0][0]
+            return self._connected, number
 
     # Writing, inside a transaction
 
