@@ -31,7 +31,7 @@ from eventtracking_buffer.disk.found import Found
 from eventtracking_buffer.disk.journal.decoding import stub
 from eventtracking_buffer.disk.journal.files import journal_files
 from eventtracking_buffer.disk.journal.reader import JournalReader
-from eventtracking_buffer.disk.journal.records import EVENT, Record
+from eventtracking_buffer.disk.journal.records import EVENT, Record, count_damaged
 from eventtracking_buffer.disk.lane_state import LaneState
 from eventtracking_buffer.disk.recent import RecentEvents
 from eventtracking_buffer.disk.state.connection import State
@@ -139,12 +139,12 @@ class DiskStore:
         had = self._events_in(lane, file, start, record.end)
         reader.records += len(had)
         found.lost.extend(stub(file, key[1], record, event_id) for key, event_id in had.items())
-        if had:
-            reasons = {reason_text(_FAILED, DAMAGED): len(had)}
-            self.set_aside(file, start, record.payload, DAMAGED, Counts(reasons=reasons))
-        elif start != reader.damaged_to:  # else it is more of a piece that was counted
-            reasons = {reason_text(_FAILED, DAMAGED): 1}
-            own = Counts(received=1, failed=1, reasons=reasons)
+        goes_on = start == reader.damaged_to
+        count = 1 if record.is_whole else count_damaged(record.payload, goes_on)
+        if had or count:
+            unread = max(count - len(had), 0)
+            reasons = {reason_text(_FAILED, DAMAGED): len(had) + unread}
+            own = Counts(received=unread, failed=unread, reasons=reasons)
             self.set_aside(file, start, record.payload, DAMAGED, own)
 
     def _events_in(self, lane: str, file: str, start: int, end: int) -> dict[Key, str]:
@@ -177,7 +177,7 @@ class DiskStore:
         with self.state.transaction():
             if self.state.note_place(file, offset, why, self.clock.time()):
                 self.state.add_counts(self.routes.path, own)
-        self.tell(f"set aside: {why}", 1)
+        self.tell(f"set aside: {why}", max(own.failed, 1))
 
     def keep_aside(self, name: str, data: bytes) -> None:
         """Write a file for a person to look at."""

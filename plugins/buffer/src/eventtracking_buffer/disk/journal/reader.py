@@ -113,7 +113,7 @@ class JournalReader:
     def advance(self, record: Record) -> None:
         """Move on behind a record."""
         self.offset = record.end
-        if not record.kind:
+        if not record.is_whole:
             self.damaged_to = record.end
         self.records += record.kind == EVENT
 
@@ -168,7 +168,9 @@ class JournalReader:
         except FileNotFoundError:
             return None
         record = next(read_records(data, offset), None)
-        return record if record is not None and record.kind else None
+        if record is None or not record.kind:  # its length may be false: read as it was first read
+            record = next(JournalReader(self.path, offset).read(), None)
+        return record if record is not None and record.kind and record.start == offset else None
 
     def _piece(self, size: int) -> tuple[bytes, int]:
         """Read from the place on; nothing, as long as the file cannot be read."""

@@ -2,8 +2,13 @@
 to the file.
 
 A record is a mark, its length, a checksum, the time and kind, and the payload. Where its checksum
-is wrong, the reader goes on behind it, if another one starts there. Where something else stands, it
-looks for the next mark whose checksum is right. What lies between is reported as damaged.
+is wrong, three rules follow one another:
+
+1. The checksum is right for another length, up to one of the next marks: only the length is false.
+2. Another record starts where this one claims to end: only this one is damaged.
+3. Nothing does: the reader looks for the next mark whose checksum is right.
+
+The bytes in between are reported as damaged, and `count_damaged` counts the events in them.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ __all__ = [
     "MAX_PAYLOAD_BYTES",
     "Record",
     "claimed_bytes",
+    "count_damaged",
     "count_events",
     "frame",
     "read_records",
@@ -35,6 +41,12 @@ _SUMMED_FROM: Final = _HEAD.size - _SUMMED.size
 MAX_PAYLOAD_BYTES: Final = 64 << 20
 """Maximum size of one event. A larger length in a file is damage, and is never read at once."""
 _MAX_MOMENT: Final = 1e11
+_MARKS_TRIED: Final = 16
+"""Ends to try for a record whose length may be false. The first is right, unless the event itself
+holds marks; the limit bounds the time that such an event takes.
+"""
+_CHECKED_TIMES: Final = 8
+"""How often the bytes of a damaged piece are summed up, at most, in search of whole records."""
 
 
 class Record(NamedTuple):
@@ -47,6 +59,11 @@ class Record(NamedTuple):
     """EVENT, or 0 for a piece that is damaged."""
     stored_at: float
     payload: bytes
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its checksum was right. A damaged piece has its header in the payload."""
+        return len(self.payload) < self.end - self.start
 
 
 def frame(payload: bytes, kind: int, stored_at: float) -> bytes:
@@ -77,34 +94,30 @@ def read_records(
     beyond = 0 if file_bytes is None else max(file_bytes - offset - size, 0)
     at, bad_from = 0, -1
     while 0 <= at <= size - HEADER_BYTES:
-        record = _record_at(data, at, offset)
+        record = _record_at(data, at, offset) or _with_another_length(data, at, offset, beyond)
         if record is None:
             end = _claimed_end(data, at)
             if _needs_more(size, beyond, end) or (end > size and not is_settled()):
                 if bad_from >= 0:  # this one is judged later; the bytes before it are damaged
-                    yield Record(offset + bad_from, offset + at, 0, 0.0, data[bad_from:at])
+                    yield _damaged(data, offset, bad_from, at)
                 return
-            bad_from = at if bad_from < 0 else bad_from
-            at = (
-                end
-                if at < end <= size and _MARK.startswith(data[end : end + 4])
-                else data.find(_MARK, at + 1)
-            )
+            bad_from, last = at if bad_from < 0 else bad_from, at
+            believed = at < end <= size and _MARK.startswith(data[end : end + 4])
+            at = end if believed else data.find(_MARK, at + 1)
             if at < 0 and beyond and size - bad_from > HEADER_BYTES:  # a mark may begin at the end
-                end = size - len(_MARK)
-                yield Record(offset + bad_from, offset + end, 0, 0.0, data[bad_from:end])
+                yield _damaged(data, offset, bad_from, size - len(_MARK))
+            elif at < 0 and bad_from < last:  # the last one was cut off; those before it were not
+                yield _damaged(data, offset, bad_from, last)
             continue
         if bad_from >= 0:
-            yield Record(offset + bad_from, offset + at, 0, 0.0, data[bad_from:at])
+            yield _damaged(data, offset, bad_from, at)
             bad_from = -1
         yield record
         at = record.end - offset
     if bad_from >= 0 and at >= 0 and beyond:  # a mark without the rest of its header
-        yield Record(offset + bad_from, offset + at, 0, 0.0, data[bad_from:at])
-    elif (
-        bad_from >= 0 and at == size and not beyond and is_settled()
-    ):  # the last one is whole, and damaged
-        yield Record(offset + bad_from, offset + size, 0, 0.0, data[bad_from:])
+        yield _damaged(data, offset, bad_from, at)
+    elif bad_from >= 0 and at == size and is_settled():  # the last one is whole, and damaged
+        yield _damaged(data, offset, bad_from, size)
 
 
 def count_events(data: bytes) -> tuple[int, int]:
@@ -124,6 +137,29 @@ def count_events(data: bytes) -> tuple[int, int]:
             break
         count, at = count + 1, end
     return count, at
+
+
+def count_damaged(piece: bytes, goes_on: bool = False) -> int:
+    """Count the events in a damaged piece, so that each one is counted as lost.
+
+    Each mark is one that does not lie inside a whole record, and so are the bytes before the first
+    mark. An event that holds marks itself counts too often: better than one that is lost unseen.
+
+    Args:
+        goes_on: Whether the bytes before the first mark belong to a piece that was counted.
+    """
+    at = piece.find(_MARK)
+    count = int(at != 0 and not goes_on)
+    left = _CHECKED_TIMES * len(piece)
+    while 0 <= at <= len(piece) - HEADER_BYTES:
+        end = _claimed_end(piece, at)
+        if 0 < end <= len(piece) and left > 0:
+            left -= end - at
+            if _record_at(piece, at, 0):
+                count, at = count + 1, piece.find(_MARK, end)
+                continue
+        count, at = count + 1, piece.find(_MARK, at + 1)
+    return count
 
 
 def claimed_bytes(data: bytes) -> int:
@@ -146,12 +182,46 @@ def _needs_more(size: int, beyond: int, end: int) -> bool:
 
 
 def _record_at(data: bytes, at: int, offset: int) -> Record | None:
-    mark, length, checksum, stored_at, kind = _HEAD.unpack_from(data, at)
+    mark, length, checksum, *_ = _HEAD.unpack_from(data, at)
     end = at + HEADER_BYTES + length
     if mark != _MARK or end > len(data):
         return None
     if zlib.crc32(memoryview(data)[at + _SUMMED_FROM : end]) != checksum:
         return None
+    return _as_record(data, at, end, offset)
+
+
+def _with_another_length(data: bytes, at: int, offset: int, beyond: int) -> Record | None:
+    """Return the record at a place as it is if only its length is false.
+
+    Its checksum covers an id that no sender of events knows, so bytes inside an event cannot make
+    it right.
+    """
+    mark, _, checksum, *_ = _HEAD.unpack_from(data, at)
+    if mark != _MARK:
+        return None
+    view, summed, summed_to = memoryview(data), 0, at + _SUMMED_FROM
+    end = at + HEADER_BYTES - 1
+    for _ in range(_MARKS_TRIED):
+        end = data.find(_MARK, end + 1)
+        if end < 0 and not beyond:
+            end = len(data)
+        if end < 0 or end - at > HEADER_BYTES + MAX_PAYLOAD_BYTES:
+            return None
+        summed, summed_to = zlib.crc32(view[summed_to:end], summed), end
+        if summed == checksum:
+            return _as_record(data, at, end, offset)
+        if end == len(data):
+            return None
+    return None
+
+
+def _damaged(data: bytes, offset: int, start: int, end: int) -> Record:
+    return Record(offset + start, offset + end, 0, 0.0, data[start:end])
+
+
+def _as_record(data: bytes, at: int, end: int, offset: int) -> Record:
+    *_, stored_at, kind = _HEAD.unpack_from(data, at)
     if not 0.0 <= stored_at <= _MAX_MOMENT:  # no clock says that
         stored_at = 0.0
     return Record(offset + at, offset + end, kind, stored_at, data[at + HEADER_BYTES : end])
