@@ -9,6 +9,7 @@ import pytest
 from eventtracking_fakes import ACTIONS, RECORDED, ROUTERS, fail
 
 from eventtracking import ConfigError, Counts, DeliveryError, Event, Outcome, Tracker
+from eventtracking.errors import pause_of
 from eventtracking.protocols import Downstream, Failures
 
 P, D, F, X = Outcome.PENDING, Outcome.DELIVERED, Outcome.FILTERED, Outcome.FAILED
@@ -212,6 +213,24 @@ def test_below_it_one_that_breaks_fails_each_leaf_not_reached() -> None:
     ROUTERS["p"].act = None
     assert holder.deliver() == {}
     assert len(RECORDED["a"]) == len(RECORDED["b"]) == 1
+    check_law(made)
+
+
+@pytest.mark.parametrize("act", [None, fall_back])
+def test_below_it_a_paused_leaf_is_not_tried(act: Any) -> None:
+    """It fails with the pause that is left, so that the router decides as if it had been asked."""
+    made, holder = below(a=recording("a"), b=recording("b"))
+    ROUTERS["p"].act = act
+    event, answer = Event(name="x"), Failures()
+    answer.pauses["h/p/a"] = 7.0
+    holder.downstream.deliver([event], into=answer)
+    assert (RECORDED["a"], len(RECORDED["b"])) == ([], 1)
+    assert answer.outcomes["h/p/b"] == {event.id: D}
+    if act is None:
+        assert answer.outcomes["h/p/a"] == {event.id: P}
+        assert pause_of(answer["h/p/a"][event.id]) == 7.0
+    else:
+        assert (answer, answer.outcomes["h/p/a"]) == ({}, {event.id: F})
     check_law(made)
 
 

@@ -154,7 +154,8 @@ class Failures(dict[str, dict[str, Exception]]):
         self.reasons: dict[str, dict[str, int]] = {}
         """`{path: {text: count}}`: why processors below ended events. Add them to your counts."""
         self.pauses: dict[str, float] = {}
-        """`{leaf path: seconds}`: the pauses that destinations asked for, from 0 to 3,600 s."""
+        """`{leaf path: seconds}`: the pauses that destinations asked for, from 0 to 3,600 s.
+        Leaves that it names before a delivery are not tried: they fail with that pause."""
         self.groups: set[str] = set()
         """The paths in `outcomes` that have leaves below them."""
 
@@ -248,7 +249,8 @@ class Downstream(Protocol):
             first: With `only`: they have the events for the first time. A router that gives each
                 lane a thread of its own says that. The processors of a group may run once for each
                 lane below it. Within a `send` the router above decides.
-            into: An answer to fill as the delivery goes, for one that may be interrupted.
+            into: An answer to fill as the delivery goes, for one that may be interrupted. Its
+                `pauses` name the leaves that are to be left alone, while their siblings go on.
         """
 
     def skip(self, path: str, event_ids: Iterable[str], reason: str = "skipped") -> None:

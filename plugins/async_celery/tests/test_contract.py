@@ -109,6 +109,42 @@ def test_a_paused_destination_holds_up_no_sibling(new_worker: NewWorker) -> None
     assert Script.calls == {"a": [["e1"]], "b": [["e1"], ["e2"]]}
 
 
+@attrs.define(eq=False)
+class Passing:
+    """Pass everything on to every child."""
+
+    downstream: Any = attrs.field(init=False, default=None)
+
+    def bind(self, downstream: Any) -> None:
+        self.downstream = downstream
+
+    def send(self, events: Sequence[Event]) -> None:
+        self.downstream.deliver(events)
+
+
+def test_a_pause_below_a_passing_router_holds_up_no_sibling(new_worker: NewWorker) -> None:
+    """The sibling has new events at once, and once; the paused leaf has each after the pause."""
+    with fake_distribution(plugins={"pass": Passing}):
+        worker = new_worker(
+            {"p": {"plugin": "pass", "backends": {"a": script("a"), "b": script("b")}}},
+            max_attempts=1,
+        )
+    Script.answers["a"] = pause(30)
+    worker.emit("e1")
+    worker.work_all()
+    worker.emit("e2")
+    ((batch, delay_s),) = worker.work_all()
+    assert Script.calls == {"a": [["e1"]], "b": [["e1"], ["e2"]]}
+    assert 28 < delay_s <= 30
+    assert batch["attempt"] == 0
+    del Script.answers["a"]
+    worker.router.pauses = Pauses()  # as when the time is over
+    worker.work({**batch, "pauses": {}})
+    assert Script.calls["a"] == [["e1"], ["e2"]]
+    assert Script.calls["b"] == [["e1"], ["e2"]]
+    assert worker.tracker.stats()["w/p/a"].dead_lettered == 0
+
+
 def test_only_what_is_undelivered_comes_again(new_worker: NewWorker) -> None:
     """Of ten events two are to be tried again and one is bad: seven are delivered, once."""
     worker = new_worker({"a": script("a")})

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from eventtracking import Tracker
+from eventtracking_buffer.delivery.clock import Clock
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend
 
@@ -28,6 +30,28 @@ from eventtracking_testkit.fakes import FailingBackend, RecordingBackend
 installed = fake_distribution(plugins={"rec": RecordingBackend, "fail": FailingBackend})
 installed.__enter__()
 """
+
+
+@attrs.define(eq=False)
+class StoppedClock:
+    """A clock that only a test moves. Give a buffer its `clock` before anything is sent."""
+
+    now: float = 1_000_000.0
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of one buffer."""
+        return Clock(monotonic=lambda: self.now, time=lambda: self.now)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+@pytest.fixture
+def stopped_clock() -> StoppedClock:
+    """Return a clock for `track`: `track({**storage, "clock": stopped_clock}, ...)`."""
+    return StoppedClock()
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +72,11 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     )
 
 
+def router_of(tracker: Tracker) -> Any:
+    """Return the buffer at `b`."""
+    return next(route.backend for route in tracker.routes() if route.path == "b")
+
+
 @pytest.fixture
 def track() -> Iterator[Callable[..., Tracker]]:
     """Return a function that makes a tracker over one buffer at `b`; it is closed after the test,
@@ -56,13 +85,16 @@ def track() -> Iterator[Callable[..., Tracker]]:
     made: list[Tracker] = []
 
     def make(options: dict[str, Any], **backends: Any) -> Tracker:
+        clock = options.get("clock")
         node = {
             "plugin": "buffer",
             **QUICK,
-            **options,
+            **{name: value for name, value in options.items() if name != "clock"},
             "backends": backends or {"ok": {"plugin": "rec"}},
         }
         made.append(Tracker.from_config({"backends": {"b": node}}))
+        if clock is not None:
+            router_of(made[-1]).clock = clock.clock
         return made[-1]
 
     yield make

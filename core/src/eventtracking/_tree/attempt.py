@@ -38,6 +38,7 @@ _FAILED: Final = Outcome.FAILED
 _FILTERED: Final = Outcome.FILTERED
 _PENDING: Final = Outcome.PENDING
 _NOT_CHOSEN: Final = "not chosen"
+_PAUSED: Final = "not tried, because it is paused"
 
 
 class DeliveryAttempt(msgspec.Struct, eq=False, kw_only=True):
@@ -59,12 +60,13 @@ class DeliveryAttempt(msgspec.Struct, eq=False, kw_only=True):
     """Whether the routes' ledgers count, because no router above does."""
     entered: dict[str, tuple[Route, set[str]]] = msgspec.field(default_factory=dict)
     """The routes whose ledgers have events of it pending, and the ids of these."""
-
+    resting: Mapping[str, float] = msgspec.field(default_factory=dict)
+    """Leaves that are not tried, because they are paused, and for how many seconds yet."""
     skipped: dict[str, str] | None = None
     """Of a dry delivery, which sends nothing: the reasons of routes that a router passed over."""
 
     def narrowed(self, leaves: Iterable[str] | None) -> DeliveryAttempt:
-        """Return a part of this attempt, with an answer of its own; `merge` puts them together."""
+        """Return a part of this attempt, with an answer of its own, to be merged."""
         only = self.only
         if leaves is not None:
             only = frozenset(leaves) if only is None else only.intersection(leaves)
@@ -186,6 +188,10 @@ class DeliveryAttempt(msgspec.Struct, eq=False, kw_only=True):
         if self.skipped is not None:
             self._set(leaf, events, _DELIVERED)
             return
+        if (rest_s := self.resting.get(leaf.path, 0.0)) > 0.0:
+            paused = DeliveryError(_PAUSED, rest_s)
+            self._fail(leaf, dict.fromkeys([event.id for event in events], paused))
+            return
         stop: Exception | None = None
         for batch in batches_of(leaf.backend, events) if events else ():
             if stop is not None:
@@ -228,7 +234,7 @@ class DeliveryAttempt(msgspec.Struct, eq=False, kw_only=True):
         except Exception as error:  # noqa: BLE001 - whatever a router raises is accounted for
             errors = failures_of(error, events)
         finally:
-            self.merge(inner.failures)
+            self.failures.merge(inner.failures)
             self._note_unreached(passage, events, errors)
         if self.first:
             self._filter_unchosen(passage, [e for e in events if e.id not in errors])
@@ -275,10 +281,6 @@ class DeliveryAttempt(msgspec.Struct, eq=False, kw_only=True):
             self.failures.forget_error(leaf.path, event_id)
         if reason:
             self._remark(leaf, reason_text(outcome, reason), len(event_ids))
-
-    def merge(self, part: Failures) -> None:
-        """Take over the answer of a narrowed attempt."""
-        self.failures.merge(part)
 
     # The ledgers, where no router above counts
 

@@ -62,7 +62,11 @@ class BoundDownstream:
             self._join(above.narrowed(leaves), above, events, failures)
             return failures
         attempt = DeliveryAttempt(
-            only=leaves, first=first or only is None, failures=failures, ledgers=self._counts
+            only=leaves,
+            first=first or only is None,
+            failures=failures,
+            ledgers=self._counts,
+            resting=dict(failures.pauses),
         )
         try:
             self._inside(attempt.spread, self.root.children, events)
@@ -84,7 +88,7 @@ class BoundDownstream:
         try:
             part.spread(self.root.children, events)
         finally:
-            above.merge(part.failures)
+            above.failures.merge(part.failures)
             failures.merge(part.failures)
 
     def _expand(self, paths: Collection[str]) -> frozenset[str]:

@@ -90,8 +90,15 @@ class Delivery:
     # Trying
 
     def _try(self) -> Failures:
-        """Deliver each event to the leaves where it waits, except the paused ones."""
+        """Deliver each event to the leaves where it waits, except the paused ones.
+
+        `deliver` knows the paused ones by the answer: a router that passes through gives its other
+        leaves their events.
+        """
         answer = Failures()
+        now = time.time()
+        for leaf in self.owner.pauses.held(self._leaves):
+            answer.pauses[leaf] = max(self.owner.pauses.until(leaf) - now, 0.0)
         for (leaves, first), events in self._parts().items():
             try:
                 self._deliver(events, leaves, first, answer)
@@ -109,18 +116,18 @@ class Delivery:
             standing = self._standings[event.id]
             waiting = self._waiting(event.id)
             new = frozenset(leaf for leaf in waiting if leaf not in standing)
-            held = frozenset(self._lane_mates(new & paused))
+            held = self._held_lanes(new, paused)
             for leaves, first in ((new - held, True), (waiting - new - paused, False)):
                 if leaves:
                     parts[leaves, first].append(event)
         return parts
 
-    def _lane_mates(self, leaves: frozenset[str]) -> Collection[str]:
-        """The leaves that have an event for the first time together, or not yet."""
-        if not leaves:
-            return ()
-        lanes = self.downstream.lanes.values()
-        return [leaf for lane in lanes if not leaves.isdisjoint(lane) for leaf in lane]
+    def _held_lanes(self, new: frozenset[str], paused: frozenset[str]) -> frozenset[str]:
+        """Return the new leaves of lanes where every new leaf is paused; other lanes are tried."""
+        if new.isdisjoint(paused):
+            return frozenset()
+        lanes = [new.intersection(lane) for lane in self.downstream.lanes.values()]
+        return frozenset().union(*(lane for lane in lanes if lane <= paused))
 
     def _deliver(
         self, events: Sequence[Event], leaves: frozenset[str], first: bool, answer: Failures

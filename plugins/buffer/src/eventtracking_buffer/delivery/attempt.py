@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import attrs
 
 from eventtracking import Outcome, Rejected
 from eventtracking.counts import reason_text
-from eventtracking.errors import describe_error, pause_of, reason_of
+from eventtracking.errors import MAX_PAUSE_S, describe_error, pause_of, reason_of
 from eventtracking.protocols import Downstream, Failures
 from eventtracking_buffer.delivery.queued_event import QueuedEvent, as_text
 
 __all__ = ["Attempt", "DeliveryInterruptedError", "Report", "Store", "deliver"]
 
 _DEAD, _PENDING = Outcome.DEAD_LETTERED, Outcome.PENDING
-_NO_ERROR: Final = Exception()
 _NO_REASON: Final = "not delivered, without a reason"
 
 
@@ -70,11 +69,16 @@ class Attempt:
     Args:
         lane: The lane's path.
         leaves: All leaves of the lane.
+        resting: The leaves that are left alone this time, and for how many seconds yet.
     """
 
-    def __init__(self, lane: str, leaves: tuple[str, ...]) -> None:
+    def __init__(
+        self, lane: str, leaves: tuple[str, ...], resting: Mapping[str, float] | None = None
+    ) -> None:
         self.report = Report(lane)
+        self.resting = {leaf: min(rest_s, MAX_PAUSE_S) for leaf, rest_s in (resting or {}).items()}
         self.failures = Failures()
+        self.failures.pauses.update(self.resting)
         self.error: Exception | None = None
         """The last error that may be tried again."""
         self._leaves = leaves
@@ -83,15 +87,15 @@ class Attempt:
         self._interruption: Exception | None = None
 
     @property
-    def pause_s(self) -> float | None:
-        """The longest pause that a destination asked for."""
-        return max(self.failures.pauses.values(), default=None)
+    def pauses(self) -> dict[str, float]:
+        """The pauses that destinations asked for this time."""
+        asked = self.failures.pauses.items()
+        return {leaf: pause_s for leaf, pause_s in asked if leaf not in self.resting}
 
-    def pause_of(self, item: QueuedEvent, leaves: Sequence[str]) -> float | None:
-        """Return the pause that was asked for at all of these leaves: then it was no attempt."""
-        asked = [pause_of(self._error_at(leaf, item) or _NO_ERROR) for leaf in leaves]
-        pauses = [pause_s for pause_s in asked if pause_s is not None]
-        return max(pauses) if len(pauses) == len(leaves) else None
+    def was_attempt(self, item: QueuedEvent, leaf: str) -> bool:
+        """Whether an event that failed at a leaf was tried there; a pause is no attempt."""
+        error = self._error_at(leaf, item)
+        return error is None or pause_of(error) is None
 
     def interrupted(self, error: BaseException) -> None:
         """Note that something that is no Exception went through the call."""

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import random
 
-__all__ = ["backoff_s"]
+import attrs
+
+__all__ = ["Rest", "backoff_s"]
 
 _MAX_DOUBLINGS = 30
+
+
+@attrs.define(eq=False)
+class Rest:
+    """How long one leaf is left alone."""
+
+    failures: int = 0
+    """Failed deliveries in a row."""
+    resume_at: float = 0.0
+    """When the delay after a failure ends."""
+    paused_until: float = 0.0
+    """When the pause ends that its destination asked for."""
 
 
 def backoff_s(failures: int, base_s: float, max_s: float) -> float:

@@ -4,13 +4,17 @@ Each child has its own lane, so that none waits for another. A lane is driven by
 time (`busy` says by which), usually its own. While its destination fails, it is probed with a few
 events after a growing delay. An event on its last attempt travels alone, so that one bad event does
 not take others with it.
+
+A child that passes through has several leaves. One that fails or is paused rests alone::
+
+    lane    step: events to a and b    b asks for 60 s    step: to a; b's wait    60 s later: to b
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -19,8 +23,8 @@ import attrs
 
 from eventtracking.errors import describe_error, locate
 from eventtracking.protocols import Downstream
-from eventtracking_buffer.delivery.attempt import Attempt, Report, Store, deliver
-from eventtracking_buffer.delivery.backoff import backoff_s
+from eventtracking_buffer.delivery.attempt import Attempt, Store, deliver
+from eventtracking_buffer.delivery.backoff import Rest, backoff_s
 from eventtracking_buffer.delivery.clock import Clock
 from eventtracking_buffer.delivery.queue import RetryQueue
 from eventtracking_buffer.delivery.queued_event import QueuedEvent
@@ -32,9 +36,13 @@ _SAY_AGAIN_S: Final = 60.0
 """The log hears at most so often that a lane fails."""
 _PROBE_EVENTS: Final = 10
 _RECOVERY_FACTOR: Final = 4
+_STUCK_FAILURES: Final = 3
 _UNREADABLE_PAUSE_S: Final = 0.05
 _TICK_S: Final = 1.0
 _NEVER: Final = 1 << 62
+_MAX_HELD_EVENTS: Final = 50_000
+_MAX_HELD_BYTES: Final = 64_000_000
+"""Of events that wait in memory for a leaf that rests. Beyond that its siblings wait, too."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,17 +78,13 @@ class Lane:
         """The number of waiting events that is worth a wake-up; a sender compares."""
         self.hurry = False
         """Whether to skip delays until the next failure. A pause that was asked for stays."""
-        self.failures = 0
-        """Failed deliveries in a row."""
         self.last_error = ""
-        self.resume_at = 0.0
-        self.paused_until = 0.0
-        """Until when the destination asked for a pause."""
         self.in_flight: Sequence[QueuedEvent] = ()
         self._downstream = downstream
         self._store = store
         self._pace = pace
         self._clock = clock
+        self._rests = {leaf: Rest() for leaf in self.leaves}
         self._limit = pace.max_batch_events
         self._said_at = -_SAY_AGAIN_S
         self._ticks = downstream.ticks(path)
@@ -89,6 +93,8 @@ class Lane:
         self._took_nothing = False
         """Whether something waits that cannot be read just now, such as a half-written record."""
         self._retries = RetryQueue()
+        self._held = RetryQueue()
+        """Events that wait for the end of a pause, which nothing shortens."""
         self._signal = threading.Lock()  # a binary semaphore: locked means that nobody has called
         self._signal.acquire()
 
@@ -112,35 +118,72 @@ class Lane:
     @property
     def retrying(self) -> int:
         """Events that wait for another attempt."""
-        return len(self._retries)
+        return len(self._retries) + len(self._held)
 
     @property
     def has_work(self) -> bool:
         """Whether anything waits for the lane."""
-        return bool(len(self._retries) or self.in_flight or self._store.waiting(self.path))
+        return bool(self.retrying or self.in_flight or self._store.waiting(self.path))
 
     @property
     def is_due(self) -> bool:
         """Whether there is something to do now."""
         now = self._clock.monotonic()
-        if now < max(self.paused_until, 0.0 if self.hurry else self.resume_at):
+        if now < self._resumes_at():
             return False
-        due = self._retries.next_due
+        due = self._next_due
         return (due is not None and due <= now) or self._store.waiting(self.path) >= self.wake_at
 
     @property
     def is_paused(self) -> bool:
-        """Whether the destination asked for a pause that is not over."""
-        return self.paused_until > self._clock.monotonic()
+        """Whether all that waits does so for a pause that a destination asked for."""
+        now = self._clock.monotonic()
+        if self.in_flight:
+            return False
+        if min((r.paused_until for r in self._rests.values()), default=0.0) > now:
+            return True
+        due = self._held.next_due
+        return due is not None and due > now and not (len(self._retries) or self._fresh)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether all that waits does so for a pause, or a leaf that keeps failing."""
+        if self.is_paused:
+            return True
+        now, due = self._clock.monotonic(), self._next_due
+        if self.in_flight or self.hurry or self.failures < _STUCK_FAILURES:
+            return False
+        rests_alone = len(self._rests) > 1 and not self._fresh
+        return self._resumes_at() > now or (rests_alone and due is not None and due > now)
+
+    @property
+    def failures(self) -> int:
+        """Failed deliveries in a row, at the leaf that fails most."""
+        return max((rest.failures for rest in self._rests.values()), default=0)
 
     @property
     def resumes_in_s(self) -> float:
-        """How long nothing is tried, because of failures or a pause."""
-        return max(max(self.resume_at, self.paused_until) - self._clock.monotonic(), 0.0)
+        """How long nothing is tried at a leaf, because of failures or a pause."""
+        now = self._clock.monotonic()
+        times = [max(rest.resume_at, rest.paused_until) - now for rest in self._rests.values()]
+        return min((left_s for left_s in times if left_s > 0.0), default=0.0)
+
+    @property
+    def _next_due(self) -> float | None:
+        dues = [due for due in (self._retries.next_due, self._held.next_due) if due is not None]
+        return min(dues, default=None)
+
+    def _rests_until(self, leaf: str) -> float:
+        rest = self._rests[leaf]
+        return max(rest.paused_until, 0.0 if self.hurry else rest.resume_at)
+
+    def _resumes_at(self) -> float:
+        """When the first leaf may be tried."""
+        return min(map(self._rests_until, self.leaves), default=0.0)
 
     def give_up(self) -> list[QueuedEvent]:
         """Let go of everything that waits for another attempt."""
-        return self._retries.clear()
+        return self._retries.clear() + self._held.clear()
 
     # Picking
 
@@ -149,7 +192,7 @@ class Lane:
         now = self._clock.monotonic()
         pause_s = self._tick(now)
         self._retries.accept(now)
-        resume_at = max(self.paused_until, 0.0 if self.hurry else self.resume_at)
+        resume_at = self._resumes_at()
         if now < resume_at:
             self.wake_at = _NEVER
             return min(resume_at - now, pause_s)
@@ -172,15 +215,19 @@ class Lane:
 
     def _pause(self, now: float) -> float:
         """Return how long nothing is due. A sender looks at `wake_at` meanwhile."""
-        dues = [due for due in (self._retries.next_due, self._linger_until) if due is not None]
+        dues = [due for due in (self._next_due, self._linger_until) if due is not None]
         self.wake_at = 1 if self._linger_until is None else self._pace.max_batch_events
+        if self._holds_too_much:
+            self.wake_at = _NEVER
+            return max((self._next_due or now) - now, _UNREADABLE_PAUSE_S)
         if self._store.waiting(self.path) >= self.wake_at:  # sent before `wake_at` was set
             return 0.0
         return max(min(dues) - now, 0.0) if dues else 3600.0
 
     def _pick_retries(self, now: float) -> list[QueuedEvent]:
         until = _NEVER if self.hurry else now
-        picked = self._retries.pick(until, self._limit, self._pace.max_batch_bytes)
+        picked = self._held.pick(now, self._limit, self._pace.max_batch_bytes)
+        picked = picked or self._retries.pick(until, self._limit, self._pace.max_batch_bytes)
         late = [item for item in picked if item.paused and self._is_too_old(item)]
         if late:  # their age went on during the pause
             attempt = Attempt(self.path, self.leaves)
@@ -190,7 +237,7 @@ class Lane:
         return [item for item in picked if item not in late] if late else picked
 
     def _pick_fresh(self, now: float) -> list[QueuedEvent]:
-        waiting = self._store.waiting(self.path)
+        waiting = self._fresh
         self._took_nothing = False
         if not waiting:
             self._linger_until = None
@@ -225,7 +272,10 @@ class Lane:
     def _try_part(self, items: Sequence[QueuedEvent]) -> None:
         self.wake_at = _NEVER
         self.in_flight = items
-        attempt = Attempt(self.path, self.leaves)
+        now = self._clock.monotonic()
+        resting = {leaf: self._rests_until(leaf) - now for leaf in self.leaves}
+        resting = {leaf: rest_s for leaf, rest_s in resting.items() if rest_s > 0.0}
+        attempt = Attempt(self.path, self.leaves, resting)
         try:
             deliver(self._downstream, items, attempt)
         finally:
@@ -235,29 +285,79 @@ class Lane:
 
     def _judge(self, items: Sequence[QueuedEvent], attempt: Attempt) -> None:
         """Tell apart what is done, what is dead and what is to be tried again."""
-        report, lost, held = attempt.report, 0, 0
-        now = self._clock.monotonic()
+        wanted = items[0].leaves or self.leaves  # the same for all: see `RetryQueue.pick`
+        left: list[tuple[QueuedEvent, list[str]]] = []
+        lost, spared = Counter[str](), Counter[str]()
         for item in items:
-            left = attempt.sort(item)
-            pause_s = attempt.pause_of(item, left) if left else None
-            item.paused = pause_s is not None
-            if pause_s is not None:
-                held += 1
-                attempt.reason(item, left)
-                report.again.append(item)
-                self._retries.add([item], now + pause_s)
-            elif left:
-                lost += 1
-                item.note_failure(attempt.reason(item, left))
-                if item.letter is not None or self._is_out(item):
-                    attempt.bury(item, left)
-                else:
-                    report.again.append(item)
-                    self._retries.add([item], now + self._delay_s(item.attempts))
-        self.paused_until = max(self.paused_until, now + (attempt.pause_s or 0.0))
-        self._note_health(len(items), lost, held, report)
-        if attempt.error is not None:
-            self._say(lost + held, attempt.error)
+            leaves = attempt.sort(item)
+            if leaves:
+                tried = [leaf for leaf in leaves if attempt.was_attempt(item, leaf)]
+                lost.update(tried)
+                spared.update(leaf for leaf in leaves if leaf not in tried)
+                left.append((item, tried))
+                item.paused = not tried
+                reason = attempt.reason(item, tried or leaves)
+                if tried:
+                    item.note_failure(reason)
+        for leaf in wanted:
+            self._note_health(leaf, len(items) - spared[leaf], lost[leaf], attempt)
+        self._note_failures(bool(lost), bool(left), attempt)
+        for item, tried in left:
+            self._put_off(item, tried, attempt)
+        if attempt.error is not None and (lost or attempt.pauses):
+            self._say(len(left), attempt.error)
+
+    def _note_health(self, leaf: str, tried: int, lost: int, attempt: Attempt) -> None:
+        """Let a leaf rest that has failed, or whose destination asked for a pause."""
+        rest, now = self._rests[leaf], self._clock.monotonic()
+        rest.paused_until = max(rest.paused_until, now + attempt.pauses.get(leaf, 0.0))
+        if lost:
+            rest.failures = 1 if lost < tried else rest.failures + 1
+            rest.resume_at = now + self._delay_s(rest.failures)
+        elif leaf not in attempt.resting:
+            rest.failures, rest.resume_at = 0, 0.0
+
+    def _note_failures(self, lost: bool, left: bool, attempt: Attempt) -> None:
+        if lost:
+            self.hurry = False
+            self._limit = min(_PROBE_EVENTS, self._pace.max_batch_events)
+        else:
+            self._limit = min(self._limit * _RECOVERY_FACTOR, self._pace.max_batch_events)
+        if lost or (left and attempt.pauses):
+            self.last_error = attempt.report.last_reason
+        elif not attempt.resting:
+            self.last_error = ""
+
+    def _put_off(self, item: QueuedEvent, tried: Sequence[str], attempt: Attempt) -> None:
+        """Have an event tried again where it waits, or make dead letters of it where it is out."""
+        if tried and (item.letter is not None or self._is_out(item)):
+            spared = tuple(leaf for leaf in item.leaves or () if leaf not in tried)
+            attempt.bury(item, tried)
+            if not spared:
+                return
+            item.leaves, item.attempts, tried = spared, 0, ()
+        attempt.report.again.append(item)
+        now = self._clock.monotonic()
+        due = min(map(self._rests_until, item.leaves or self.leaves))
+        if tried:
+            self._retries.add([item], max(due, now + self._delay_s(item.attempts)))
+        elif all(self._rests[leaf].paused_until > now for leaf in item.leaves or self.leaves):
+            self._held.add([item], due)
+        else:
+            self._retries.add([item], due)
+
+    @property
+    def _fresh(self) -> int:
+        """How many events wait for their first delivery, as far as they may be read now."""
+        return 0 if self._holds_too_much else self._store.waiting(self.path)
+
+    @property
+    def _holds_too_much(self) -> bool:
+        """Whether so much waits for a leaf that rests that nothing more is read."""
+        if len(self._rests) == 1:
+            return False
+        size = self._retries.bytes + self._held.bytes
+        return self.retrying >= _MAX_HELD_EVENTS or size >= _MAX_HELD_BYTES
 
     def _is_out(self, item: QueuedEvent) -> bool:
         return item.attempts >= self._pace.max_attempts or self._is_too_old(item)
@@ -265,18 +365,6 @@ class Lane:
     def _is_too_old(self, item: QueuedEvent) -> bool:
         age_s = self._pace.max_age_s
         return age_s is not None and self._clock.time() - item.stored_at > age_s
-
-    def _note_health(self, count: int, lost: int, held: int, report: Report) -> None:
-        if not lost:
-            self.failures, self.resume_at = 0, 0.0
-            self.last_error = report.last_reason if held else ""
-            self._limit = min(self._limit * _RECOVERY_FACTOR, self._pace.max_batch_events)
-            return
-        self.hurry = False
-        self.failures = 1 if lost < count else self.failures + 1
-        self.last_error = report.last_reason
-        self._limit = min(_PROBE_EVENTS, self._pace.max_batch_events)
-        self.resume_at = self._clock.monotonic() + self._delay_s(self.failures)
 
     def _delay_s(self, failures: int) -> float:
         return backoff_s(failures, self._pace.retry_base_s, self._pace.retry_max_s)

@@ -19,6 +19,8 @@ class RetryQueue:
         self._heap: list[tuple[float, int, QueuedEvent]] = []
         self._handed_over: deque[QueuedEvent] = deque()
         self._order = itertools.count()
+        self.bytes = 0
+        """Of the events that wait for their time."""
 
     def __len__(self) -> int:
         return len(self._heap) + len(self._handed_over)
@@ -31,6 +33,7 @@ class RetryQueue:
         """Add events to be tried at a moment of the monotonic clock."""
         for item in items:
             heapq.heappush(self._heap, (due, next(self._order), item))
+            self.bytes += item.size
 
     def accept(self, now: float) -> None:
         """Take up the events that were handed over."""
@@ -57,12 +60,13 @@ class RetryQueue:
             picked.append(item)
             ids.add(item.event.id)
             total += item.size
+        self.bytes -= total
         return picked
 
     def clear(self) -> list[QueuedEvent]:
         """Let go of everything."""
         items = [item for _, _, item in self._heap] + list(self._handed_over)
-        self._heap = []
+        self._heap, self.bytes = [], 0
         self._handed_over.clear()
         return items
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Deliverer"]
 
 _LANE_WAIT_S: Final = 1.0
-_STUCK_FAILURES: Final = 3
 _FORGET_S: Final = 30.0
 _LOOK_AFTER_S: Final = 0.5
 _LOOK_ANYWAY_S: Final = 5.0
@@ -179,7 +178,7 @@ class Deliverer:
     def is_stuck(self) -> bool:
         """Whether everything that waits does so for a lane that fails, or is paused."""
         busy = [worker.lane for worker in self._workers.values() if worker.lane.has_work]
-        return bool(busy) and all(_is_stuck(lane) for lane in busy)
+        return bool(busy) and all(lane.is_stuck for lane in busy)
 
     def is_idle(self) -> bool:
         """Whether nothing waits for any lane. Events for routes that are gone may wait still."""
@@ -214,13 +213,6 @@ class Deliverer:
     def close(self) -> None:
         """Write down nothing from now on: another process may deliver."""
         self._store.close()
-
-
-def _is_stuck(lane: Lane) -> bool:
-    if lane.in_flight:
-        return False
-    failing = lane.failures >= _STUCK_FAILURES and not lane.hurry
-    return lane.resumes_in_s > 0 and (failing or lane.is_paused)
 
 
 def _pause_s(quiet_s: float) -> float:

@@ -191,7 +191,7 @@ class MemoryEngine:
     def _is_paused(self) -> bool:
         """Whether everything that is left waits for the end of a pause."""
         busy = [lane for lane, _ in self._each_worker if lane.has_work]
-        return bool(busy) and all(lane.is_paused and not lane.in_flight for lane in busy)
+        return bool(busy) and all(lane.is_paused for lane in busy)
 
     def _own(self) -> Counts:
         return self.counts()[self._path]
