@@ -6,6 +6,7 @@ The marks are comments, so that a reader does not see them; CONTRIBUTING.md expl
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def blocks_of(document: Path) -> list[Block]:
 def _block(found: re.Match[str], text: str) -> Block:
     fields = {name: value or "" for name, value in found.groupdict().items()}
     return Block(**fields, line=text.count("\n", 0, found.start()) + 1)
+
+
+def found_in(text: str, part: str) -> str:
+    """Return a part of a file as it stands there, at any indentation; empty if it does not."""
+    forms = (textwrap.indent(part, "    " * depth) for depth in range(3))
+    return next((form for form in forms if form in text), "")
 
 
 def problem_with(block: Block) -> str:

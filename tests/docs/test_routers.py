@@ -9,6 +9,7 @@ import pytest
 
 import documents
 import workspace
+from eventtracking_cli.new_plugin import files_of
 from eventtracking_testkit.contracts import RouterContract
 from eventtracking_testkit.distribution import fake_distribution
 
@@ -17,21 +18,30 @@ GUIDE = workspace.ROOT / "docs" / "how-to" / "write-a-router.md"
 MODULE = "acme_routers"
 
 
+SHARE = "acme_share"
+
+
 @pytest.fixture(autouse=True, scope="module")
 def installed() -> Iterator[None]:
-    """Install the module as it stands in the guide."""
+    """Install the module as it stands in the guide, and the router that the guide is cut from."""
     (text,) = (
         block.text for block in documents.blocks_of(GUIDE) if block.argument == f"{MODULE}.py"
     )
-    points = dict.fromkeys(("sample", "switch", "fallback"), MODULE)
-    with fake_distribution(modules={MODULE: text}, entry_points=points):
+    files = files_of("router", SHARE)
+    modules = {
+        SHARE: files[f"src/{SHARE}/__init__.py"],
+        f"{SHARE}.router": files[f"src/{SHARE}/router.py"],
+        MODULE: text,
+    }
+    points = {SHARE: SHARE, "switch": MODULE, "fallback": MODULE}
+    with fake_distribution(modules=modules, entry_points=points):
         yield
 
 
-class TestSample(RouterContract):
+class TestShare(RouterContract):
     """With a share of 1 every event is below; where it may choose, it chooses half of them."""
 
-    plugin = "sample"
+    plugin = SHARE
     retries = False
     chooses = True
 

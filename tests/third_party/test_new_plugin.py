@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import workspace
+
+ZIZMOR = Path(sys.executable).parent / "zizmor"
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.needs("buffer")]
 
@@ -29,4 +32,6 @@ def test_it_is_green_as_generated(
     assert "skipped" not in text
     assert "Success" in run(folder, "mypy", "src", "tests")
     assert name in run(folder, "eventtracking", "plugins", name)
+    found = workspace.tried(ZIZMOR, "--offline", "--pedantic", "--quiet", folder / ".github")
+    assert found.returncode == 0, found.stdout + found.stderr
     workspace.uv("pip", "uninstall", "-q", "--python", python, name.replace("_", "-"))
