@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from eventtracking import Event, Tracker
 from eventtracking_buffer.cli.commands import buffer, dead_letters
-from eventtracking_testkit.fakes import FailingBackend
+from eventtracking_testkit.fakes import FailingBackend, RecordingBackend
 
 pytestmark = pytest.mark.needs("logger")
 
@@ -214,6 +214,34 @@ def test_a_replay_to_the_logger_is_written(
     result = command(dead_letters, "replay")
     assert result.stdout == "1 replayed: 1 arrived, 0 are still dead letters\n"
     assert json.loads(result.stderr.splitlines()[0])["name"] == "a.b"
+
+
+def test_retired_and_replayed_to_another_route(
+    command: Any, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Events of a route that is gone become dead letters and go to another one; a second buffer
+    of the config, which has no such route, does not hinder that.
+    """
+    FailingBackend.actions[""] = down
+    del config["backends"]["m"]
+    leaves = config["backends"]["w"]["backends"]
+    config["backends"]["w"] |= {"max_attempts": 100, "backends": {"bad": leaves["bad"]}}
+    with Tracker.from_config(config) as tracker:
+        tracker.emit("a")
+        tracker.flush(0.1)
+        tracker.close(0.0)
+    second = {**config["backends"]["w"], "path": str(tmp_path / "second")}
+    config["backends"]["w"]["backends"] = {"ok": leaves["ok"]}
+    config["backends"]["v"] = second | {"backends": {"ok": leaves["ok"]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "no event waits for 'w/ok'" in command(buffer, "retire", "w/ok").output
+    assert command(buffer, "retire", "w/bad").stdout == "1 events are dead letters now\n"
+    wrong = command(dead_letters, "replay", "--to", "v/ok")
+    assert (wrong.exit_code, "v/ok" in wrong.output) == (2, True)
+    assert len(command(dead_letters, "list").stdout.splitlines()) == 1
+    done = command(dead_letters, "replay", "--to", "w/ok")
+    assert done.stdout == "1 replayed: 1 arrived, 0 are still dead letters\n"
+    assert [event.name for event in RecordingBackend.recorded[""]] == ["a"]
 
 
 def test_a_purge(application: Tracker, command: Any, until: Until) -> None:

@@ -80,14 +80,15 @@ def replay(
 ) -> None:
     """Deliver dead letters once more. Each stays one until it has arrived."""
     selection = Selection(**filters, numbers=frozenset(numbers) or None)
-    meant = {one: _letters(one, selection) for one in _on_disk(config_path, filters["route"])}
+    found = {one: _letters(one, selection) for one in _on_disk(config_path, filters["route"])}
+    meant = {one: letters for one, letters in found.items() if letters}
+    for one in meant if meant or target is None else found:  # before anything is asked for
+        if target is not None:
+            check_route(target, one.lanes)
     for one in meant:
         with _readable(one):
-            if target is not None:
-                check_route(target, one.lanes)
             one.request(selection, "replay", target)
-    waiting = [one for one, letters in meant.items() if letters]
-    _have_served(config_path, waiting, timeout_s)
+    _have_served(config_path, list(meant), timeout_s)
     left = sum(
         len({letter.number for letter in _letters(one, selection)} & {x.number for x in letters})
         for one, letters in meant.items()
