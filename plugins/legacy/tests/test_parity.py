@@ -89,7 +89,7 @@ def run(python: Path, layout: str, folder: Path, **environment: str) -> dict[str
     compared.
     """
     command = [str(python), "-W", "default", str(HERE / "drive.py"), layout]
-    env = {**os.environ, **environment, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**os.environ, **environment, "PYTHONPATH": str(HERE)}
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, cwd=folder, env=env, timeout=150
     )

@@ -82,7 +82,6 @@ class Site:
             "STEPS_LOG": str(self.log),
             "DJANGO_SETTINGS_MODULE": "steps_settings",
             "PYTHONPATH": str(_SITE),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PIP_FIND_LINKS": str(self.wheels),
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PATH": f"{self.venv / 'bin'}{os.pathsep}{os.environ['PATH']}",

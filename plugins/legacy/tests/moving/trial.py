@@ -85,7 +85,6 @@ def _environment(
     return {
         **kept,
         "PYTHONPATH": str(SITE),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONWARNINGS": "default",
         "DJANGO_SETTINGS_MODULE": "moving_settings",
         "MOVING_APP": app,
