@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import attrs
-import jsonschema  # type: ignore[import-untyped]  # it has no types of its own
 import msgspec
 import pytest
 from click.testing import Result
@@ -29,6 +28,14 @@ else:
     import tomli as tomllib
 
 Validator = Callable[[str], bool]
+
+
+@pytest.fixture(scope="session")
+def draft() -> Any:
+    """The checks of JSON Schema 2020-12. To import them takes a second."""
+    import jsonschema  # type: ignore[import-untyped]  # it has no types of its own
+
+    return jsonschema.Draft202012Validator
 
 
 class Endpoint(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,9 +87,9 @@ def schema(run: Callable[..., Result]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def passes(schema: dict[str, Any]) -> Validator:
+def passes(schema: dict[str, Any], draft: Any) -> Validator:
     """Whether the schema lets a config through that is written in TOML."""
-    validator = jsonschema.Draft202012Validator(schema)
+    validator = draft(schema)
     return lambda text: validator.is_valid(tomllib.loads(text))
 
 
@@ -153,9 +160,9 @@ BAD = [
 ]
 
 
-def test_it_is_a_schema(schema: dict[str, Any]) -> None:
+def test_it_is_a_schema(schema: dict[str, Any], draft: Any) -> None:
     """Valid by the metaschema of 2020-12, and every reference in it leads somewhere."""
-    jsonschema.Draft202012Validator.check_schema(schema)
+    draft.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     references = set(_references(schema))
     assert references <= {f"#/$defs/{name}" for name in schema["$defs"]}
@@ -220,7 +227,7 @@ def test_a_name_that_two_claim_is_left_out_and_told_of(run: Callable[..., Result
     assert "plugin.logger" not in json.loads(result.stdout)["$defs"]
 
 
-def test_observers_have_a_place_of_their_own() -> None:
+def test_observers_have_a_place_of_their_own(draft: Any) -> None:
     """The schema takes them in `observers` alone, with their options and nothing else."""
 
     @attrs.define
@@ -234,7 +241,7 @@ def test_observers_have_a_place_of_their_own() -> None:
 
     with fake_distribution(plugins={"watch": Watch}):
         schema = config_schema(installed_plugins())
-    check = jsonschema.Draft202012Validator(schema).is_valid
+    check = draft(schema).is_valid
     assert check({"observers": [{"plugin": "watch", "port": 2}]})
     assert not check({"observers": [{"plugin": "watch", "on_error": "pass"}]})
     assert not check({"observers": [{"plugin": "logger"}]})
