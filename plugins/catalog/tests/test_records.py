@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from datetime import datetime, timedelta, timezone
 
 import attrs
 import pytest
@@ -48,15 +49,36 @@ def test_a_record_a_day() -> None:
     """While the type is emitted, its record is sent again each day, with the same id."""
     register("recorded.daily", "x", {"a": "int"})
     one, seat = catalog()
-    now = [1_000_000.0]
+    now = [datetime(2026, 1, 1, tzinfo=timezone.utc)]
     one._clock = lambda: now[0]
-    one(conforming("recorded.daily"))
-    one._check(one._known["recorded.daily"], conforming("recorded.daily"))
+
+    def emit() -> None:
+        one(conforming("recorded.daily").replace(timestamp=now[0]))
+
+    emit()
+    emit()
     assert len(seat.sent) == 1
-    now[0] += 86_400
-    one._check(one._known["recorded.daily"], conforming("recorded.daily"))
+    now[0] += timedelta(days=1)
+    emit()
+    emit()
     assert len(seat.sent) == 2
     assert len({record.id for record in seat.sent}) == 1
+
+
+def test_an_event_of_another_time_changes_no_records() -> None:
+    """The clock decides: a time far ahead, as of a replay, neither sends a record nor stops one."""
+    register("recorded.ahead", "x", {"a": "int"})
+    one, seat = catalog()
+    now = [datetime(2026, 1, 1, tzinfo=timezone.utc)]
+    one._clock = lambda: now[0]
+    ahead = conforming("recorded.ahead").replace(
+        timestamp=datetime(2099, 1, 1, tzinfo=timezone.utc)
+    )
+    assert [one(ahead).extra for _ in range(2)] == [one._known[ahead.name].stamp] * 2
+    assert len(seat.sent) == 1
+    now[0] += timedelta(days=1)
+    one(conforming("recorded.ahead").replace(timestamp=now[0]))
+    assert len(seat.sent) == 2
 
 
 def test_the_second_catalog_sends_none() -> None:

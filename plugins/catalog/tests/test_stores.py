@@ -136,7 +136,7 @@ def test_mongodb_through_a_disk_buffer(tmp_path: Path, mongo_server: RunningServ
 
 
 @pytest.fixture
-def worker(tmp_path: Path, redis_server: RunningService) -> Iterator[Callable[[Path], None]]:
+def worker(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
     """Start Celery workers, which end with the test."""
     running = []
 
@@ -162,14 +162,20 @@ def worker(tmp_path: Path, redis_server: RunningService) -> Iterator[Callable[[P
         one.wait(30)
 
 
+@pytest.mark.service
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("broker", ["redis_server", "rabbitmq_server"])
 def test_through_celery(
-    tmp_path: Path, redis_server: RunningService, worker: Callable[[Path], None]
+    broker: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    worker: Callable[[Path], None],
 ) -> None:
     """Events and records take the same way, to a worker that has no declarations."""
+    server: RunningService = request.getfixturevalue(broker)
     celery = {
         "plugin": "async_celery",
-        "broker_url": f"{redis_server.uri.rpartition('/')[0]}/{900 + os.getpid() % 100}",
+        "broker_url": server.uri,
         "queue": f"q{uuid.uuid4().hex[:8]}",
         "backends": {"store": sqlite_at(tmp_path)},
     }

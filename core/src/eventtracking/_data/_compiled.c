@@ -330,8 +330,15 @@ replace(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *key
     for (Py_ssize_t index = 0; event != NULL && index < changes; index++) {
         PyObject *key = PyTuple_GET_ITEM(keywords, index);
         int field = 0;
-        while (field < FIELDS && PyUnicode_CompareWithASCIIString(key, FIELD_NAMES[field]) != 0) {
+        while (field < FIELDS && key != state->names[field]) { /* a keyword of a call is interned */
             field++;
+        }
+        if (field == FIELDS) {
+            field = 0;
+            while (field < FIELDS
+                   && PyUnicode_CompareWithASCIIString(key, FIELD_NAMES[field]) != 0) {
+                field++;
+            }
         }
         if (field == FIELDS) {
             PyErr_Format(PyExc_TypeError,

@@ -83,7 +83,7 @@ class Link(msgspec.Struct, frozen=True, eq=False):
 class Chain:
     """The processors of one route, in order."""
 
-    __slots__ = ("_gate", "_steps", "links")
+    __slots__ = ("_gate", "_steps", "apply", "links")
 
     def __init__(self, links: Sequence[Link]) -> None:
         self.links = tuple(links)
@@ -97,6 +97,9 @@ class Chain:
                 hasattr(link.processor, "accepts") and getattr(link.processor, "name_only", False)
             ):
                 self._steps.append(_CallStep(link).run)
+        only = len(self._steps) == 1 and self._gate is None
+        self.apply: Callable[[Event], Event | Verdict] = self._steps[0] if only else self._apply
+        """Returns the event that came out, or the verdict that ended its way."""
 
     def _add_name_step(self, link: Link) -> None:
         if self._steps:  # one before it may change the name
@@ -106,8 +109,7 @@ class Chain:
         else:
             self._gate.links.append(link)
 
-    def apply(self, event: Event) -> Event | Verdict:
-        """Return the event that came out, or the verdict that ended its way."""
+    def _apply(self, event: Event) -> Event | Verdict:
         gate = self._gate
         if gate is not None:
             try:

@@ -111,9 +111,9 @@ class Route:
         try:
             if parked is not None:  # inside: Python 3.10 handles signals at a jump, too
                 del parked[0]
-            chain = self.chain
-            if chain is not None:
-                result = chain.apply(event)
+            if (chain := self.chain) is not None:
+                apply = chain.apply  # by itself, as CPython 3.11 specialises it
+                result = apply(event)
                 if result.__class__ is Verdict:
                     change = self._changes[result.outcome.label]
                     ledger.remark(result.remark, place=result.place)

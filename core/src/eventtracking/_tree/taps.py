@@ -207,7 +207,8 @@ class _WatchedChain(Chain):
         self.links = plain.links
         self.plain = plain
         self.passed: dict[int, Event | Verdict] = {}
+        self.apply = self._watched
 
-    def apply(self, event: Event) -> Event | Verdict:
+    def _watched(self, event: Event) -> Event | Verdict:
         result = self.passed[get_ident()] = self.plain.apply(event)
         return result

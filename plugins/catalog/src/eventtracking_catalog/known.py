@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import Any, Final, Protocol
 
 from eventtracking_catalog.declaration import Declaration
@@ -11,7 +11,10 @@ from eventtracking_catalog.fast import Inexpressible, compiled
 from eventtracking_catalog.registry import OWN_PREFIX
 from eventtracking_catalog.types import Field
 
-__all__ = ["Known"]
+__all__ = ["LONG_AGO", "Known"]
+
+LONG_AGO: Final = datetime.min.replace(tzinfo=timezone.utc)
+"""Before every event."""
 
 _LISTED_PER_S: Final = 100
 """Events of one type whose problems are all listed, each second."""
@@ -39,6 +42,7 @@ class Known:
         "is_own",
         "record_due",
         "schema",
+        "stamp",
         "told",
         "told_every",
         "unknown_text",
@@ -49,6 +53,8 @@ class Known:
         self.declaration = declaration
         self.is_own = name.startswith(OWN_PREFIX)
         self.schema = "" if declaration is None else declaration.schema
+        self.stamp = {"schema": self.schema}
+        """The extra keys of an event that had none; shared between events, as contexts are."""
         self.fields: Sequence[Field] = () if declaration is None else declaration.fields
         self.check: Any = None
         """The fast check; None where the slow path alone can check."""
@@ -60,7 +66,7 @@ class Known:
         """Events of an unknown type that are not told of yet."""
         self.told = 0
         self.told_every = 1
-        self.record_due = -math.inf
+        self.record_due = LONG_AGO
         self._checks: dict[frozenset[str], Any] = {}
         self._second = 0
         self._listed = 0

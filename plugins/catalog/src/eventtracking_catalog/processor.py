@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 import weakref
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Final, Literal
 
 import attrs
@@ -15,7 +14,7 @@ import msgspec
 from eventtracking import DropEvent, Event, OptionsError, Rejected
 from eventtracking_catalog.entry_points import load_entry_points
 from eventtracking_catalog.files import FileError, load_layer
-from eventtracking_catalog.known import Known
+from eventtracking_catalog.known import LONG_AGO, Known
 from eventtracking_catalog.problems import Problem, first_problem, problems_of, pruned
 from eventtracking_catalog.records import RECORD_EVERY_S, record_of
 from eventtracking_catalog.registry import OWN_PREFIX, FileLayer, registry
@@ -35,12 +34,16 @@ _MAX_KNOWN_NAMES: Final = 4_096
 _TOLD_ONE_BY_ONE: Final = 1_000
 _TOLD_AT_A_TIME: Final = 100
 """Telling costs as much as all the rest of what happens to an event of an unknown type."""
+_RECORD_EVERY: Final = timedelta(seconds=RECORD_EVERY_S)
 _convert = msgspec.convert
-_now = time.time
 
 
 def _help(kind: str) -> dict[str, str]:
     return {"help": f"Events {kind}."}
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def _say_nothing(_text: str | None, _count: int = 1) -> None:
@@ -85,7 +88,7 @@ class Catalog:
     _remark: Callable[..., Any] = attrs.field(init=False, repr=False, default=_say_nothing)
     _place: Any = attrs.field(init=False, repr=False, default=None)
     _relaxed: frozenset[str] = attrs.field(init=False, repr=False, default=frozenset())
-    _clock: Callable[[], float] = attrs.field(init=False, repr=False, default=time.time)
+    _clock: Callable[[], datetime] = attrs.field(init=False, repr=False, default=_now)
 
     def __attrs_post_init__(self) -> None:
         problems = {}
@@ -145,13 +148,14 @@ class Catalog:
             if known.unseen >= known.told_every:
                 self._tell(known)
             return event
-        if known.fast is None or event.extra or _now() >= known.record_due:
+        # Its own time stands for the clock, which costs more than the comparison.
+        if known.fast is None or event.extra or event.timestamp >= known.record_due:
             return self._check(known, event)
         try:
             _convert(event.data, known.fast)
         except Exception:  # noqa: BLE001 - a failure of any kind is judged by the slow path
             return self._check(known, event)
-        return event.replace(extra={"schema": known.schema})
+        return event.replace(extra=known.stamp)
 
     def _tell(self, known: Known) -> None:
         """Count events of an unknown type: each of the first thousand, then a hundred at a time."""
@@ -216,7 +220,7 @@ class Catalog:
             try:
                 _convert(event.data, known.check)
             except Exception as error:  # noqa: BLE001 - as above
-                if not known.may_list(self._clock()):
+                if not known.may_list(self._clock().timestamp()):
                     return self._in_short(known, event, error)
             else:
                 return []
@@ -258,11 +262,11 @@ class Catalog:
         now = self._clock()
         if stamp == known.schema or now < known.record_due or known.declaration is None:
             return
-        known.record_due = now + RECORD_EVERY_S
+        known.record_due = now + _RECORD_EVERY
         if self.records and self._place is not None:
             is_inline = not self._place.above
             if self._place.submit(record_of(known.declaration, is_inline)) is False:
-                known.record_due = -math.inf  # it was only asked which way the event would take
+                known.record_due = LONG_AGO  # it was only asked which way the event would take
 
 
 _IN_DATA: Final = ("missing_field", "unknown_field", "wrong_type")
