@@ -49,7 +49,7 @@ def check_command(
     except ConfigError as error:
         _report(config_path, error.problems, (), None, as_json)
         ctx.exit(1)
-    warnings = advice(spec)
+    warnings = [*advice(spec), *_advice_of_processors(config)]
     opened = _open(config) if connect else None
     _report(config_path, (), warnings, opened, as_json)
     failed = [route for route, error in (opened or {}).items() if error]
@@ -57,6 +57,24 @@ def check_command(
         _conclude(config_path, spec, failed)
     if (strict and warnings) or failed:
         ctx.exit(1)
+
+
+def _advice_of_processors(config: Mapping[str, Any]) -> list[Problem]:
+    """Ask each processor that has advice about the whole tree; nothing is opened."""
+    found: dict[Problem, None] = {}
+    with Tracker.from_config(config) as tracker:
+        for view in tracker.routes():
+            for processor in view.processors:
+                try:
+                    found |= dict.fromkeys(getattr(processor, "advice", _no_advice)(tracker))
+                except Exception as error:  # noqa: BLE001 - advice must not hide that the config is sound
+                    text = f"{type(processor).__name__} cannot advise ({describe_error(error)})"
+                    found[Problem(path=view.path, message=text)] = None
+    return list(found)
+
+
+def _no_advice(_tracker: Tracker) -> tuple[Problem, ...]:
+    return ()
 
 
 def _open(config: Mapping[str, Any]) -> dict[str, str]:

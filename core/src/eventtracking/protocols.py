@@ -41,6 +41,8 @@ class Processor(Protocol):
     * `bind(place: Place)` is called once, at config time (in `check`, too).
     * `shown(event) -> Event` returns what people may see of an event in tools. One that raises
       shows only the keys.
+    * `advice(tracker) -> Iterable[Problem]` tells `eventtracking check` of likely mistakes in the
+      whole tree.
     """
 
     def __call__(self, event: Event) -> Event:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+import attrs
 import pytest
 from click.testing import CliRunner, Result
 
-from eventtracking import Event, Tracker
+from eventtracking import Event, Problem, Tracker
 from eventtracking_catalog.declaration import Declaration
 from eventtracking_catalog.documents import declaration_from
 from eventtracking_catalog.export import json_schema, sample
@@ -26,6 +27,7 @@ from eventtracking_catalog.problems import problems_of
 from eventtracking_catalog.registry import registry
 from eventtracking_catalog.site import write_site
 from eventtracking_cli.app import app
+from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.services.fixtures import leave_out
 
 pytestmark = pytest.mark.needs("name_filter", "regex_filter", "sqlite", "cli")
@@ -109,6 +111,44 @@ def test_check_names_slow_types_and_routes_without_records(folder: Path) -> None
     purpose = 'processors = [\n  { plugin = "catalog", records = false },'
     (folder / "eventtracking.toml").write_text(CONFIG.replace("processors = [", purpose))
     assert "note: some" not in run("check").output
+
+
+def test_the_check_of_the_config_warns_of_routes_without_records(folder: Path) -> None:
+    """Once for each route, however many processors and types there are; fatal with --strict."""
+    two = CONFIG.replace("[backends.all]", '[[processors]]\nplugin = "catalog"\n\n[backends.all]')
+    (folder / "eventtracking.toml").write_text(two)
+    for options, status in (([], 0), (["--strict"], 1)):
+        result = CliRunner().invoke(app, ["check", *options])
+        assert result.exit_code == status, result.output
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(
+            "eventtracking.toml: warning: backends.some: takes cli.enrolled, and"
+        )
+        assert "records = false" in line
+    purpose = 'processors = [\n  { plugin = "catalog", records = false },'
+    (folder / "eventtracking.toml").write_text(CONFIG.replace("processors = [", purpose))
+    assert CliRunner().invoke(app, ["check", "--strict"]).exit_code == 0
+
+
+def test_advice_that_raises_hides_nothing(folder: Path) -> None:
+    """It is a warning itself."""
+
+    @attrs.define(eq=False)
+    class Adviser:
+        def __call__(self, event: Event) -> Event:
+            return event
+
+        def advice(self, tracker: Tracker) -> list[Problem]:
+            raise RuntimeError
+
+    with fake_distribution(plugins={"adviser": Adviser}):
+        text = (
+            '[[processors]]\nplugin = "adviser"\n[backends.a]\nplugin = "sqlite"\npath = "a.db"\n'
+        )
+        (folder / "eventtracking.toml").write_text(text)
+        result = CliRunner().invoke(app, ["check"])
+    assert result.exit_code == 0
+    assert "warning: config: Adviser cannot advise (RuntimeError" in result.stderr
 
 
 @pytest.mark.timeout(180)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -12,9 +15,11 @@ from typing import Any
 
 import pytest
 
-from eventtracking import Event, Tracker
+from eventtracking import DeliveryError, Event, Tracker
 from eventtracking_console.viewer import Viewer, viewer
 from eventtracking_console.web import console_app
+from eventtracking_live.client import take_picture
+from eventtracking_live.table import rows_of
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import FailingBackend
 
@@ -137,3 +142,50 @@ def test_a_viewer_who_may_not_change(scene: Any, ask: Ask, tmp_path: Path) -> No
     assert "Dry run" not in ask(app, "/letters")[1]
     for path in ("/letters/freeze", "/letters/replay"):
         assert ask(app, path, {"router": "b"})[0] == 403
+
+
+def test_a_pause_is_shown_as_a_pause(scene: Callable[..., tuple[Tracker, Any]], ask: Ask) -> None:
+    """A destination that asked for time has not failed, and the page says when it goes on."""
+    tracker, app = scene()
+
+    def busy(events: Sequence[Event]) -> None:
+        raise DeliveryError("<i>busy</i>", retry_after_s=900)
+
+    FailingBackend.actions[""] = busy
+    tracker.emit("a")
+    wait(lambda: tracker.routes()[1].backend.status().failing)
+    _, text, _ = ask(app, "/")
+    assert "<strong>b/bad</strong> is paused: its destination asked for it" in text
+    assert "&lt;i&gt;busy" in text
+    assert "It goes on in 1" in text
+    assert "fails," not in text
+    assert "failing" not in text
+    picture = take_picture(tracker.observers()[0].sockets, tracker)  # type: ignore[attr-defined]  # of `live`
+    (note,) = [row.note for row in rows_of(picture, None, 0) if row.path == "b"]
+    assert note.startswith("b/bad is paused (")
+    assert "it goes on in 1" in note
+
+
+@pytest.mark.process
+def test_a_replay_of_the_command_line_is_in_the_history(
+    config: Path, tmp_path: Path, ask: Ask
+) -> None:
+    """With the account that asked for it, as one of the console has its viewer."""
+    blocked = tmp_path / "blocked"
+    blocked.write_text("in the way")
+    content = json.loads(config.read_text())
+    content["backends"]["disk"]["backends"]["below"]["path"] = str(blocked / "below.db")
+    config.write_text(json.dumps(content))
+    with Tracker.from_config({**content, "observers": []}) as tracker:
+        tracker.emit("edx.enrolled")
+        wait(lambda: tracker.stats()["disk/below"].dead_lettered == 1)
+    command = [sys.executable, "-m", "eventtracking_cli", "dead-letters"]
+    again = subprocess.run([*command, "replay", "-c", config], capture_output=True, check=False)
+    assert again.returncode == 1, again.stderr
+    app = console_app(content)
+    _, text, _ = ask(app, "/letters")
+    assert "<td>command line (" in text
+    assert "replay of 1</td>" in text
+    assert "1 failed again:" in text
+    subprocess.run([*command, "purge", "--yes", "-c", config], capture_output=True, check=True)
+    assert "purge of 1</td>" in ask(app, "/letters")[1]

@@ -8,7 +8,7 @@ from eventtracking_catalog.declaration import Declaration
 from eventtracking_catalog.fast import Inexpressible, compiled
 from eventtracking_catalog.records import RECORD_NAME
 from eventtracking_catalog.registry import Registry
-from eventtracking_catalog.routes import Routes
+from eventtracking_catalog.routes import HINT, Routes
 from eventtracking_catalog.types import walk
 
 __all__ = ["findings", "marked_share"]
@@ -25,9 +25,8 @@ def findings(registry: Registry, routes: Routes) -> tuple[list[str], list[str]]:
             compiled(one.fields)
         except Inexpressible as reason:
             notes.append(f"{one.name}: checked by the slow path alone ({reason})")
-        for path in routes[one.name].without_records if one.name in routes else ():
-            hint = "let them pass, or say records = false in a catalog on that route"
-            notes.append(f"{path}: takes {one.name} and drops {RECORD_NAME}; {hint}")
+        without = routes[one.name].without_records if one.name in routes else ()
+        notes += [f"{path}: takes {one.name} and drops {RECORD_NAME}; {HINT}" for path in without]
     return problems, notes
 
 

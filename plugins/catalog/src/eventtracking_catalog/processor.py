@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Final, Literal
 
 import attrs
 import msgspec
 
-from eventtracking import DropEvent, Event, OptionsError, Rejected
+from eventtracking import DropEvent, Event, OptionsError, Rejected, Tracker
+from eventtracking import Problem as ConfigProblem
 from eventtracking_catalog.entry_points import load_entry_points
 from eventtracking_catalog.files import FileError, load_layer
 from eventtracking_catalog.known import LONG_AGO, Known
@@ -127,6 +128,23 @@ class Catalog:
                 raise OptionsError(dict.fromkeys(wrong, _LAYOUT))
         for problem in load_entry_points():
             self._reports.note(f"catalog: {problem}")
+
+    @property
+    def leaves_records_out(self) -> bool:
+        """Whether records are left out here on purpose."""
+        return not self.records
+
+    def advice(self, tracker: Tracker) -> Iterator[ConfigProblem]:
+        """Name the routes that take a declared type and drop its records, for `check`."""
+        from eventtracking_catalog import routes  # few processes ask
+
+        for path, names in routes.dropping(routes.routes_of(tracker, registry.all())).items():
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            yield ConfigProblem(
+                path="backends." + path.replace("/", ".backends."),
+                message=f"takes {names[0]}{more}, and drops the records that document it",
+                hint=routes.HINT,
+            )
 
     def forget(self) -> None:
         """Ask the registry anew for every name."""

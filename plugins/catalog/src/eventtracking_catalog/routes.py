@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import attrs
 
 from eventtracking import Event, Outcome, Tracker
 from eventtracking_catalog.declaration import Declaration
 from eventtracking_catalog.export import sample
-from eventtracking_catalog.processor import Catalog
-from eventtracking_catalog.records import record_of
+from eventtracking_catalog.records import RECORD_NAME, record_of
 
-__all__ = ["Routes", "RoutesOf", "routes_of"]
+__all__ = ["HINT", "Routes", "RoutesOf", "dropping", "routes_of"]
+
+HINT: Final = f"let {RECORD_NAME} pass, or say records = false in a catalog on that route"
 
 
 @attrs.frozen
@@ -33,6 +35,15 @@ def routes_of(tracker: Tracker, declarations: Iterable[Declaration]) -> Routes:
     """Ask the routing tree about each event type; nothing is sent."""
     on_purpose = _without_records_on_purpose(tracker)
     return {one.name: _routes_of(tracker, one, on_purpose) for one in declarations}
+
+
+def dropping(routes: Routes) -> dict[str, list[str]]:
+    """Return, for each path that drops records, the names of the types that it takes."""
+    found: dict[str, list[str]] = {}
+    for name, one in routes.items():
+        for path in one.without_records:
+            found.setdefault(path, []).append(name)
+    return found
 
 
 def _routes_of(tracker: Tracker, one: Declaration, on_purpose: tuple[str, ...]) -> RoutesOf:
@@ -58,7 +69,7 @@ def _without_records_on_purpose(tracker: Tracker) -> tuple[str, ...]:
         view.path
         for view in tracker.routes()
         for processor in view.processors
-        if isinstance(processor, Catalog) and not processor.records
+        if getattr(processor, "leaves_records_out", False)
     )
 
 

@@ -80,7 +80,12 @@ class RouteRow:
 def route_rows(watcher: Watcher) -> list[RouteRow]:
     """Return every route, parents first."""
     rows = []
-    failing = {child.route for state in watcher.picture.routes.values() for child in state.failing}
+    failing = {
+        child.route
+        for state in watcher.picture.routes.values()
+        for child in state.failing
+        if child.failures  # without any it is a pause that the destination asked for
+    }
     for path, state in watcher.picture.routes.items():
         flows = watcher.flows.get(path, ())
         rows.append(

@@ -53,7 +53,7 @@ NAMES = ("received", "delivered", "filtered", "failed", "dead_lettered", "pendin
 
 
 class Failing(msgspec.Struct):
-    """A child that fails just now."""
+    """A child that fails just now; without failures, one whose destination asked for a pause."""
 
     route: str
     failures: int = 0

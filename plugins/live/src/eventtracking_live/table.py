@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from eventtracking_live.client import Picture
-from eventtracking_live.state import Numbers, RouteState
+from eventtracking_live.state import Failing, Numbers, RouteState
 
 __all__ = ["COLUMNS", "SORTS", "Row", "head", "render", "rows_of"]
 
@@ -84,13 +84,18 @@ def _row(
 
 
 def _note(route: RouteState) -> str:
-    failing = [
-        f"{child.route} fails ({child.failures}x): {child.last_error};"
-        f" next attempt in {duration(child.next_attempt_in_s)}"
-        for child in route.failing
-    ]
+    failing = map(_trouble, route.failing)
     who = [f"delivered by {route.delivered_by}"] if route.delivered_by else []
     return "; ".join([*failing, *who])
+
+
+def _trouble(child: Failing) -> str:
+    """Tell of a child that fails, or whose destination asked for a pause, which is no failure."""
+    after = duration(child.next_attempt_in_s)
+    if not child.failures:
+        why = f" ({child.last_error})" if child.last_error else ""
+        return f"{child.route} is paused{why}; it goes on in {after}"
+    return f"{child.route} fails ({child.failures}x): {child.last_error}; next attempt in {after}"
 
 
 def _rate(value: float | None) -> str:

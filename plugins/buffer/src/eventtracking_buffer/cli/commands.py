@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
@@ -87,7 +90,7 @@ def replay(
             check_route(target, one.lanes)
     for one in meant:
         with _readable(one):
-            one.request(selection, "replay", target)
+            _ask(one, selection, "replay", target)
     _have_served(config_path, list(meant), timeout_s)
     left = sum(
         len({letter.number for letter in _letters(one, selection)} & {x.number for x in letters})
@@ -109,9 +112,29 @@ def purge(config_path: str, **filters: Any) -> None:
     buffers = _on_disk(config_path, filters["route"])
     for one in buffers:
         with _readable(one):
-            count += one.request(selection, "purge")
+            count += _ask(one, selection, "purge")
     _have_served(config_path, buffers if count else [], 60.0)
     click.echo(f"{count} dead letters are deleted")
+
+
+def _ask(one: BufferOnDisk, selection: Selection, wanted: str, target: str | None = None) -> int:
+    """Freeze the dead letters that are meant and use the selection at once; return how many.
+
+    So the history of the store names who asked, as it does for a console.
+    """
+    name, who = uuid.uuid4().hex, f"command line ({_user()})"
+    meant = [letter.number for letter in one.dead_letters(selection) if not letter.replaying]
+    if not meant or not one.freeze(name, meant, who):
+        return 0
+    taken, _ = one.use(name, wanted, who, target)
+    return len(taken)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except Exception:  # noqa: BLE001 - KeyError or OSError, by version: a container may have no name for it
+        return f"user {os.getuid()}"
 
 
 def _have_served(config_path: str, buffers: Sequence[BufferOnDisk], timeout_s: float) -> None:

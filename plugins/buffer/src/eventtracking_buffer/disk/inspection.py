@@ -114,16 +114,21 @@ class BufferOnDisk:
                 freeze(state, name, numbers, by)
             return state is not None
 
-    def use(self, name: str, wanted: str, by: str) -> tuple[list[int], list[int]]:
+    def use(
+        self, name: str, wanted: str, by: str, target: str | None = None
+    ) -> tuple[list[int], list[int]]:
         """Ask to "replay" or "purge" the letters of a selection, once.
 
         Return the numbers that were taken, and those that were not.
+
+        Args:
+            target: The leaf to replay them to; None: the one where each died.
 
         Raises:
             sqlite3.Error, OSError: If the state cannot be written.
         """
         with self._state() as state:
-            return ([], []) if state is None else use(state, name, wanted, by)
+            return ([], []) if state is None else use(state, name, wanted, by, target)
 
     def history(self, limit: int) -> list[Action]:
         """Return the last replays and purges of selections, the newest first."""

@@ -36,7 +36,9 @@ def freeze(state: State, name: str, numbers: Collection[int], by: str) -> None:
         )
 
 
-def use(state: State, name: str, what: str, by: str) -> tuple[list[int], list[int]]:
+def use(
+    state: State, name: str, what: str, by: str, target: str | None = None
+) -> tuple[list[int], list[int]]:
     """Use a selection up: ask the process that delivers to "replay" or "purge" its letters.
 
     One transaction marks the selection and its letters: of two processes, one gets them.
@@ -54,8 +56,8 @@ def use(state: State, name: str, what: str, by: str) -> tuple[list[int], list[in
         numbers: list[int] = json.loads(found[0])
         taken = []
         for number in numbers:
-            query = "UPDATE dead SET state = ?, target = NULL WHERE number = ? AND state = 'dead'"
-            if connection.execute(query, (what, number)).rowcount:
+            query = "UPDATE dead SET state = ?, target = ? WHERE number = ? AND state = 'dead'"
+            if connection.execute(query, (what, target, number)).rowcount:
                 taken.append(number)
         connection.execute(
             "UPDATE selections SET what = ?, used_at = ?, used_by = ?, taken = ? WHERE name = ?",
