@@ -99,7 +99,7 @@ def test_a_plugin_that_is_not_installed_says_what_to_install() -> None:
         ({"backends": []}, "backends: expected a table; found []"),
         (
             {"backends": {"a": 5}},
-            "backends.a: expected a table with `plugin` or `backends`; found 5",
+            "backends.a: expected a table with `plugin` or `backends`; found a value of type int",
         ),
         (
             {"backends": {"a/b": {"plugin": "recording"}}},

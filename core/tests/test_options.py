@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -143,6 +144,14 @@ def test_values_from_variables_are_never_quoted(monkeypatch: pytest.MonkeyPatch)
         {"tls": {"login": {"user": ["${V}"]}}},
     ):
         assert "hunter2" not in str(problems(FileConfig(config(**options))))
+
+
+def test_options_of_a_route_that_stand_too_high_are_not_shown() -> None:
+    """Where routes are expected, a value may be the password of one, at any depth."""
+    for one in ("hunter2", ["hunter2"], 8439):
+        misplaced = {"plugin": "mongo", "pasword": one}
+        for node in ({"backends": misplaced}, {"backends": {"g": {"backends": misplaced}}}):
+            assert not {"hunter2", "8439"} & set(re.findall(r"\w+", str(problems(node))))
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ class EventTrackingError(Exception):
     """The base of the errors that eventtracking raises."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Problem:
     """One thing that is wrong with a config."""
 

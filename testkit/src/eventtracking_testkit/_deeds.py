@@ -15,6 +15,7 @@ import threading
 import traceback
 from typing import Any, Final
 
+from eventtracking.config.node import Node
 from eventtracking.config.reading import build, read_options
 
 __all__ = ["NOT_THERE", "watch_connections", "watch_deeds", "watch_paths"]
@@ -109,9 +110,10 @@ def _main() -> None:
         )
     except (ImportError, AttributeError):
         sys.exit(NOT_THERE)
-    converted, problems = read_options(plugin_class, options, "it", plugin, options)  # type: ignore[arg-type]  # a class
+    node = Node(options, options, "it")
+    converted, problems = read_options(plugin_class, node, plugin)  # type: ignore[arg-type]  # a class
     deeds, before = watch_deeds(), threading.active_count()
-    _, more = build(plugin_class, converted, "it", options)  # type: ignore[arg-type]  # a class
+    _, more = build(plugin_class, converted, node)  # type: ignore[arg-type]  # a class
     if threading.active_count() != before:  # Python 3.11 and older have no audit event for it
         deeds.append("start a thread")
     if deeds or problems or more:

@@ -5,7 +5,8 @@ them.
 from __future__ import annotations
 
 import threading
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -36,13 +37,12 @@ __all__ = [
 
 Kind = Literal["backend", "router", "processor", "observer"]
 
-_REGISTERING_HOOKS: Final = {
-    "eventtracking_register_backends": "send",
-    "eventtracking_register_processors": "__call__",
-    "eventtracking_register_observers": "start",
+_KINDS: Final[dict[str, tuple[str, Kind]]] = {
+    "eventtracking_register_backends": ("send", "backend"),
+    "eventtracking_register_processors": ("__call__", "processor"),
+    "eventtracking_register_observers": ("start", "observer"),
 }
-"""Each hook that registers classes, and the method that they must have."""
-_KINDS: Final[dict[str, Kind]] = {"send": "backend", "__call__": "processor", "start": "observer"}
+"""Each hook that registers classes, the method that they must have, and the kind of plugin."""
 
 
 class UnknownPluginError(PluginError):
@@ -74,45 +74,33 @@ def installed_plugins() -> Plugins:
 
 @lru_cache(maxsize=4)
 def _plugins(declared: tuple[Declaration, ...]) -> Plugins:
-    return Plugins(list(declared))
+    return Plugins(declared)
 
 
 class Plugins:
-    """The declared plugins, and those of them that were loaded.
+    """The declared plugins, and those of them that were loaded."""
 
-    Args:
-        declarations: What the entry points say.
-    """
-
-    def __init__(self, declarations: list[Declaration]) -> None:
-        self._declarations = sorted(
-            declarations, key=lambda declaration: (declaration.name, declaration.distribution)
+    def __init__(self, declarations: Iterable[Declaration]) -> None:
+        self.declarations = tuple(
+            sorted(declarations, key=lambda one: (one.name, one.distribution))
         )
+        """Every declared plugin, by name; a name stands twice if two distributions claim it."""
+        self.names = tuple(dict.fromkeys(one.name for one in self.declarations))
+        """The declared names, each once."""
         self._loaded: dict[str, Plugin] = {}
         self._values: dict[str, Values] = {}
         """By the module that registered them."""
-        self._lock = (
-            threading.Lock()
-        )  # held for pluggy's bookkeeping alone: no code of a plugin runs under it
+        self._lock = threading.Lock()  # for pluggy's books alone: no code of a plugin runs under it
         self._manager = pluggy.PluginManager(hookspecs.GROUP)
         self._manager.add_hookspecs(hookspecs)
 
-    @property
-    def declarations(self) -> tuple[Declaration, ...]:
-        """Every declared plugin, by name; a name stands twice if two distributions claim it."""
-        return tuple(self._declarations)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The declared names, each once."""
-        return tuple(dict.fromkeys(declaration.name for declaration in self._declarations))
-
     def clashes(self) -> dict[str, tuple[Declaration, ...]]:
-        """The names that more than one distribution claims."""
-        by_name = {
-            name: tuple(d for d in self._declarations if d.name == name) for name in self.names
-        }
-        return {name: found for name, found in by_name.items() if len(found) > 1}
+        """Return the names that more than one distribution claims."""
+        claims = {name: self._claims(name) for name in self.names}
+        return {name: found for name, found in claims.items() if len(found) > 1}
+
+    def _claims(self, name: str) -> tuple[Declaration, ...]:
+        return tuple(one for one in self.declarations if one.name == name)
 
     def load(self, name: str) -> Plugin:
         """Import the plugin of that name, and return it.
@@ -120,13 +108,15 @@ class Plugins:
         Raises:
             UnknownPluginError: If nothing of that name is installed.
             ClashingPluginError: If several distributions claim the name.
-            BrokenPluginError: If it cannot be imported or registers something else than its entry
-                points declare.
+            BrokenPluginError: If it cannot be imported, or its names are not those of its entry
+                points.
         """
-        if name not in self._loaded:
-            declaration = self._declaration(name)
-            module = self.module(declaration)
-            self._register_classes(declaration, module)
+        if name in self._loaded:
+            return self._loaded[name]
+        declaration = self._declaration(name)
+        module = self.module(declaration)
+        for hook, (method, kind) in _KINDS.items():
+            self._register(declaration, module, hook, partial(self._add, declaration, method, kind))
         if name not in self._loaded:
             raise BrokenPluginError(
                 f"{declaration.distribution} declares {name!r}, but {declaration.module} does not"
@@ -143,14 +133,14 @@ class Plugins:
         """
         declaration = self._declaration(name)
         if declaration.module not in self._values:
-            module = self.module(declaration)
-            registrar = _ValueRegistrar({})
-            self._call(declaration, module, "eventtracking_register_values", registrar)
-            self._values[declaration.module] = registrar.forms
+            module, forms = self.module(declaration), dict[str, Any]()
+            hook = "eventtracking_register_values"
+            self._register(declaration, module, hook, partial(_add_form, forms))
+            self._values[declaration.module] = forms
         return self._values[declaration.module]
 
     def _declaration(self, name: str) -> Declaration:
-        found = [declaration for declaration in self._declarations if declaration.name == name]
+        found = self._claims(name)
         if not found:
             raise UnknownPluginError(f"no installed distribution provides a plugin named {name!r}")
         if len(found) > 1:
@@ -167,9 +157,8 @@ class Plugins:
         try:
             module = declaration.entry_point.load()
         except (Exception, SystemExit) as error:
-            raise _broken(
-                declaration, f"importing {declaration.module} raised {quote(error)}{whence(error)}"
-            ) from error
+            text = f"importing {declaration.module} raised {quote(error)}{whence(error)}"
+            raise _broken(declaration, text) from error
         with self._lock:
             known = self._manager.is_registered(module)
         if not known:
@@ -180,12 +169,11 @@ class Plugins:
         faults = list(faults_of_module(module))
         if faults:
             raise _broken(declaration, "; ".join(faults))
+        name = f"{declaration.distribution}:{declaration.module}"
         with self._lock:
             try:
                 if not self._manager.is_registered(module):
-                    self._manager.register(
-                        module, name=f"{declaration.distribution}:{declaration.module}"
-                    )
+                    self._manager.register(module, name)
                 self._manager.check_pending()
             except Exception as error:
                 # pluggy 1.6 leaves a plugin listed that failed its validation.
@@ -193,11 +181,9 @@ class Plugins:
                     self._manager.unregister(module)
                 raise _broken(declaration, quote(error)) from error
 
-    def _register_classes(self, declaration: Declaration, module: object) -> None:
-        for hook, method in _REGISTERING_HOOKS.items():
-            self._call(declaration, module, hook, _Registrar(self, declaration, method))
-
-    def _call(self, declaration: Declaration, module: object, hook: str, register: Any) -> None:
+    def _register(
+        self, declaration: Declaration, module: object, hook: str, register: Callable[..., None]
+    ) -> None:
         try:
             self.call(module, hook, register=register)
         except (Exception, SystemExit) as error:
@@ -212,76 +198,50 @@ class Plugins:
             if implementation.plugin is module:
                 implementation.function(*(arguments[name] for name in implementation.argnames))
 
-    def declared_by(self, distribution: str) -> tuple[str, ...]:
-        """The plugin names that one distribution declares."""
-        return tuple(d.name for d in self._declarations if d.distribution == distribution)
-
-    def add(self, plugin: Plugin) -> None:
-        """Take a registered plugin in.
+    def _add(
+        self, declaration: Declaration, method: str, kind: Kind, name: str, plugin_class: Any
+    ) -> None:
+        """Take a class in: the `register` of the hooks.
 
         Raises:
-            BrokenPluginError: If its name is taken, by another kind or by another class.
+            BrokenPluginError: If its name is not declared, or taken, or the class has faults.
         """
-        known = self._loaded.setdefault(plugin.name, plugin)
-        if known.plugin_class is not plugin.plugin_class or known.kind != plugin.kind:
-            raise BrokenPluginError(
-                f"{plugin.name!r} is registered twice, as {known.plugin_class!r} and"
-                f" {plugin.plugin_class!r}"
-            )
-
-
-class _Registrar(msgspec.Struct, frozen=True, eq=False):
-    """The `register` that the hooks of one module are given."""
-
-    plugins: Plugins
-    declaration: Declaration
-    method: str
-    """The method that makes a class what is registered."""
-
-    def __call__(self, name: str, plugin_class: Any) -> None:
-        distribution = self.declaration.distribution
-        declared = self.plugins.declared_by(distribution)
+        distribution = declaration.distribution
+        declared = [one.name for one in self.declarations if one.distribution == distribution]
         if name not in declared:
             raise BrokenPluginError(
                 f"{name!r} is declared by no entry point of {distribution}, only"
                 f" {', '.join(declared)}; use such a name, or add an entry point"
             )
-        faults = [f"{name!r}: {fault}" for fault in faults_of_class(plugin_class, self.method)]
+        faults = [f"{name!r}: {fault}" for fault in faults_of_class(plugin_class, method)]
         if faults:
             raise BrokenPluginError("; ".join(faults))
         plugin = Plugin(
             name=name,
-            kind=self._kind(plugin_class),
+            kind="router" if kind == "backend" and hasattr(plugin_class, "bind") else kind,
             plugin_class=plugin_class,
             distribution=distribution,
-            version=self.declaration.version,
+            version=declaration.version,
         )
-        self.plugins.add(plugin)
-
-    def _kind(self, plugin_class: type[Any]) -> Kind:
-        if self.method == "send" and hasattr(plugin_class, "bind"):
-            return "router"
-        return _KINDS[self.method]
-
-
-class _ValueRegistrar(msgspec.Struct, frozen=True, eq=False):
-    """The `register` that `eventtracking_register_values` is given."""
-
-    forms: dict[str, Any]
-
-    def __call__(self, type_name: Any, form: Any) -> None:
-        if not isinstance(type_name, str) or "." not in type_name:
+        known = self._loaded.setdefault(name, plugin)
+        if known.plugin_class is not plugin_class or known.kind != plugin.kind:
             raise BrokenPluginError(
-                f"register({type_name!r}, ...): the type must be given as text, by its qualified"
-                ' name: "opaque_keys.OpaqueKey"'
+                f"{name!r} is registered twice, as {known.plugin_class!r} and {plugin_class!r}"
             )
-        if not callable(form):
-            raise BrokenPluginError(f"register({type_name!r}, {form!r}): the form must be callable")
-        self.forms[type_name] = form
+
+
+def _add_form(forms: dict[str, Any], type_name: Any, form: Any) -> None:
+    """Take the plain form of a type in: the `register` of `eventtracking_register_values`."""
+    if not isinstance(type_name, str) or "." not in type_name:
+        raise BrokenPluginError(
+            f"register({type_name!r}, ...): the type must be given as text, by its qualified"
+            ' name: "opaque_keys.OpaqueKey"'
+        )
+    if not callable(form):
+        raise BrokenPluginError(f"register({type_name!r}, {form!r}): the form must be callable")
+    forms[type_name] = form
 
 
 def _broken(declaration: Declaration, text: str) -> BrokenPluginError:
-    return BrokenPluginError(
-        f"{declaration.name!r} of {declaration.distribution} {declaration.version} is broken:"
-        f" {text}"
-    )
+    owner = f"{declaration.name!r} of {declaration.distribution} {declaration.version}"
+    return BrokenPluginError(f"{owner} is broken: {text}")

@@ -25,6 +25,11 @@ class Node(NamedTuple):
         """The original, as a message may quote it."""
         return show(self.original)
 
+    @property
+    def is_substituted(self) -> bool:
+        """Whether a part of it came from a `${VAR}`."""
+        return self.value is not self.original and bool(self.value != self.original)
+
     def child(self, key: str, default: Any) -> Node:
         """Return what stands at a key of a table."""
         path = join(self.path, key)

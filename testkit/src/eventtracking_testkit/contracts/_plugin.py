@@ -18,6 +18,7 @@ import pytest
 
 from eventtracking import ConfigError, Tracker
 from eventtracking.config.discovery import Plugin, installed_plugins
+from eventtracking.config.node import Node
 from eventtracking.config.options import MISSING, Option, nested_in, options_of
 from eventtracking.config.reading import build as build_plugin
 from eventtracking.config.reading import read_options
@@ -99,9 +100,10 @@ class PluginContract:
         Raises:
             AssertionError: If the options are refused.
         """
-        converted, problems = read_options(self.plugin_class, options, "it", self.plugin, options)
+        node = Node(options, options, "it")
+        converted, problems = read_options(self.plugin_class, node, self.plugin)
         assert not problems, f"the fixture `options` is refused: {problems}"
-        instance, problems = build_plugin(self.plugin_class, converted, "it", options)
+        instance, problems = build_plugin(self.plugin_class, converted, node)
         assert not problems, f"the fixture `options` is refused: {problems}"
         return instance
 
