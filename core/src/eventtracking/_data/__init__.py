@@ -1,4 +1,4 @@
 """From a caller's values to an event's.
 
-Read in this order: capture, copy, mend; `_compiled.c` is the fast form of the first two.
+Read in this order: capture, copy; `_compiled.c` is their fast form. Then intake, snapshot, mend.
 """

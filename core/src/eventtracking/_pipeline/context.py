@@ -12,9 +12,16 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["EnteredContext", "Frame", "enter", "frames", "leave", "put"]
+from eventtracking._data.intake import Intake, as_mapping, as_name, warn
+from eventtracking._data.snapshot import snapshot
+from eventtracking.errors import DataError
+
+_MAX_DEPTH: Final = 100
+"""Contexts inside each other: more of them are a context that is not left."""
+
+__all__ = ["ContextKeeper", "EnteredContext", "Frame", "enter", "frames", "leave", "put"]
 
 
 class Frame(NamedTuple):
@@ -123,3 +130,80 @@ class EnteredContext(AbstractContextManager[None]):
     async def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         with self:
             return await coroutine
+
+
+class ContextKeeper(Intake):
+    """The part of a tracker that enters contexts, which are copied then, and leaves them."""
+
+    _key: int
+    _base: dict[str, Any]
+    """The context of the config, outside of all others."""
+    _told_depth: bool
+
+    def enter_context(self, name: str, context: Mapping[str, Any]) -> None:
+        """Enter a context: its keys join those of the outer contexts, and win over them, until it
+        is left.
+
+        Valid for the current thread or asyncio task, and what it starts with a copy of its
+        contextvars.
+
+        Args:
+            name: A name to leave it by. Names may nest and repeat.
+            context: What to add; copied.
+        """
+        self._enter(as_name(name), context)
+
+    def exit_context(self, name: str) -> None:
+        """Leave the innermost context of that name.
+
+        None of that name is no error (in strict mode it is).
+
+        Raises:
+            DataError: In strict mode only, if there is none.
+        """
+        self._leave(as_name(name))
+
+    def _entered_context(self, name: object, context: Any) -> EnteredContext:
+        return EnteredContext(lambda: self._enter(name, context), lambda: self._leave(name))
+
+    def context(
+        self, name_or_context: str | Mapping[str, Any], context: Mapping[str, Any] | None = None
+    ) -> EnteredContext:
+        """Enter a context for the length of a `with` block: `context(ctx)`, or `context(name,
+        ctx)`.
+
+        It decorates functions and coroutine functions, too. A generator is refused: what it yields
+        to would be in the context as well.
+        """
+        if issubclass(
+            type(name_or_context), str
+        ):  # isinstance would ask the value, whose answer may raise
+            return self._entered_context(as_name(name_or_context), context)
+        return self._entered_context(object(), name_or_context)
+
+    def _enter(self, name: object, context: Any, enter: Callable[..., None] = enter) -> None:
+        copy = {} if context is None else self._mend(context)
+        own = copy if isinstance(copy, dict) else self._wrap(copy)
+        enter(self._key, name, own, self._base)
+        frame = frames.get().get(self._key)
+        if frame is not None and frame.depth > _MAX_DEPTH and not self._told_depth:
+            self._told_depth = True
+            text = f"more than {_MAX_DEPTH} contexts are entered inside each other; leave each one"
+            self._ledger().remark(text)
+            warn(text, UserWarning)
+
+    def _leave(self, name: object) -> None:
+        if leave(self._key, name, self._base):
+            return
+        if self._strict:
+            named = f"named {name!r} " if type(name) is str else ""
+            raise DataError([f"no context {named}is entered"])
+        self._report(["a context was left that is not entered"])
+
+    def resolve_context(self) -> dict[str, Any]:
+        """Return a copy of the context that an event emitted now would have."""
+        return as_mapping(snapshot(self._current()).value)
+
+    def _current(self) -> dict[str, Any]:
+        frame = frames.get().get(self._key)
+        return self._base if frame is None else frame.merged

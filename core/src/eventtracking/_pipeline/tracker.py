@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 from eventtracking._data.capture import capture
 from eventtracking._data.declared import Declared
+from eventtracking._data.intake import as_mapping, warn
 from eventtracking._data.snapshot import Values, snapshot
 from eventtracking._pipeline import context as contexts
 from eventtracking._pipeline import process
-from eventtracking._pipeline.intake import Intake, as_mapping, warn
+from eventtracking._pipeline.context import ContextKeeper
 from eventtracking._pipeline.reentrancy import Reentrancy
-from eventtracking._pipeline.route import Leaf
+from eventtracking._tree.leaf import Leaf
 from eventtracking._tree.observers import RouteView
 from eventtracking._tree.taps import Tap
 from eventtracking._tree.tree import Tree
-from eventtracking.counts import Counts, Outcome
+from eventtracking.counts import Counts, Ledger, Outcome
 from eventtracking.errors import ConfigError, DataError, Problem
 from eventtracking.event import Event
 from eventtracking.protocols import Downstream, Observer
@@ -51,7 +52,7 @@ class EventLossWarning(UserWarning):
     """
 
 
-class Tracker(Intake):
+class Tracker(ContextKeeper):
     """Captures events, adds the context they happened in, and routes each one.
 
     Safe from any thread.
@@ -222,27 +223,22 @@ class Tracker(Intake):
             self._send(mended)
 
     def _send(self, event: Event) -> None:
-        """Send an event as `emit` does, which holds the same within: a call more would cost each
-        emit a thirtieth.
+        """Send an event as `emit` does, which has these lines within itself: a further call would
+        cost each emit a thirtieth.
         """
         thread = get_ident()
-        root = self._root
         if thread in self._inside:
-            self._reentrancy.park(thread, root, event)
-            return
-        if self._refusal is not None:
+            self._reentrancy.park(thread, self._root, event)
+        elif self._refusal is not None:
             self._refuse(*self._refusal)
-            return
-        self._inside[thread] = None
-        try:
-            root.emit(event)
-        except Exception as error:  # noqa: BLE001 - as in `emit`
-            self._lose(error)
-        finally:
-            if thread in self._inside:
-                del self._inside[thread]
-            if self._parked.get(thread):
-                self._reentrancy.drain(thread)
+        else:
+            try:
+                self._reentrancy.run(self._root.emit, event)
+            except Exception as error:  # noqa: BLE001 - as in `emit`
+                self._lose(error)
+
+    def _ledger(self) -> Ledger:
+        return self._root.ledger
 
     def _refuse(self, outcome: Outcome, reason: str) -> None:
         self._root.ledger.total += outcome.record

@@ -1,4 +1,4 @@
-"""The whole tree of routes, and a router's view of its part.
+"""The whole tree of routes, the life of its backends, and a router's view of its part.
 
-Read in this order: tree, build, downstream.
+Read in this order: tree, leaf, build, attempt, downstream.
 """

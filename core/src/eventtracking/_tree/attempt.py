@@ -17,8 +17,9 @@ from msgspec.structs import replace
 
 from eventtracking._pipeline.answers import failures_of
 from eventtracking._pipeline.chain import Verdict
-from eventtracking._pipeline.route import Group, Leaf, Route
+from eventtracking._pipeline.route import Group, Route
 from eventtracking._tree.batches import batches_of
+from eventtracking._tree.leaf import Leaf
 from eventtracking.counts import ENTER, Outcome, reason_text
 from eventtracking.errors import (
     DeliveryError,

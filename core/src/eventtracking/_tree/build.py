@@ -8,9 +8,10 @@ from typing import Final
 import msgspec
 
 from eventtracking._pipeline.chain import Chain, Link
-from eventtracking._pipeline.route import Group, Leaf, Route
+from eventtracking._pipeline.route import Group, Route
 from eventtracking._tree.attempt import Passage
 from eventtracking._tree.downstream import BoundDownstream, Inside
+from eventtracking._tree.leaf import Leaf
 from eventtracking._tree.observers import Observers, views_of
 from eventtracking._tree.tree import Tree
 from eventtracking.config import ProcessorSpec, RouteSpec, Spec

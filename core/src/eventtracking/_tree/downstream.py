@@ -7,8 +7,9 @@ from _thread import get_ident
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from eventtracking._pipeline.route import Group, Leaf, Route
+from eventtracking._pipeline.route import Group, Route
 from eventtracking._tree.attempt import DeliveryAttempt, Passage
+from eventtracking._tree.leaf import Leaf
 from eventtracking.counts import Outcome
 from eventtracking.errors import describe_error
 from eventtracking.event import Event

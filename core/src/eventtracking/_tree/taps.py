@@ -16,7 +16,8 @@ from typing import Any
 import attrs
 
 from eventtracking._pipeline.chain import Chain, Verdict
-from eventtracking._pipeline.route import Leaf, Route
+from eventtracking._pipeline.route import Route
+from eventtracking._tree.leaf import Leaf
 from eventtracking.counts import Outcome
 from eventtracking.event import Event
 

@@ -10,9 +10,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from eventtracking._pipeline.route import Group, Leaf
+from eventtracking._pipeline.route import Group
 from eventtracking._tree.attempt import Passage
 from eventtracking._tree.downstream import BoundDownstream, Inside
+from eventtracking._tree.leaf import Leaf
 from eventtracking._tree.observers import Observers, RouteView
 from eventtracking._tree.taps import Tap
 from eventtracking.counts import Counts

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from eventtracking._pipeline.route import Leaf, Route
+from eventtracking._pipeline.route import Route
+from eventtracking._tree.leaf import Leaf
 from eventtracking._tree.tree import Tree
 from eventtracking_legacy.engine import Given
 

@@ -9,9 +9,9 @@ from typing import Any
 from django.conf import settings
 
 from eventtracking import ConfigError, Event, Outcome, Problem, Tracker
+from eventtracking._data.intake import as_name
 from eventtracking._data.shape import bare
 from eventtracking._pipeline import context as contexts
-from eventtracking._pipeline.intake import as_name
 from eventtracking._pipeline.route import Route
 from eventtracking.config import Spec, parse
 from eventtracking_django.install import configure_default, register_default

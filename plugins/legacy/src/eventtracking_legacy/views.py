@@ -19,7 +19,8 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from eventtracking import Event
-from eventtracking._pipeline.route import Group, Leaf, Route
+from eventtracking._pipeline.route import Group, Route
+from eventtracking._tree.leaf import Leaf
 from eventtracking_legacy.objects import (
     AsyncRoutingBackend,
     EventBusRoutingBackend,

@@ -1,9 +1,12 @@
-"""The intake: what a caller gives becomes an event, mended where it has to be, in its context."""
+"""The intake: a caller's name and data become an event, mended where they have to be.
+
+`capture` makes most events; those that it refuses come here.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any, Final
@@ -15,36 +18,32 @@ from eventtracking._data.copy import genuine_datetime
 from eventtracking._data.declared import data_of, name_of
 from eventtracking._data.shape import MARK, bare
 from eventtracking._data.snapshot import Values, clean, snapshot, valid_text
-from eventtracking._pipeline import context as contexts
-from eventtracking._pipeline.context import EnteredContext
-from eventtracking._pipeline.route import Group
-from eventtracking.counts import Outcome
+from eventtracking.counts import Ledger, Outcome
 from eventtracking.errors import DataError, describe_error, locate
 from eventtracking.event import Event
 
 __all__ = ["Intake", "as_mapping", "as_name", "warn"]
 
 _FAILED: Final = Outcome.FAILED  # looking a member up in its enum costs as much as a line
-_MAX_DEPTH: Final = 100
-"""Contexts inside each other: more of them are a context that is not left."""
-_frames = contexts.frames.get
 
 
 class Intake:
-    """The part of a tracker that makes events. What is mended counts at the root of its tree."""
+    """The part of a tracker that makes events; each mend is a reason in the root's counts."""
 
-    _key: int
-    _root: Group
-    _base: dict[str, Any]
     _values: Values
+    """The plain forms that plugins have registered."""
     _strict: bool
-    _told_depth: bool
+
+    def _ledger(self) -> Ledger:
+        """Return the counts of the root."""
+        raise NotImplementedError
+
+    def _current(self) -> dict[str, Any]:
+        """Return the merged contexts."""
+        raise NotImplementedError
 
     def _capture(self, name: Any, data: Any) -> Event | None:
-        """Make an event of whatever was given, mended where it has to be.
-
-        None if that fails, which is counted.
-        """
+        """Make an event of any name and data; None if that fails, which is counted."""
         try:
             declared = None if issubclass(type(name), str) else name_of(name)
             if declared is not None:
@@ -53,10 +52,7 @@ class Intake:
             copy = {} if data is None else self._mend(data)
             if type(copy) is not dict:
                 copy = self._wrap(copy)
-            frame = _frames().get(self._key)
-            return Event(
-                name=name, data=copy, context=self._base if frame is None else frame.merged
-            )
+            return Event(name=name, data=copy, context=self._current())
         except DataError:
             raise
         except Exception as error:  # noqa: BLE001 - what no stage foresaw, such as exhausted memory, must not hurt the caller
@@ -93,7 +89,7 @@ class Intake:
 
     def _lose(self, error: Exception) -> None:
         """Count an event that could not be captured."""
-        ledger = self._root.ledger
+        ledger = self._ledger()
         ledger.total += _FAILED.record
         with suppress(Exception):  # the stack may be exhausted, and the count is what matters
             ledger.note(_FAILED, f"not captured: {describe_error(error)}", 1, locate(error))
@@ -126,76 +122,7 @@ class Intake:
         if problems and self._strict:
             raise DataError(problems)
         for problem in problems:
-            self._root.ledger.remark(f"mended: {problem}")
-
-    # Contexts
-
-    def enter_context(self, name: str, context: Mapping[str, Any]) -> None:
-        """Enter a context: its keys join those of the outer contexts, and win over them, until it
-        is left.
-
-        Valid for the current thread or asyncio task, and what it starts with a copy of its
-        contextvars.
-
-        Args:
-            name: A name to leave it by. Names may nest and repeat.
-            context: What to add; copied.
-        """
-        self._enter(as_name(name), context)
-
-    def exit_context(self, name: str) -> None:
-        """Leave the innermost context of that name.
-
-        None of that name is no error (in strict mode it is).
-
-        Raises:
-            DataError: In strict mode only, if there is none.
-        """
-        self._leave(as_name(name))
-
-    def _entered_context(self, name: object, context: Any) -> EnteredContext:
-        return EnteredContext(lambda: self._enter(name, context), lambda: self._leave(name))
-
-    def context(
-        self, name_or_context: str | Mapping[str, Any], context: Mapping[str, Any] | None = None
-    ) -> EnteredContext:
-        """Enter a context for the length of a `with` block: `context(ctx)`, or `context(name,
-        ctx)`.
-
-        It decorates functions and coroutine functions, too. A generator is refused: what it yields
-        to would be in the context as well.
-        """
-        if issubclass(
-            type(name_or_context), str
-        ):  # isinstance would ask the value, whose answer may raise
-            return self._entered_context(as_name(name_or_context), context)
-        return self._entered_context(object(), name_or_context)
-
-    def _enter(
-        self, name: object, context: Any, enter: Callable[..., None] = contexts.enter
-    ) -> None:
-        copy = {} if context is None else self._mend(context)
-        own = copy if isinstance(copy, dict) else self._wrap(copy)
-        enter(self._key, name, own, self._base)
-        frame = _frames().get(self._key)
-        if frame is not None and frame.depth > _MAX_DEPTH and not self._told_depth:
-            self._told_depth = True
-            text = f"more than {_MAX_DEPTH} contexts are entered inside each other; leave each one"
-            self._root.ledger.remark(text)
-            warn(text, UserWarning)
-
-    def _leave(self, name: object) -> None:
-        if contexts.leave(self._key, name, self._base):
-            return
-        if self._strict:
-            named = f"named {name!r} " if type(name) is str else ""
-            raise DataError([f"no context {named}is entered"])
-        self._report(["a context was left that is not entered"])
-
-    def resolve_context(self) -> dict[str, Any]:
-        """Return a copy of what the context of an event emitted now would be."""
-        frame = _frames().get(self._key)
-        return as_mapping(snapshot(self._base if frame is None else frame.merged).value)
+            self._ledger().remark(f"mended: {problem}")
 
 
 def as_name(name: Any) -> str:
@@ -208,7 +135,7 @@ def _is_utc(moment: Any) -> bool:
 
 
 def as_mapping(value: Any) -> dict[str, Any]:
-    """Return data as a dict, whatever it is."""
+    """Return data as a dict."""
     return value if isinstance(value, dict) else {"value": value}
 
 
