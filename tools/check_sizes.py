@@ -27,7 +27,7 @@ VAGUE: Final = re.compile(r"\b(?:what|whatever|whoever|somebody|nobody)\b", re.I
 WORD: Final = re.compile(r"[A-Za-z']+")
 EXCESS: Final[Mapping[str, int]] = {
     "cli/src/eventtracking_cli/schema.py:config_schema": 54,
-    "core (lines of code)": 4_570,
+    "core (lines of code)": 4_580,
     "plugins/buffer/src/eventtracking_buffer/disk/engine.py": 470,
     "plugins/legacy/src/eventtracking_legacy/objects.py": 420,
     "plugins/legacy/src/eventtracking_legacy/settings.py": 440,

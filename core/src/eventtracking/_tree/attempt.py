@@ -38,7 +38,6 @@ _DELIVERED: Final = Outcome.DELIVERED
 _FAILED: Final = Outcome.FAILED
 _FILTERED: Final = Outcome.FILTERED
 _PENDING: Final = Outcome.PENDING
-_NOT_CHOSEN: Final = "not chosen"
 _PAUSED: Final = "not tried, because it is paused"
 
 
@@ -255,7 +254,7 @@ class DeliveryAttempt(msgspec.Struct, eq=False, kw_only=True):
         """Filter each event at the children that a router did not give it to."""
         for child in passage.below.children:
             known = self.failures.outcomes.get(child.path, {})
-            self.skip(child, [event.id for event in events if event.id not in known], _NOT_CHOSEN)
+            self.skip(child, [event.id for event in events if event.id not in known], "not chosen")
 
     def skip(self, route: Route, event_ids: Collection[str], reason: str) -> None:
         """Filter events at a route; of a group, nothing below receives them."""
