@@ -1,6 +1,4 @@
-"""Event tracking: capture what happens, add the context it happened in, and route it to any number
-of backends.
-"""
+"""Capture the events of an application in context, and route each to any number of backends."""
 
 import os
 import sys
@@ -83,7 +81,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used.
 
     A plugin that needs `Event` alone does not import the tracker, nor a process without a config
-    what reads one. Also find a name of event-tracking, if eventtracking-legacy is installed.
+    its reader. Also find a name of event-tracking, if eventtracking-legacy is installed.
     """
     if name in ("config", "hookspecs", "tracker"):
         return import_module(f"{__name__}.{name}")

@@ -1,4 +1,4 @@
-"""The books: what became of the events of a route.
+"""The books: the outcomes of a route's events.
 
 Every event that a route receives is entered once, as pending, and moved once, to its outcome. A
 move is one addition to one integer, so that at any moment, seen from any thread, the law holds::
@@ -17,7 +17,7 @@ __all__ = ["Counts", "Ledger", "Outcome", "change_of", "reason_text"]
 
 
 class Outcome(enum.IntEnum):
-    """What became of an event, from best to worst: a group counts an event by its worst child."""
+    """The outcome of an event, from best to worst: a group counts an event by its worst child."""
 
     FILTERED = 0
     DELIVERED = 1
@@ -86,8 +86,8 @@ _NAMES = ("received", "delivered", "filtered", "failed", "dead_lettered", "pendi
 
 # The six counts stand side by side in one integer, each in a lane of its own. CPython looks for
 # other threads and for signals only at calls and at backward jumps, so `ledger.total += n` happens
-# whole without a lock; and a lock is what a signal handler or a destructor that emits would
-# deadlock on. A lane may be negative, in a process that settles an event which another received.
+# whole without a lock; and on a lock, a signal handler or a destructor that emits would
+# deadlock. A lane may be negative, in a process that settles an event which another received.
 _LANE_BITS = 48
 _LANE_MASK = (1 << _LANE_BITS) - 1
 _LANE_HALF = 1 << (_LANE_BITS - 1)

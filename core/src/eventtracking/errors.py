@@ -7,10 +7,10 @@ The tree::
     ├── Rejected                  some events are bad for good, the rest were delivered
     ├── Undelivered               partial success: some to be tried again, some bad for good
     └── EventTrackingError
-        ├── ConfigError           everything that is wrong with a config, at once
+        ├── ConfigError           every problem of a config, at once
         ├── PluginError           the installed plugins contradict each other, or one is broken
         ├── OptionsError          a plugin refuses its options (it becomes part of a ConfigError)
-        ├── DataError             what was given to emit() cannot be an event (strict mode only)
+        ├── DataError             a name or data cannot be an event (strict mode only)
         └── DeliveryError         nothing was delivered, in words that are safe to show
 
 All of them pickle, because Celery moves errors between processes.
@@ -125,14 +125,14 @@ class Problem:
     path: str
     """Where: the dotted path in the config, `backends.warehouse.uri`."""
     message: str
-    """What failed, and what is accepted."""
+    """The failure, and the accepted values."""
     found: str | None = None
-    """What was there, as it was written (before `${VAR}` is substituted).
+    """The value, as it was written (before `${VAR}` is substituted).
 
     None for a secret, or where nothing was.
     """
     hint: str | None = None
-    """What to do next."""
+    """The next step."""
 
     def __str__(self) -> str:
         parts = [f"{self.path or 'config'}: {self.message}"]
@@ -147,7 +147,7 @@ class ConfigError(EventTrackingError, ValueError):
     """Raised when a config cannot be used. It carries every problem, not just the first.
 
     Args:
-        problems: What is wrong, in the order of the config.
+        problems: Every problem, in the order of the config.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -171,7 +171,7 @@ class OptionsError(EventTrackingError):
     cannot say.
 
     Args:
-        problems: What is wrong, by option: `{"regular_expressions[2]": "unterminated group at
+        problems: The refusals, by option: `{"regular_expressions[2]": "unterminated group at
             position 4"}`.
     """
 
@@ -187,7 +187,7 @@ class DataError(EventTrackingError, ValueError):
     """Raised by `emit()` in strict mode only: the name or the data cannot be an event as it stands.
 
     Args:
-        problems: What had to be mended, each with its place in the data.
+        problems: The values to mend, each with its place in the data.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:

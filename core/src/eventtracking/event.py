@@ -1,4 +1,4 @@
-"""The event: what happened, when, and in which context."""
+"""The event: its name, data, time and context."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Event:
     """
 
     name: str = attrs.field(converter=valid_text)
-    """What happened: `edx.course.enrollment.activated`."""
+    """The name: `edx.course.enrollment.activated`."""
     id: str = attrs.field(factory=new_event_id, converter=valid_text)
     """A UUIDv7 in text form. Stores use it so that delivering twice stores once."""
     timestamp: datetime = attrs.field(factory=_now, converter=_utc)
@@ -96,7 +96,7 @@ class Event:
     def to_dict(self) -> dict[str, Any]:
         """Return the event as a dict of its own, which the caller may change.
 
-        Times, UUIDs and bytes stay what they are; text is valid Unicode (see `to_json`). The keys
+        Times, UUIDs and bytes keep their types; text is valid Unicode (see `to_json`). The keys
         are `name`, `timestamp`, `context`, `data`, `id`, and then the extra ones.
         """
         document = self._written()
@@ -149,7 +149,7 @@ class Event:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Event:
-        """Read an event back from what `to_dict` or parsed `to_json` gave; unknown keys become
+        """Read an event back from `to_dict` or parsed `to_json`; unknown keys become
         `extra`.
 
         Raises:

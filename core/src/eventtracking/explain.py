@@ -19,7 +19,7 @@ __all__ = ["Decision", "explain"]
 
 @attrs.frozen(kw_only=True)
 class Decision:
-    """What would happen to an event at one route."""
+    """The outcome that an event would have at one route."""
 
     path: str
     """The route; the root is `""`."""
@@ -79,7 +79,7 @@ def _through(tree: Tree, passage: Passage, event: Event) -> Iterator[Decision]:
 
 
 def _against(tree: Tree, decision: Decision, route: Route) -> Iterator[Decision]:
-    """Say the same of a route and of everything below it."""
+    """Repeat a decision for a route and all routes below it."""
     yield decision
     for child in _children(tree, route):
         yield from _against(tree, attrs.evolve(decision, path=child.path), child)

@@ -1,6 +1,6 @@
-"""What a parent process opened, kept from being finalised in a forked child.
+"""Resources of a parent process, kept from being finalised in a forked child.
 
-A child inherits sockets, files and locks in whatever state the parent's other threads had them.
+A child inherits sockets, files and locks in the state that the parent's other threads had left.
 Closing or finalising one there can end the parent's session, or wait for a lock forever.
 """
 
@@ -17,7 +17,7 @@ _abandoned: Final[list[Any]] = []
 def abandon(thing: Any) -> None:
     """Keep an inherited object alive for good: no finaliser of it runs, not even at the exit.
 
-    Call it in `open()`, in a forked child, before you replace what the parent opened.
+    Call it in `open()`, in a forked child, before you replace the parent's object.
 
     Example:
         >>> class Client:
@@ -36,6 +36,6 @@ def _leak(thing: Any) -> None:
     The interpreter clears its modules at the exit, and so the list above; a reference that no
     object holds is out of its reach.
     """
-    import ctypes  # for a forked child with something to abandon alone
+    import ctypes  # for a forked child with an object to abandon alone
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))

@@ -40,7 +40,7 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 class Register(Protocol):
-    """What the registering hooks are given."""
+    """The `register` of the registering hooks."""
 
     def __call__(self, name: str, plugin_class: type[Any]) -> None:
         """Register a class under the name by which configs will call it.
@@ -63,8 +63,8 @@ class RegisterValues(Protocol):
         Args:
             type_name: The qualified name of the class, which need not be imported. It stands for
                 subclasses, too.
-            form: Returns what stands for an instance in events; plain data, or a value that has a
-                plain form.
+            form: Returns the value that stands for an instance in events: plain data, or one
+                that has a plain form.
         """
 
 
@@ -98,7 +98,7 @@ def eventtracking_register_observers(register: Register) -> None:
 
 @hookspec
 def eventtracking_register_values(register: RegisterValues) -> None:
-    """Register what stands for the values of a type in events.
+    """Register the plain forms of a type's values in events.
 
     Called once per process and plugin, on the thread that loads a config, for each plugin that the
     config names, also in its top-level key `values`. If it raises, that plugin is broken. The forms

@@ -1,4 +1,4 @@
-"""What a plugin's classes look like.
+"""The contracts of a plugin's classes.
 
 Nothing needs to inherit from these: having the methods is enough.
 
@@ -39,8 +39,8 @@ class Processor(Protocol):
     * `fails_closed = True` says that it must never be passed over: `on_error = "pass"` is then a
       problem of the config.
     * `bind(place: Place)` is called once, at config time (in `check`, too).
-    * `shown(event) -> Event` returns what people may see of an event in tools. One that raises
-      shows only the keys.
+    * `shown(event) -> Event` returns the part of an event that people may see in tools. One
+      that raises shows only the keys.
     * `advice(tracker) -> Iterable[Problem]` tells `eventtracking check` of likely mistakes in the
       whole tree.
     """
@@ -84,19 +84,19 @@ class Backend(Protocol):
     Optional methods, which core calls where they exist:
 
     * `open()`: connect. Once per process, before the first `send` (again in a forked child, where
-      what the parent opened must be neither used nor closed), or by `Tracker.open()`. If it raises,
+      the parent's resources must be neither used nor closed), or by `Tracker.open()`. If it raises,
       the send has failed, and it is called again later.
-    * `flush(timeout_s) -> bool | None`: deliver what is held, within the time. False says that
-      something is left.
-    * `close()`: let go of everything; `flush` came before. Called at most once after each `open`.
-    * `probe()`: raise if what it needs is not there, where `open` does not tell; after `open`, for
+    * `flush(timeout_s) -> bool | None`: deliver the held events, within the time. False says
+      that some are left.
+    * `close()`: release all resources; `flush` came before. Called at most once after each `open`.
+    * `probe()`: raise if a need is not met, where `open` does not tell; after `open`, for
       `eventtracking check --connect`.
-    * `tick()`: do what is due by time, such as rotating a file. Routers that hold events call it
-      about once a second, never during `send` on the same lane nor after `close`.
+    * `tick()`: do the work that is due by time, such as rotating a file. Routers that hold events
+      call it about once a second, never during `send` on the same lane nor after `close`.
     * `max_batch_events`, `max_batch_bytes`: the largest batch that `send` takes. Bytes are an
       estimate, of the JSON form; a single event that is larger comes alone.
-    * `exclusive() -> Mapping[str, str]`: what it wants for itself alone, by the option that names
-      it, such as a folder. Two nodes of one config with the same value are a problem of the config.
+    * `exclusive() -> Mapping[str, str]`: the things it wants for itself alone, by option, such as a
+      folder. Two nodes of one config with the same value are a problem of the config.
 
     `flush` and `close` may run in a signal handler that interrupted `send` on the same thread:
     never wait for a lock without a limit there.
@@ -124,7 +124,7 @@ class Observer(Protocol):
     It reads `tracker.stats()` and `tracker.routes()` when it wants to know. One that raises is
     switched off, and the log names it. Optional methods:
 
-    * `close()`: let go of everything, after the backends were closed.
+    * `close()`: release all resources, after the backends were closed.
     * `delivered(route, count, duration_s)`: a router has delivered a batch to the backend of a
       route. Called on the delivering thread; be quick.
     """
@@ -139,7 +139,7 @@ class Observer(Protocol):
 
 
 class Failures(dict[str, dict[str, Exception]]):
-    """The answer of a delivery: `{leaf path: {event id: error}}`, and what became of every event.
+    """The answer of a delivery: `{leaf path: {event id: error}}`, and the outcome of every event.
 
     A `Rejected` is final, any other error may be tried again. It is filled as the delivery goes, so
     it is right also when a `BaseException` passes through.
@@ -162,7 +162,7 @@ class Failures(dict[str, dict[str, Exception]]):
         """The paths in `outcomes` that have leaves below them."""
 
     def standing(self, event_id: str) -> dict[str, Outcome]:
-        """Return what this delivery adds to an event's standing; see `eventtracking.standing`."""
+        """Return this delivery's part of an event's standing; see `eventtracking.standing`."""
         found = {path: ids[event_id] for path, ids in self.ended.items() if event_id in ids}
         for path, outcomes in self.outcomes.items():
             if event_id in outcomes and path not in self.groups:
@@ -202,7 +202,7 @@ class Downstream(Protocol):
     thread at a time for each event and leaf.
 
     A router that **passes through** calls `deliver` within its `send`, on the same thread. The
-    delivery joins that of the router above, which retries what failed. A child that is given
+    delivery joins that of the router above, which retries failed events. A child that is given
     nothing on the first delivery is filtered; see `skip`.
     """
 
@@ -242,7 +242,7 @@ class Downstream(Protocol):
     ) -> Failures:
         """Deliver each event to each leaf, isolated from each other; return the answer.
 
-        Never raises an Exception. What failed stays pending at its leaf.
+        Never raises an Exception. A failed event stays pending at its leaf.
 
         Args:
             events: With ids that differ.

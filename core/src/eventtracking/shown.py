@@ -1,4 +1,4 @@
-"""What people may see of an event: a tap, a console, the dead letters of a command line."""
+"""The part of an event that people may see: in a tap, a console, a command line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def processors_on_the_way(routes: Iterable[RouteView], path: str) -> list[Any]:
 
 
 def shown(event: Event, processors: Iterable[Any]) -> dict[str, Any]:
-    """Return what people may see of an event: each processor that has `shown` is asked.
+    """Return the part of an event that people may see: each processor that has `shown` is asked.
 
     One that raises, or returns no event, leaves the keys, without a value.
 
@@ -45,7 +45,7 @@ def shown(event: Event, processors: Iterable[Any]) -> dict[str, Any]:
             continue
         try:
             found = ask(event)
-        except Exception:  # noqa: BLE001 - what a redaction did not finish must not be seen
+        except Exception:  # noqa: BLE001 - an event whose redaction did not finish must not be seen
             return _keys_only(event)
         if not isinstance(found, Event):
             return _keys_only(event)

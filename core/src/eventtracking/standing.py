@@ -180,7 +180,7 @@ def from_names(names: Mapping[str, Any]) -> Standing:
     """Read back `to_names`, or the integers that versions before contract 1 wrote.
 
     Raises:
-        ValueError: If it holds something that is no outcome.
+        ValueError: If it holds a value that is no outcome.
     """
     try:
         return _from_names(tuple(names.items()))

@@ -30,7 +30,7 @@ def capture_in_python(
     """Make an event of now.
 
     Args:
-        name: What happened.
+        name: The name of the event.
         data: The facts; copied. None for none.
         context: The merged contexts; shared.
         clock: The class to ask for the time, which a test may have frozen.

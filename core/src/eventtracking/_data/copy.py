@@ -1,9 +1,9 @@
-"""The fast path of the snapshot: a deep copy of plain data, and a refusal of anything else.
+"""The fast path of the snapshot: a deep copy of plain data, and a refusal of all other values.
 
 It knows the exact builtin types and nothing else, so that no code of the caller's runs in it, and
 each container is copied in one step before its members are looked at, so that other threads may
 change it meanwhile. Compiled from C where the installation could; the same in Python otherwise, or
-where `EVENTTRACKING_PURE_PYTHON` is set to anything but nothing.
+where `EVENTTRACKING_PURE_PYTHON` is set and not empty.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 MAX_DEPTH: Final = 200
 """Containers inside containers.
 
-Past MongoDB's own 100, far below what exhausts the stack of an encoder.
+Past MongoDB's own 100, far below the depth that exhausts the stack of an encoder.
 """
 MAX_VALUES: Final = 100_000
 """Values in one part of an event, each counted as often as it is held.
@@ -84,7 +84,7 @@ def copy_in_python(value: Any) -> Any:
     """Copy dicts with text keys, lists (also from tuples) and native scalars.
 
     Raises:
-        TypeError: If there is anything else in it, or too much.
+        TypeError: If it holds a value of another type, or too many values.
         RecursionError: If it is too deep, or has a cycle.
     """
     return value if is_native(value) else _copy_container(value, [MAX_VALUES], 0)

@@ -44,7 +44,7 @@ def name_of(value: object) -> str | None:
     """Return the event name that the value's class declares, or None."""
     try:
         name = getattr(type(value), "__eventtracking_name__", None)
-    except Exception:  # noqa: BLE001 - a metaclass may raise anything; the value is then no declared event
+    except Exception:  # noqa: BLE001 - a metaclass may raise any exception; the value is then no declared event
         return None
     return name if type(name) is str else None
 
@@ -59,9 +59,9 @@ def data_of(value: Any) -> tuple[Any, str | None]:
     try:
         if hasattr(type(value), "__eventtracking_data__"):
             return value.__eventtracking_data__(), None
-    except Exception as error:  # noqa: BLE001 - the class's own code may raise anything
+    except Exception as error:  # noqa: BLE001 - the class's own code may raise any exception
         kind = type(value).__qualname__
         problem = f"{kind}.__eventtracking_data__ raised {type(error).__name__}"
-    from eventtracking._data.plain import field_values, has_fields  # with what it imports
+    from eventtracking._data.plain import field_values, has_fields  # with its imports
 
     return (field_values(value) if has_fields(type(value)) else value), problem

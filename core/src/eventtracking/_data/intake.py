@@ -55,7 +55,7 @@ class Intake:
             return Event(name=name, data=copy, context=self._current())
         except DataError:
             raise
-        except Exception as error:  # noqa: BLE001 - what no stage foresaw, such as exhausted memory, must not hurt the caller
+        except Exception as error:  # noqa: BLE001 - an error that no stage foresaw, such as exhausted memory, must not hurt the caller
             self._lose(error)
             return None
 
@@ -91,7 +91,7 @@ class Intake:
         """Count an event that could not be captured."""
         ledger = self._ledger()
         ledger.total += _FAILED.record
-        with suppress(Exception):  # the stack may be exhausted, and the count is what matters
+        with suppress(Exception):  # the stack may be exhausted, and the count matters more
             ledger.note(_FAILED, f"not captured: {describe_error(error)}", 1, locate(error))
 
     def _mend_name(self, name: Any) -> str:

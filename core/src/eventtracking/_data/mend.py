@@ -42,12 +42,12 @@ class _Container(NamedTuple):
 def mend(
     value: Any, values: Values, clean: bool = False, plain: bool = False
 ) -> tuple[Any, tuple[str, ...]]:
-    """Copy a value deeply into plain types; return the copy and what had to be mended.
+    """Copy a value deeply into plain types; return the copy and the mends.
 
     Args:
         values: The plain forms that plugins have registered.
         clean: Turn text into valid Unicode.
-        plain: Turn everything that JSON has no word for into text, NaN and infinities into None.
+        plain: Turn all values that JSON has no word for into text, NaN and infinities into None.
     """
     walk = _Walk(values, clean, plain)
     return walk.copy(value), tuple(walk.problems)
@@ -84,7 +84,7 @@ class _Walk:
         for key, member in zip(keys, members, strict=True):
             text = key if type(key) is str and not self._clean else self._key(key)
             text = _free_key(text, copy, same)
-            copy[text] = None  # in its place, whatever happens to the value
+            copy[text] = None  # in its place, even if the value fails
             self._place(member, copy, text, depth, above)
 
     def _place(self, value: Any, copy: Any, place: Any, depth: int, above: tuple[Any, ...]) -> None:
@@ -208,5 +208,5 @@ def _type_name(value: Any) -> str:
     kind = type(value)
     try:
         return f"{kind.__module__}.{kind.__qualname__}"[:100]
-    except Exception:  # noqa: BLE001 - a metaclass may raise anything
+    except Exception:  # noqa: BLE001 - a metaclass may raise any exception
         return "of an unknown type"

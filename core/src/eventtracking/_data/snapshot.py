@@ -1,4 +1,4 @@
-"""The snapshot: a deep copy of what the caller gave, in plain types, that never raises.
+"""The snapshot: a deep copy of a caller's values, in plain types, that never raises.
 
 Plain data takes the fast path. All other data goes to `mend`, which is imported when it is first
 needed.
@@ -21,7 +21,7 @@ _UTC = timezone.utc
 
 
 class Snapshot(NamedTuple):
-    """A copy, and what had to be mended to make it."""
+    """A copy, and the mends that it took."""
 
     value: Any
     problems: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ def snapshot(value: Any, values: Values | None = None) -> Snapshot:
     """
     try:
         return Snapshot(fast_copy(value))
-    except Exception:  # noqa: BLE001 - whatever the caller's data raises is mended
+    except Exception:  # noqa: BLE001 - any exception of the caller's data leads to a mend
         from eventtracking._data.mend import mend  # few events need it
 
         return Snapshot(*mend(value, values or {}))
@@ -45,8 +45,7 @@ def clean(value: Any, plain: bool = False) -> Any:
     """Return a copy of a snapshot's value whose text is all valid Unicode.
 
     Args:
-        plain: Also turn everything that JSON has no word for into text, and NaN and infinities into
-            None.
+        plain: Also turn values that JSON has no word for into text, NaN and infinities into None.
     """
     from eventtracking._data.mend import mend
 
@@ -64,7 +63,7 @@ def valid_text(text: str) -> str:
 def as_utc(moment: datetime) -> datetime:
     """Return the same instant in UTC, as a genuine datetime; one without a zone is in UTC already.
 
-    Anything else than a datetime is returned as it is.
+    A value of another type is returned as it is.
 
     Raises:
         OverflowError: If UTC has no year for it.

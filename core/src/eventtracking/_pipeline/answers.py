@@ -1,4 +1,4 @@
-"""What an exception from `Backend.send` says of each event of the batch."""
+"""The meaning of an exception from `Backend.send`, for each event of the batch."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Verdict(msgspec.Struct, eq=False):
 
 
 class Link(msgspec.Struct, frozen=True, eq=False):
-    """One processor of a chain and what its config says of it."""
+    """One processor of a chain and its config."""
 
     path: str
     plugin: str
@@ -49,14 +49,14 @@ class Link(msgspec.Struct, frozen=True, eq=False):
     """Counts a text among the reasons of the route."""
 
     def over(self, error: BaseException) -> Verdict | None:
-        """Decide what a processor's error means: the verdict, or None to pass the event on."""
+        """Judge a processor's error: return the verdict, or None to pass the event on."""
         if not self.pass_on_error:
             return self.failure(error)
         self.remark(f"passed: {self.plugin} raised {type(error).__name__}")
         return None
 
     def refusal(self, rejection: Rejected, event: Event) -> Verdict | None:
-        """Decide what a processor's `Rejected` means; it must name the event, and no other."""
+        """Judge a processor's `Rejected`, which must name the event, and no other."""
         if list(rejection.reasons) != [event.id]:
             return self.over(ValueError("Rejected must name the event that was given"))
         reason = rejection.reasons[event.id]
@@ -88,7 +88,7 @@ class Chain:
     def __init__(self, links: Sequence[Link]) -> None:
         self.links = tuple(links)
         self._gate: _NameStep | None = None
-        """What the first processors decide by the name alone, before anything is called."""
+        """The decision of the first processors by the name alone, before any call."""
         self._steps: list[Callable[[Event], Event | Verdict]] = []
         for link in links:
             if hasattr(link.processor, "accepts"):
@@ -143,13 +143,13 @@ class _NameStep:
         return event if verdict is None else verdict
 
     def decide(self, name: str) -> Verdict | None:
-        """Ask the processors. What one raised is not remembered: it may fare better next time."""
+        """Ask the processors. An error is not remembered: the next call may succeed."""
         verdict = None
         remember = len(name) <= _MAX_REMEMBERED_NAME_CHARS
         for link in self.links:
             try:
                 accepted = bool(link.processor.accepts(name))
-            except Exception as error:  # noqa: BLE001 - whatever a processor raises is a verdict
+            except Exception as error:  # noqa: BLE001 - any exception of a processor is a verdict
                 remember = False
                 verdict = link.over(error)
             else:
@@ -190,14 +190,14 @@ class _CallStep:
             return self._link.drop(_reason_of(drop))
         except Rejected as rejection:
             return self._link.refusal(rejection, event) or event
-        except Exception as error:  # noqa: BLE001 - whatever a processor raises is a verdict
+        except Exception as error:  # noqa: BLE001 - any exception of a processor is a verdict
             return self._link.over(error) or event
         return self._link.over(_broken_contract(result)) or event
 
 
 def _reason_of(drop: DropEvent) -> str:
-    """The reason, as text; a subclass may not have called the constructor, or was given something
-    else.
+    """The reason, as text; a subclass may not have called the constructor, or was given
+    another type.
     """
     reason = getattr(drop, "reason", "")
     return reason if isinstance(reason, str) else type(reason).__name__

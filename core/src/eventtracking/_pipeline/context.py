@@ -2,7 +2,7 @@
 
 One module-level `ContextVar` holds an immutable mapping from tracker to its innermost frame. Frames
 are linked and never changed, so that a thread, an asyncio task or a greenlet that inherited a stack
-cannot see or undo what others do.
+cannot see or undo the changes of others.
 """
 
 from __future__ import annotations
@@ -144,12 +144,12 @@ class ContextKeeper(Intake):
         """Enter a context: its keys join those of the outer contexts, and win over them, until it
         is left.
 
-        Valid for the current thread or asyncio task, and what it starts with a copy of its
+        Valid for the current thread or asyncio task, and those that it starts with a copy of its
         contextvars.
 
         Args:
             name: A name to leave it by. Names may nest and repeat.
-            context: What to add; copied.
+            context: The keys to add; copied.
         """
         self._enter(as_name(name), context)
 
@@ -172,8 +172,8 @@ class ContextKeeper(Intake):
         """Enter a context for the length of a `with` block: `context(ctx)`, or `context(name,
         ctx)`.
 
-        It decorates functions and coroutine functions, too. A generator is refused: what it yields
-        to would be in the context as well.
+        It decorates functions and coroutine functions, too. A generator is refused: the code that
+        it yields to would be in the context as well.
         """
         if issubclass(
             type(name_or_context), str

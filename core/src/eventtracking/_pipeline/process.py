@@ -1,4 +1,4 @@
-"""The process: which trackers are in it, and what becomes of them at a fork and at the exit."""
+"""The process: its trackers, and their fate at a fork and at the exit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Living(Protocol):
     """A tracker, as far as this module is concerned."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
     def after_fork(self) -> None:
         """Start anew in a forked child."""

@@ -51,7 +51,7 @@ class Reentrancy:
         self.parked.setdefault(thread, deque()).append((root, event))
 
     def run(self, action: Callable[..., Any], *arguments: Any) -> Any:
-        """Call something with this thread marked as inside, then send the parked events.
+        """Call a function with this thread marked as inside, then send the parked events.
 
         No context manager: a signal handler's exception at the call of `__exit__` would leave the
         mark, and every later emit of the thread would be parked.

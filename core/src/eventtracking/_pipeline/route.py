@@ -74,7 +74,7 @@ class Route:
         """Where events end, at or below this route; a router that defers is such a place."""
         self.children: tuple[Route, ...] = ()
         self.tap: Any = None
-        """Told of each batch while somebody watches."""
+        """The taps of this route, told of each batch; None while it is not watched."""
         self.count_all()
 
     def count_all(self) -> None:
@@ -130,7 +130,7 @@ class Route:
                 raise escaped
             change = self._delivered if worst is _DELIVERED else self._changes[worst.label]
             return worst
-        except Exception as error:  # noqa: BLE001 - whatever a backend raises is accounted for
+        except Exception as error:  # noqa: BLE001 - any exception of a backend is accounted for
             outcome = _FAILED
             with suppress(Exception):  # memory or stack is exhausted: it has failed, and is counted
                 outcome = self._judge(event, error)

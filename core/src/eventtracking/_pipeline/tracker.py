@@ -1,4 +1,4 @@
-"""The class of trackers: what captures events in their context and sends them down the tree."""
+"""The tracker, which captures events in their context and sends them down the tree."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class Tracker(ContextKeeper):
     Safe from any thread.
 
     Usable as a context manager, which closes it. Make one with `Tracker.from_config`; one without a
-    config counts what is emitted and drops it.
+    config counts the emitted events and drops them.
 
     Args:
-        refusal: What becomes of events without a config, and why.
+        refusal: The outcome of events without a config, and the reason.
 
     Raises:
-        TypeError: If it is something else, such as a config.
+        TypeError: If `refusal` is of another type, such as a config.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Tracker(ContextKeeper):
         """Give the tracker a config. The one that it had is closed once the new one has taken over.
 
         Args:
-            mapping: The config; what `config.load_file` returned has its `${VAR}` substituted.
+            mapping: The config; one from `config.load_file` has its `${VAR}` substituted.
             partly: Whether a broken route is replaced by a stand-in, which refuses its events for
                 now, so that the sound routes start.
 
@@ -131,7 +131,7 @@ class Tracker(ContextKeeper):
         return list(spec.problems)
 
     def _build(self, mapping: Mapping[str, Any], partly: bool) -> tuple[Spec, Tree]:
-        """Read a config and compile it; what a plugin refuses in `bind` is one problem more."""
+        """Read a config and compile it; a refusal in a plugin's `bind` is one problem more."""
         from eventtracking import config  # with all that it imports, which an emit has no use for
         from eventtracking._tree.build import build_tree
 
@@ -158,14 +158,14 @@ class Tracker(ContextKeeper):
     def emit(self, name: Any, data: Any = None) -> None:
         """Capture an event and send it down the tree.
 
-        Never raises, whatever it is given and whatever happens below; the counts and their reasons
-        tell. The data is copied, so the caller may go on changing its own.
+        Never raises: a value that cannot be an event is mended, and an error below is counted.
+        The data is copied, so the caller may go on changing its own.
 
         Args:
-            name: What happened; anything but text becomes text. Or an instance whose class has
+            name: The name of the event; another type becomes text. Or an instance whose class has
                 `__eventtracking_name__`: its fields, or its `__eventtracking_data__()`, are the
                 data.
-            data: The facts. Anything but a mapping becomes `{"value": ...}`; None becomes `{}`.
+            data: The facts. A value that is no mapping becomes `{"value": ...}`; None becomes `{}`.
 
         Raises:
             DataError: In strict mode only, if the name or the data had to be mended.
@@ -174,7 +174,7 @@ class Tracker(ContextKeeper):
         try:
             frame = _frames().get(self._key)
             event = capture(name, data, self._base if frame is None else frame.merged, datetime)
-        except Exception:  # noqa: BLE001 - nothing is raised into the caller; what has to be mended is, outside of this block
+        except Exception:  # noqa: BLE001 - nothing is raised into the caller; the event is mended below, outside of this block
             pass
         if event is None:
             event = self._capture(name, data)
@@ -259,7 +259,7 @@ class Tracker(ContextKeeper):
         return self._tree.attempt(Leaf.open)
 
     def probe(self) -> dict[str, Exception]:
-        """Open every backend, and ask each one that can tell whether what it needs is there.
+        """Open every backend, and ask each one that can tell whether its needs are met.
 
         Never raises.
 
@@ -269,8 +269,8 @@ class Tracker(ContextKeeper):
         return self._tree.attempt(Leaf.probe)
 
     def flush(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Deliver what routers and backends hold, opening them first, so that what an earlier
-        process left is delivered.
+        """Deliver the events that routers and backends hold; open them first, so that those of
+        an earlier process are delivered, too.
 
         Args:
             timeout_s: For the whole tree.
@@ -284,7 +284,7 @@ class Tracker(ContextKeeper):
         return self._tree.flush(deadline)
 
     def close(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        """Deliver what is held within the time, and let go of everything.
+        """Deliver the held events within the time, and release all resources.
 
         Later emits are counted as failed. Never raises.
 
@@ -315,7 +315,7 @@ class Tracker(ContextKeeper):
         self._tree.observers.start(self)
 
     def after_fork(self) -> None:
-        """Start anew in a forked child: what the parent holds stays the parent's."""
+        """Start anew in a forked child: the parent's events stay the parent's."""
         self._reentrancy.reset()
         self._former.clear()
         self._tree.reset()
@@ -333,8 +333,8 @@ class Tracker(ContextKeeper):
     def stats(self, *, shared: bool = True) -> dict[str, Counts]:
         """Return the counts of every route by its path; the root is `""`.
 
-        They go on, with another config too. `shared=False` leaves out what routers share with other
-        processes.
+        They go on, with another config too. `shared=False` leaves out the counts that
+        routers share with other processes.
         """
         total = self._tree.counts(shared)
         waiting = self._reentrancy.waiting
@@ -349,7 +349,7 @@ class Tracker(ContextKeeper):
         return self._tree.tap(path, before, room)
 
     def downstream(self, path: str) -> Downstream:
-        """Return what lies below the router at a path, so that a worker can deliver there.
+        """Return the routes below the router at a path, so that a worker can deliver there.
 
         Raises:
             KeyError: If there is no router at that path.

@@ -202,7 +202,7 @@ class DeliveryAttempt(msgspec.Struct, eq=False, kw_only=True):
             try:
                 leaf.open()
                 leaf.backend.send(batch)
-            except Exception as error:  # noqa: BLE001 - whatever a backend raises is accounted for
+            except Exception as error:  # noqa: BLE001 - any exception of a backend is accounted for
                 failed = failures_of(error, batch)
                 stop = _stop_after(error, failed, len(batch))
             delivered = [event for event in batch if event.id not in failed]
@@ -231,7 +231,7 @@ class DeliveryAttempt(msgspec.Struct, eq=False, kw_only=True):
         try:
             if events:
                 passage.run(inner, events)
-        except Exception as error:  # noqa: BLE001 - whatever a router raises is accounted for
+        except Exception as error:  # noqa: BLE001 - any exception of a router is accounted for
             errors = failures_of(error, events)
         finally:
             self.failures.merge(inner.failures)
@@ -295,7 +295,7 @@ class DeliveryAttempt(msgspec.Struct, eq=False, kw_only=True):
         route.ledger.total += change
 
     def settle_ledgers(self) -> None:
-        """Settle every event that entered: what still waits anywhere has failed."""
+        """Settle every event that entered: one that still waits has failed."""
         for path in list(self.entered):
             found = self.entered.get(path)
             if found is None:
@@ -331,16 +331,16 @@ class Passage(Leaf):
 
     @property
     def counts_itself(self) -> bool:
-        """Never: core counts what passes through, or the router above does."""
+        """Never: core counts the events that pass through, or the router above does."""
         return False
 
     def take_below(self, below: Group) -> None:
-        """Take what lies below."""
+        """Take the routes below."""
         self.below = below
         self.leaves = below.leaves
 
     def run(self, attempt: DeliveryAttempt, events: Sequence[Event]) -> None:
-        """Call the router's `send`; what it delivers meanwhile on this thread joins the attempt."""
+        """Call the router's `send`; its deliveries on this thread join the attempt."""
         if attempt.skipped is None:
             self.open()
         thread = get_ident()
@@ -355,7 +355,7 @@ class Passage(Leaf):
                 del self.joined[thread]
 
     def pass_on(self, event: Event) -> Outcome:
-        """Send one event from the application; what fails below is failed."""
+        """Send one event from the application; a failure below is final."""
         if not self.opened:
             self._open(patient=False)
         thread = get_ident()
@@ -374,7 +374,7 @@ class Passage(Leaf):
         return _final(max(found, default=_FILTERED))
 
     def settle_interrupted(self) -> None:
-        """Settle what a signal handler's exception kept from being settled."""
+        """Settle the deliveries that a signal handler's exception left unsettled."""
         for thread, attempt in list(self._unsettled.items()):
             if thread not in self.joined:
                 attempt.settle_ledgers()
@@ -387,12 +387,12 @@ class Passage(Leaf):
 
 
 def _final(outcome: Outcome) -> Outcome:
-    """Without a router above, what failed is failed."""
+    """Turn pending into failed: no router above will retry."""
     return _FAILED if outcome is _PENDING else outcome
 
 
 def _stop_after(error: Exception, failed: Mapping[str, Exception], size: int) -> Exception | None:
-    """Return what the batches behind a failed one are told; None to go on."""
+    """Return the error of the batches behind a failed one; None to go on."""
     pause_s = pause_of(error)
     if pause_s is None and (len(failed) < size or isinstance(error, Rejected)):
         return None

@@ -32,7 +32,7 @@ def build_tree(
     """Compile a config.
 
     Args:
-        inside: Calls something with the current thread marked as inside the tree.
+        inside: Calls a function with the current thread marked as inside the tree.
         on_open: Called whenever a backend was opened.
         submit: Sends an event down the whole tree, for processors.
 
@@ -106,7 +106,7 @@ class _Builder:
     def _call_bind(self, spec: ProcessorSpec | RouteSpec, argument: object, plugin: str) -> None:
         try:
             spec.instance.bind(argument)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is a problem of the config
+        except Exception as error:  # noqa: BLE001 - any exception of a plugin is a problem of the config
             self.problems += problems_of(error, spec.path, f"{plugin}.bind()")
 
     def _build(self, spec: RouteSpec, above: tuple[str, ...]) -> Leaf | Group:
@@ -125,7 +125,7 @@ class _Builder:
         return leaf
 
     def _bind(self, spec: RouteSpec, leaf: Leaf, above: tuple[str, ...]) -> None:
-        """Give a router the routes below it; what it refuses is a problem of the config."""
+        """Give a router the routes below it; a refusal is a problem of the config."""
         assert spec.plugin is not None  # noqa: S101 - a router has one
         below = Group(spec.route, None, self.build_all(spec.children, (spec.plugin.name, *above)))
         if isinstance(leaf, Passage):

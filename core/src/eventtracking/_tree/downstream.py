@@ -30,7 +30,7 @@ class BoundDownstream:
         route: The router's own route.
         below: Its children.
         above: The plugin names of the routers above.
-        inside: Calls something with the current thread marked as inside the tree.
+        inside: Calls a function with the current thread marked as inside the tree.
     """
 
     def __init__(self, route: Leaf, below: Group, above: tuple[str, ...], inside: Inside) -> None:

@@ -26,7 +26,7 @@ opened for each event.
 class Leaf(Route):
     """A route that ends in a backend.
 
-    A router that defers is a leaf too: it counts what lies below it.
+    A router that defers is a leaf too: it counts the routes below it.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Leaf(Route):
         """Told of each batch that a router sent here: path, events, seconds."""
         self._on_open = on_open
         self.reset()
-        if hasattr(backend, "remark_to"):  # one that may say something of what it has delivered
+        if hasattr(backend, "remark_to"):  # one with remarks on events that it has delivered
             backend.remark_to(self._remark)
 
     def _remark(self, text: str) -> None:
@@ -87,7 +87,7 @@ class Leaf(Route):
             wait_s: For another thread that opens it just now.
 
         Raises:
-            Exception: What the backend's `open` raised.
+            Exception: Of the backend's `open`.
         """
         if not self.opened:
             self._open(patient=True, wait_s=wait_s)
@@ -134,31 +134,31 @@ class Leaf(Route):
             raise DeliveryError("open() failed, or still runs, on another thread")
 
     def probe(self) -> None:
-        """Open the backend, and ask it whether what it needs is there.
+        """Open the backend, and ask it whether its needs are met.
 
         Raises:
-            Exception: What the backend raised.
+            Exception: Of the backend.
         """
         self.open()
         getattr(self.backend, "probe", _nothing)()
 
     def flush(self, timeout_s: float) -> bool:
-        """Deliver what the backend holds. Return whether nothing is left.
+        """Deliver the events that the backend holds. Return whether none is left.
 
         Raises:
-            Exception: What the backend raised.
+            Exception: Of the backend.
         """
         if not hasattr(self.backend, "flush"):
             return True
         return (
             self.opened and self.backend.flush(timeout_s) is not False
-        )  # what is not open may hold something
+        )  # a backend that is not open may hold events
 
     def close(self) -> None:
         """Close the backend for good, if it is open in this process.
 
         Raises:
-            Exception: What the backend raised.
+            Exception: Of the backend.
         """
         was_open, self.closed = self.opened, True
         self.opened = self.direct = False

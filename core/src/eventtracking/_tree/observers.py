@@ -71,7 +71,7 @@ class Observers:
 
     @property
     def report(self) -> Callable[[str, int, float], None] | None:
-        """What to call for each batch that a router delivers; None if no observer listens."""
+        """The function to call for each batch from a router; None if no observer listens."""
         listening = any(hasattr(observer, "delivered") for observer in self.instances)
         return self._delivered if listening else None
 

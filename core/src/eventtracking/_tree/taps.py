@@ -1,6 +1,6 @@
 """Taps: look at the events that pass a route, without slowing it down.
 
-A route that is tapped has another class, whose `emit` notes what passes. A tap has room for a few
+A route that is tapped has another class, whose `emit` notes the events. A tap has room for a few
 events; once they are noted, the route has its own class again, until a reader has made room. So a
 busy route pays for the events that are shown, and not for those that are skipped.
 """
@@ -28,7 +28,7 @@ _classes: dict[type[Route], type[Route]] = {}
 
 @attrs.frozen
 class Tapped:
-    """An event that passed, and what became of it at the route."""
+    """An event that passed, and its outcome at the route."""
 
     event: Event
     outcome: Outcome
@@ -94,7 +94,7 @@ class Tap:
         return isinstance(self._route, Leaf) and self._route.counts_itself
 
     def read(self, timeout_s: float = 0.0) -> list[Tapped]:
-        """Return what has passed, and make room; wait for the first event, if there is none."""
+        """Return the events that passed, and make room; wait for the first, if there is none."""
         if not self._kept:
             self._filled.wait(timeout_s)
         self._filled.clear()
@@ -141,7 +141,7 @@ class _Taps:
             self._route.chain = self._route.chain.plain
 
     def arm(self) -> None:
-        """Note what passes from now on."""
+        """Note events from now on."""
         with self._lock:
             if self._all:
                 chain = self._route.chain
@@ -199,7 +199,7 @@ def _make_tapped(plain: type[Route]) -> type[Route]:
 
 
 class _WatchedChain(Chain):
-    """The chain of a tapped route, which remembers what it let through, by thread."""
+    """The chain of a tapped route, which remembers the event that it let through, by thread."""
 
     __slots__ = ("passed", "plain")
 

@@ -37,9 +37,9 @@ class Tree(msgspec.Struct, frozen=True, eq=False):
     config.
     """
     downstreams: dict[str, BoundDownstream]
-    """What lies below each router, by the router's path."""
+    """The routes below each router, by the router's path."""
     inside: Inside = lambda action, *given: action(*given)
-    """Calls something with the current thread marked as inside, so that its emits wait for that."""
+    """Calls a function with the current thread marked as inside, so that its emits wait."""
     observers: Observers = msgspec.field(default_factory=Observers)
     views: tuple[RouteView, ...] = (RouteView("", None, None, (), ()),)
 
@@ -51,11 +51,11 @@ class Tree(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def leaves(self) -> list[Leaf]:
-        """The routes with a backend, routers before what lies below them."""
+        """The routes with a backend, routers before the routes below them."""
         return [route for route in self.routes.values() if isinstance(route, Leaf)]
 
     def attempt(self, action: Callable[[Leaf], None]) -> dict[str, Exception]:
-        """Do something to each leaf; return what went wrong, by path."""
+        """Do an action at each leaf; return the errors, by path."""
         errors: dict[str, Exception] = {}
 
         def attempt(leaf: Leaf) -> None:
@@ -74,8 +74,8 @@ class Tree(msgspec.Struct, frozen=True, eq=False):
         self.observers.reset()
 
     def open_until(self, deadline: float) -> None:
-        """Open every backend that is not open yet, as far as the time goes; what cannot be opened
-        now is left as it is.
+        """Open every backend that is not open yet, as far as the time goes; one that cannot
+        be opened now is left as it is.
         """
 
         def open_in_time(leaf: Leaf) -> None:
@@ -116,7 +116,7 @@ class Tree(msgspec.Struct, frozen=True, eq=False):
         return self._each(leaves, "flush", flush)
 
     def close(self, timeout_s: float) -> None:
-        """Flush and close every open backend, routers before what lies below them."""
+        """Flush and close every open backend, routers before the routes below them."""
         try:
             self.flush(time.monotonic() + timeout_s, closing=True)
         finally:
@@ -128,8 +128,8 @@ class Tree(msgspec.Struct, frozen=True, eq=False):
     def _each(
         self, leaves: Sequence[Leaf], verb: str, action: Callable[[Leaf], object]
     ) -> list[Leaf]:
-        """Do something to each backend, whatever happens at the others; return those where it
-        failed or was not finished.
+        """Do an action at each backend, isolated from the others; return those where it failed
+        or was not finished.
         """
         unfinished = []
         escaped: BaseException | None = None
@@ -144,7 +144,7 @@ class Tree(msgspec.Struct, frozen=True, eq=False):
                 unfinished.append(leaf)
             except BaseException as error:  # it goes on when the others had their turn
                 if isinstance(error, KeyboardInterrupt) and verb != "close":
-                    raise  # somebody wants it to end now
+                    raise  # the user wants it to end now
                 escaped = error
         if escaped is not None:
             raise escaped
@@ -174,7 +174,7 @@ class Tree(msgspec.Struct, frozen=True, eq=False):
         return Tap(_named(self.routes, path, "route"), before, room)
 
     def downstream(self, path: str) -> BoundDownstream:
-        """Return what lies below the router at a path.
+        """Return the routes below the router at a path.
 
         Raises:
             KeyError: If there is none at that path.
@@ -182,7 +182,7 @@ class Tree(msgspec.Struct, frozen=True, eq=False):
         return _named(self.downstreams, path, "router")
 
     def own_counts(self) -> dict[str, Counts]:
-        """Read what was counted in this process, without what routers keep themselves."""
+        """Read what was counted in this process, without the counts that routers keep."""
         return {path: route.ledger.counts() for path, route in self.routes.items()}
 
 
@@ -194,9 +194,7 @@ def _named(found: Mapping[str, _Item], path: str, kind: str) -> _Item:
 
 
 def _tell_of_failures(path: str, route: Leaf | Group) -> None:
-    """Tell the log, once, what the route has lost since it was told the last time; on the way of an
-    event nothing is logged.
-    """
+    """Log the route's losses since the last time; on the way of an event nothing is logged."""
     for reason, count in list(route.ledger.take_failures().items())[:_MAX_TOLD]:
         place = route.ledger.places.get(reason)
         where = f" (last at {place})" if place else ""

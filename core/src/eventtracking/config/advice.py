@@ -1,4 +1,4 @@
-"""What a config may say and is likely a mistake."""
+"""Advice: a config is sound, and parts of it are likely a mistake."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["advice"]
 
 
 def advice(spec: Spec) -> list[Problem]:
-    """What is allowed and likely a mistake, for `eventtracking check`."""
+    """Return the parts that are allowed and likely a mistake, for `eventtracking check`."""
     if not spec.routes:
         return [
             Problem(path="backends", message="no backend is named, so that every event is filtered")

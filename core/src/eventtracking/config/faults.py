@@ -17,7 +17,7 @@ from eventtracking.errors import PluginError
 __all__ = ["RESERVED_KEYS", "faults_of_class", "faults_of_module", "quote", "whence"]
 
 RESERVED_KEYS: Final = frozenset({"plugin", "processors", "backends", "on_error"})
-"""What a config's node says itself, so that no option may have these names."""
+"""The keys of a config's node itself, so that no option may have these names."""
 _CALLS: Final[dict[str, tuple[str, ...]]] = {
     "send": ("events",),
     "__call__": ("event",),
@@ -46,7 +46,7 @@ _CORE: Final = str(Path(__file__).parents[1])
 
 
 def faults_of_class(plugin_class: Any, method: str) -> Iterator[str]:
-    """Yield what is wrong with a plugin's class.
+    """Yield the faults of a plugin's class.
 
     Args:
         method: The one that it must have.
@@ -103,7 +103,7 @@ def _fault_of_method(plugin_class: type[Any], name: str, arguments: tuple[str, .
 
 
 def faults_of_module(module: Any) -> Iterator[str]:
-    """Yield what is wrong with the hooks of a module, and with the contract that it needs."""
+    """Yield the faults of a module's hooks, and of the contract that it needs."""
     needed = getattr(module, "EVENTTRACKING_CONTRACT", hookspecs.CONTRACT)
     if not isinstance(needed, int) or needed > hookspecs.CONTRACT:
         yield (

@@ -23,7 +23,7 @@ _SECTION: Final = re.compile(rf"^\s*\[\s*{GROUP}\s*\]", re.MULTILINE)
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """What an entry point says of a plugin, read without importing it."""
+    """The entry point of a plugin, read without importing it."""
 
     name: str
     module: str
@@ -35,16 +35,16 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 def declarations() -> tuple[Declaration, ...]:
-    """Return what is declared now; only folders of the import path that changed are read anew.
+    """Return the plugins declared now; only folders of the import path that changed are read anew.
 
     A distribution shadows those of its name in later folders, as its modules do.
     """
     seen: set[str] = set()
     found: list[Declaration] = []
     for entry in sys.path:
-        # Python itself passes over what is no text, and over what is no folder.
+        # Python itself passes over entries that are no text, or no folder.
         if isinstance(entry, str):
-            folder = entry or os.getcwd()  # noqa: PTH109 - text is what is looked up
+            folder = entry or os.getcwd()  # noqa: PTH109 - text is looked up
             for distribution, declared in _read(folder, _changed_at(folder)):
                 if distribution not in seen:
                     seen.add(distribution)
@@ -61,7 +61,7 @@ def _changed_at(path: str) -> int:
 
 @lru_cache(maxsize=256)
 def _read(folder: str, changed_at: int) -> tuple[tuple[str, tuple[Declaration, ...]], ...]:
-    """Return the distributions of a folder, by normalized name, and what each declares."""
+    """Return the distributions of a folder, by normalized name, and the plugins of each."""
     if not changed_at:
         return ()
     if os.path.isfile(folder):  # noqa: PTH113 - an archive

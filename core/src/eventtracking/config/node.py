@@ -31,14 +31,14 @@ class Node(NamedTuple):
         return self.value is not self.original and bool(self.value != self.original)
 
     def child(self, key: str, default: Any) -> Node:
-        """Return what stands at a key of a table."""
+        """Return the value at a key of a table."""
         path = join(self.path, key)
         if key not in self.value:
             return Node(default, default, path)
         return Node(self.value[key], self.original[key], path)
 
     def children(self) -> Iterator[tuple[Any, Node]]:
-        """Yield each key of a table and what stands there."""
+        """Yield each key of a table and its value."""
         for key in self.value:
             yield key, Node(self.value[key], self.original[key], join(self.path, key))
 

@@ -1,8 +1,8 @@
 """The options of a plugin: the fields of its attrs class.
 
-That one definition drives everything. A field's type says what is accepted (constraints in
-`Literal` and `Annotated[..., msgspec.Meta(...)]`), its default what holds without it,
-`metadata={"help": ...}` what it is for, and `repr=False` that it is a secret.
+That one definition drives validation, schema and documents. A field's type says which values are
+accepted (constraints in `Literal` and `Annotated[..., msgspec.Meta(...)]`), its default which one
+holds without it, `metadata={"help": ...}` its purpose, and `repr=False` that it is a secret.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     @property
     def accepted(self) -> str:
-        """What is accepted, in words."""
+        """The accepted values, in words."""
         return in_words(self.schema) or getattr(self.type, "__name__", "any value")
 
     def convert(self, value: Any, from_text: bool) -> Any:
@@ -80,7 +80,7 @@ def options_of(plugin_class: type[Any]) -> dict[str, Option]:
     """Return the options of a plugin's class, by name, in their order.
 
     Raises:
-        NameError: If the type of an option names what its module does not have.
+        NameError: If the type of an option names an object that its module does not have.
     """
     fields = [field for field in attrs.fields(plugin_class) if field.init]
     hints = _hints(plugin_class)  # type: ignore[arg-type]  # mypy takes a class for unhashable

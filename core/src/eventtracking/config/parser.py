@@ -83,13 +83,13 @@ def _is_of_a_branch(problem: Problem) -> bool:
 
 
 class _Parser:
-    """One reading of one config. Problems are collected; what is wrong is left out of the spec."""
+    """One reading of one config. Problems are collected; a wrong part is left out of the spec."""
 
     def __init__(self, plugins: Plugins, partly: bool, known: Sequence[Problem]) -> None:
         self._plugins = plugins
         self._partly = partly
         self._owned: dict[str, str] = {}
-        """What one node has for itself alone, and the place where it says so."""
+        """The things that one node has for itself alone, and the place where it says so."""
         self._values: Values = {}
         self.problems: list[Problem] = list(known)
         self._before: dict[str, str] = {}
@@ -279,7 +279,7 @@ class _Parser:
         return instance
 
     def _conflicts(self, instance: Any, path: str) -> list[Problem]:
-        """Report what a plugin wants for itself alone, and another node of the config has."""
+        """Report each thing that a plugin wants for itself alone, and another node has."""
         found = []
         try:
             wanted = dict(instance.exclusive()) if hasattr(instance, "exclusive") else {}

@@ -37,7 +37,7 @@ class ProcessorSpec(_Named, frozen=True, kw_only=True, eq=False):
     """Its place in the config: `backends.product.processors[0]`."""
     plugin: Plugin
     options: dict[str, Any]
-    """What the config gives, with `${VAR}` as it was written."""
+    """The options in the config, with `${VAR}` as it was written."""
     on_error: str
     instance: Any
 
@@ -49,7 +49,7 @@ class ObserverSpec(_Named, frozen=True, kw_only=True, eq=False):
     """Its place in the config: `observers[0]`."""
     plugin: Plugin
     options: dict[str, Any]
-    """What the config gives, with `${VAR}` as it was written."""
+    """The options in the config, with `${VAR}` as it was written."""
     instance: Any
 
 
@@ -63,7 +63,7 @@ class RouteSpec(_Named, frozen=True, kw_only=True, eq=False):
     plugin: Plugin | None
     """None for a plain group."""
     options: dict[str, Any]
-    """What the config gives, with `${VAR}` as it was written."""
+    """The options in the config, with `${VAR}` as it was written."""
     processors: tuple[ProcessorSpec, ...]
     children: tuple[RouteSpec, ...]
     instance: Any
@@ -81,7 +81,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     values: Values = msgspec.field(default_factory=dict)
     """The plain forms of values, by the qualified name of a type."""
     problems: tuple[Problem, ...] = ()
-    """What is wrong with the routes that stand-ins have taken the place of."""
+    """The problems of the routes that stand-ins have replaced."""
 
     def __repr__(self) -> str:
         """Show the routes alone: the context may hold a secret, too."""

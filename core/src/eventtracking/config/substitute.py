@@ -25,7 +25,7 @@ def substitute(value: Any, environ: Mapping[str, str], path: str, problems: list
     Args:
         environ: Where the variables are.
         path: Where the value stands in the config.
-        problems: What is wrong is added here: a variable that is not set, or a `${` that is no
+        problems: Problems are added here: a variable that is not set, or a `${` that is no
             reference.
     """
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What a config holds and what is accepted, in words that show no secret."""
+"""Words for the values in a config, and for those accepted, which show no secret."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_WORD: Final = 1_000
 
 
 def join(path: str, name: object) -> str:
-    """Return the path of what a name leads to."""
+    """Return the path of a name inside a path."""
     return f"{path}.{name}" if path else str(name)
 
 
@@ -33,7 +33,7 @@ def is_at(path: str, place: str) -> bool:
 
 def hide(text: str, secrets: Iterable[str] = ()) -> str:
     """Return a text without secrets, in each form that Python and JSON write them, and without
-    what looks like a password in a URI.
+    likely passwords, such as those in a URI.
     """
     forms = {
         form for secret in secrets for form in (secret, repr(secret)[1:-1], _json(secret)[1:-1])
@@ -64,7 +64,7 @@ def _json(value: Any, **how: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """Quote what a config holds, shortly."""
+    """Quote a value of a config, shortly."""
     try:
         text = _json(_told(value), ensure_ascii=False, default=_type_in_words)
     except (TypeError, ValueError, RecursionError):
@@ -74,7 +74,7 @@ def show(value: Any) -> str:
 
 
 def _told(value: Any) -> Any:
-    """Return what may be shown of a value: of a table, its keys."""
+    """Return the part of a value that may be shown: of a table, its keys."""
     if isinstance(value, str):
         return value if hide(value) == value else "***"
     if isinstance(value, Mapping):
@@ -108,7 +108,7 @@ _KINDS: Final = {
 
 
 def in_words(schema: Mapping[str, Any]) -> str:
-    """Say what a JSON Schema accepts."""
+    """Describe the values that a JSON Schema accepts."""
     if "anyOf" in schema:
         return " or ".join(in_words(choice) for choice in schema["anyOf"])
     if "enum" in schema:
