@@ -140,6 +140,14 @@ def test_a_value_without_a_plain_form_is_marked_and_counted(value: Any) -> None:
         make(strict=True).emit("x", {"v": value})
 
 
+def test_the_data_chooses_no_reason() -> None:
+    """Values of many sizes share a reason, so that a sender cannot fill the places for others."""
+    tracker = make()
+    for number in range(70):
+        tracker.emit("n" * (2_000 + number), {"v": 1 << (20_000 + number)})
+    assert len(tracker.stats()[""].reasons) == 2
+
+
 def test_a_secret_inside_stays_marked() -> None:
     """The fields beside a secret keep their plain form."""
     found, reasons = captured(Login("mara", pydantic.SecretStr("hunter2")))

@@ -135,7 +135,8 @@ class _Walk:
             if is_native(value):
                 return self._native(value)
             if kind is int:
-                return self._mark(f"an integer of {value.bit_length()} bits:", value)
+                size = f"an integer of {value.bit_length()} bits:"
+                return self._mark(size, value, counted_as="an integer of too many bits:")
             if kind not in self._forms:
                 self._forms[kind] = form_of(kind, self._values)
             form = self._forms[kind]
@@ -160,10 +161,16 @@ class _Walk:
             found = self._mark("unrepresentable", key)
         return found if type(found) is str else _key_text(found)
 
-    def _mark(self, problem: str, value: Any) -> str:
-        text = f"<{problem} {_type_name(value)}>"
-        self.problems[text] = None
-        return text
+    def _mark(self, problem: str, value: Any, counted_as: str = "") -> str:
+        """Return the text that stands for a value, and note it.
+
+        Args:
+            counted_as: The problem without the parts that the data chooses, which would fill the
+                places for reasons.
+        """
+        name = _type_name(value)
+        self.problems[f"<{counted_as or problem} {name}>"] = None
+        return f"<{problem} {name}>"
 
 
 def _scalars_first(pairs: list[tuple[Any, Any]], count: int) -> list[tuple[Any, Any]]:
