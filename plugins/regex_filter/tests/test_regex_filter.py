@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from typing import Any, Literal
 
 import pytest
@@ -135,6 +137,67 @@ def test_a_pattern_that_is_too_large_is_reported() -> None:
     assert problem.startswith(
         "processors[0].regular_expressions[0]: too large a regular expression (OverflowError)"
     )
+
+
+@pytest.mark.parametrize("pattern", [r"(\w+\.?)+!", "(a+)+$", "(x+x+)+y", r"(\w+\s?)*$"])
+def test_nested_quantifiers_are_decided(pattern: str) -> None:
+    """Patterns that take `re` years for such a name are answered: it does not match."""
+    assert not RegexFilter(filter_type="allowlist", regular_expressions=[pattern]).accepts(
+        "a" * 300 + "\n."
+    )
+
+
+@pytest.mark.parametrize(("on_error", "passed"), [("drop", 0), ("pass", 1)])
+def test_a_name_that_takes_too_long_is_given_up(on_error: str, passed: int) -> None:
+    """Where nothing shortens the search, it ends; `on_error` decides, and the counts say why."""
+    RecordingBackend.forget()
+    node = {
+        "plugin": "regex_filter",
+        "filter_type": "blocklist",
+        "regular_expressions": ["(a|aa)+$"],
+        "on_error": on_error,
+    }
+    with fake_distribution(plugins={"recorder": RecordingBackend}):
+        tracker = Tracker.from_config(
+            {"processors": [node], "backends": {"a": {"plugin": "recorder"}}}
+        )
+    tracker.emit("a" * 1_000 + "!")
+    counts = tracker.stats()[""]
+    assert (counts.delivered, counts.failed) == (passed, 1 - passed)
+    assert [reason.partition(": ")[2] for reason in counts.reasons] == [
+        "regex_filter raised TimeoutError"
+    ]
+
+
+_ATOMS = [
+    *("a", "b", "e", ".", "(", ")", "(?:", "|", "*", "+", "?", "{2}", "{1,3}", "{,2}", "{", "}"),
+    *("{e}", "{e<=1}", "{}", "[ab]", "[^a]", "[a ]", r"\w", r"\d", r"\b", r"\.", r"\\", "^", "$"),
+    *("(?i)", "(?P<x>a)", "(?P=x)", r"\1", "(?=", "(?!", "(?<=a)", r"\A", r"\Z", "[&&]", "[a||b]"),
+    *("[a--b]", "A", "(?s:", "#", "-", "*?", "+?", "??", r"\{", r"\x41", "[:a]", "[[:alpha:]]"),
+    *(r"\N{DASH}", r"\s", "0", r"\[:"),
+]
+_ODD = [
+    *("", "a", "b", "ab", "aab", "a.b", "A", "e", "{e}", "a{e}", "ae", "a{", "{", "aa{}", "a\\b"),
+    *("0", "a-b", "[", "&", "|", "a#", "a{1,3", "}", ":", "l:]"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_patterns_mean_what_they_mean_to_re() -> None:
+    """Of patterns put together at random, all that `re` takes are taken, and match the same."""
+    draw = random.Random(8)
+    tried = 0
+    while tried < 700:
+        pattern = "".join(draw.choice(_ATOMS) for _ in range(draw.randrange(1, 7)))
+        try:
+            expected = re.compile(pattern)
+        except re.error:
+            continue
+        tried += 1
+        for match, method in (("prefix", "match"), ("full", "fullmatch"), ("search", "search")):
+            allow = RegexFilter("allowlist", [pattern], match)  # type: ignore[arg-type]  # of a table
+            wanted = [name for name in _ODD if getattr(expected, method)(name)]
+            assert [name for name in _ODD if allow.accepts(name)] == wanted, (pattern, match)
 
 
 def test_options_reject_nonsense() -> None:

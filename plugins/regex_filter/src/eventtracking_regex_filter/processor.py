@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar, Final, Literal
 
 import attrs
+import regex
 
 from eventtracking import DropEvent, Event, OptionsError
 
@@ -15,6 +17,15 @@ __all__ = ["RegexFilter"]
 _OWN_PREFIX: Final = "eventtracking."
 """Names of eventtracking's own events, such as the records of event types, pass an allowlist."""
 _METHODS: Final = {"prefix": "match", "full": "fullmatch", "search": "search"}
+_TIMEOUT_S: Final = 0.25
+"""For one name and one pattern; sound patterns take microseconds. Beyond it, `TimeoutError`."""
+_LITERAL: Final = re.compile(
+    r"""(?<!\\)(?<!\\N)((?:\\\\)*)(\{)(?!\d+\}|\d*,\d*\})  # else the start of a fuzzy match
+    |(\[)(?=:)                                             # else the start of a POSIX class
+    """,
+    re.VERBOSE,
+)
+"""Characters that `re` takes as they are, and `regex` does not."""
 
 
 @attrs.define(eq=False)
@@ -47,9 +58,7 @@ class RegexFilter:
             )
         },
     )
-    _matchers: tuple[Callable[[str], re.Match[str] | None], ...] = attrs.field(
-        init=False, repr=False
-    )
+    _matchers: tuple[Callable[[str], object], ...] = attrs.field(init=False, repr=False)
 
     name_only: ClassVar[bool] = True
     """The name decides, so that core need not call this for each event."""
@@ -57,11 +66,16 @@ class RegexFilter:
     def __attrs_post_init__(self) -> None:
         method = _METHODS[self.match]
         self._matchers = tuple(
-            getattr(pattern, method) for pattern in _compile(self.regular_expressions)
+            partial(getattr(pattern, method), timeout=_TIMEOUT_S)
+            for pattern in _compile(self.regular_expressions)
         )
 
     def accepts(self, name: str) -> bool:
-        """Tell whether events of this name pass."""
+        """Tell whether events of this name pass.
+
+        Raises:
+            TimeoutError: If a pattern takes too long for this name.
+        """
         is_allowlist = self.filter_type == "allowlist"
         if is_allowlist and name.startswith(_OWN_PREFIX):
             return True
@@ -79,13 +93,17 @@ class RegexFilter:
         return event
 
 
-def _compile(expressions: Sequence[str]) -> list[re.Pattern[str]]:
-    """Compile all, or refuse all that are bad at once."""
+def _compile(expressions: Sequence[str]) -> list[regex.Pattern[str]]:
+    """Compile all, or refuse all that are bad at once.
+
+    `re` says which patterns are valid; `regex` matches, because it can be given a time limit.
+    """
     patterns, problems = [], {}
     for index, expression in enumerate(expressions):
         try:
-            patterns.append(re.compile(expression))
-        except re.error as error:
+            re.compile(expression)
+            patterns.append(regex.compile(_as_regex_writes_it(expression)))
+        except (re.error, regex.error) as error:
             problems[f"regular_expressions[{index}]"] = f"no valid regular expression: {error}"
         except (RecursionError, OverflowError) as error:
             problems[f"regular_expressions[{index}]"] = (
@@ -94,3 +112,10 @@ def _compile(expressions: Sequence[str]) -> list[re.Pattern[str]]:
     if problems:
         raise OptionsError(problems)
     return patterns
+
+
+def _as_regex_writes_it(expression: str) -> str:
+    def escaped(found: re.Match[str]) -> str:
+        return f"{found[1]}\\{{" if found[2] else "[\\"
+
+    return _LITERAL.sub(escaped, expression)
