@@ -1,4 +1,4 @@
-"""Run the whole trial: `python run.py [--events FILE]... [--suite FOLDER] [--write]`.
+"""Run the whole trial: `python moving_over.py [--events FILE]... [--suite FOLDER] [--write]`.
 
 The site of `site/` with event-tracking 4.0.2 and with its successor, in three ways; the probes; and
 the suite of event-routing-backends. Ends with 1 if anything differs that the guide does not list.
@@ -21,7 +21,13 @@ sys.path.insert(0, str(HERE))
 
 from compare import probe_differences, unlisted  # noqa: E402 - after the path
 from differences import table  # noqa: E402 - after the path
-from environments import NAMES, ROOT, environment  # noqa: E402 - after the path
+from environments import (  # noqa: E402 - after the path
+    NAMES,
+    ROOT,
+    environment,
+    suite_environment,
+    suite_tree,
+)
 from steps import APPS, environment_in, problems_of, wheels_in  # noqa: E402 - after the path
 from trial import OLD_APP, Outcome, Scenario, run  # noqa: E402 - after the path
 
@@ -54,23 +60,20 @@ def probes(name: str) -> dict[str, Any]:
     return found
 
 
-def suite(name: str, checkout: Path | None, folder: Path) -> dict[str, str]:
+def suite(name: str, tree: Path, folder: Path) -> dict[str, str]:
     """Run the suite of event-routing-backends; return the outcome of each test.
 
     Args:
         name: The environment.
-        checkout: A source tree of it, which has more tests than the installed package.
+        tree: A source tree of it, with its `test_settings.py`.
         folder: Where it runs.
     """
-    python = environment(name)
+    python = suite_environment(name)
+    source = tree / "src" if (tree / "src").exists() else tree
     command = [str(python), "-m", "pytest", "--noconftest", "-p", "no:cacheprovider", "-q", "-rA"]
-    command += ["--ds", "suite_settings", "--tb", "no", "--rootdir", str(folder), "-c", os.devnull]
-    if checkout is None:
-        command += ["--pyargs", "event_routing_backends"]
-    else:
-        command += [str(checkout / "event_routing_backends")]
-    paths = [str(checkout)] if checkout else []
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, str(HERE / "site")])}
+    command += ["--ds", "test_settings", "--tb", "no", "--rootdir", str(folder), "-c", os.devnull]
+    command += [str(source / "event_routing_backends")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree), str(source)])}
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, cwd=folder, env=env, timeout=1200
     )
@@ -91,7 +94,7 @@ def main() -> int:
     """Run everything; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=Path, action="append", default=[], metavar="FILE")
-    parser.add_argument("--suite", type=Path, metavar="FOLDER")
+    parser.add_argument("--suite", type=Path, metavar="FOLDER", help="another source tree")
     parser.add_argument("--write", action="store_true", help="write the guide's table")
     arguments = parser.parse_args()
     from eventtracking_testkit.services import RedisServer
@@ -105,7 +108,7 @@ def main() -> int:
             print(f"{scenario.name}: {told(before)} before, {told(after)} after", flush=True)
             problems += [f"{scenario.name}: {text}" for text in unlisted(before, after)]
         problems += probe_differences(*map(probes, NAMES))
-        problems += suite_problems(arguments.suite, folder)
+        problems += suite_problems(arguments.suite or suite_tree(), folder)
         problems += step_problems(folder)
     if arguments.write:
         write_table(GUIDE)
@@ -134,9 +137,9 @@ def told(outcome: Outcome) -> str:
     return f"{xapi} xAPI and {caliper} Caliper statements, {len(outcome.log)} log lines"
 
 
-def suite_problems(checkout: Path | None, folder: Path) -> list[str]:
+def suite_problems(tree: Path, folder: Path) -> list[str]:
     """Run the suite in both environments; tell the tests that pass only before."""
-    before, after = (suite(name, checkout, folder) for name in NAMES)
+    before, after = (suite(name, tree.resolve(), folder) for name in NAMES)
     passed = [sum(one == "PASSED" for one in found.values()) for found in (before, after)]
     print(f"event-routing-backends' suite: {passed[0]} before, {passed[1]} after, of {len(before)}")
     return [

@@ -69,9 +69,8 @@ def run(
     connection.flushall()
     with serving() as store:
         env = _environment(scenario, folder, redis_url, store.url, app)
-        _call(python, ["emit.py", "prepare"], env)
         with _worker(python, env, folder):
-            _call(python, ["emit.py", "emit", *map(str, files)], env)
+            _call(python, ["emit.py", *map(str, files)], env)
             _wait_until_quiet(store, redis_url)
     waiting = _waiting(redis.Redis.from_url(f"{redis_url}/2"))
     log = (folder / "tracking.log").read_text(encoding="utf-8").rstrip("\n").split("\n")

@@ -1,8 +1,8 @@
 # mypy: ignore-errors
 # Written as a site writes it, without types; it runs in the environment of the predecessor, too.
-"""Emit the events of files, whole and as a view for browsers does.
+"""Make the database, and emit the events of files, whole and as a view for browsers does.
 
-`python emit.py prepare` makes the database; `python emit.py emit FILE...` emits.
+`python emit.py FILE...`
 """
 
 import json
@@ -91,4 +91,5 @@ def check_counts(tracker):
 
 
 if __name__ == "__main__":
-    prepare() if sys.argv[1] == "prepare" else emit(sys.argv[2:])
+    prepare()
+    emit(sys.argv[1:])
