@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -28,6 +29,8 @@ pytestmark = [
     pytest.mark.needs("async_celery", "mongo", "segment"),
 ]  # it needs a package index, and for one test a server
 
+Received = dict[str, dict[str, list[Any]]]
+"""The events of each destination, by layout."""
 HERE = Path(__file__).parent / "parity"
 ROOT = Path(__file__).parents[3]
 PREDECESSOR = ROOT / ".venvs" / "predecessor"
@@ -54,13 +57,20 @@ LAYOUTS = (
 TIMES = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")
 
 
-def require_plugins(layout: str) -> None:
-    """Tell which distribution a layout lacks here."""
+def missing_plugin(layout: str) -> str | None:
+    """Return a distribution that a layout lacks here."""
     for name in NEEDS.get(layout, ()):
         try:
             distribution(name)
         except PackageNotFoundError:
-            leave_out(f"{name} is not installed, which the layout {layout} needs")
+            return name
+    return None
+
+
+def require_plugins(layout: str) -> None:
+    """Leave a test out if its layout lacks a distribution."""
+    if (missing := missing_plugin(layout)) is not None:
+        leave_out(f"{missing} is not installed, which the layout {layout} needs")
 
 
 @pytest.fixture(scope="module")
@@ -84,21 +94,32 @@ def predecessor() -> Path:
     return python
 
 
-def run(python: Path, layout: str, folder: Path, **environment: str) -> dict[str, list[Any]]:
-    """Emit the recorded events through a layout; return what each destination received, as it is
+@pytest.fixture(scope="module")
+def both(predecessor: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Received]:
+    """The events of each destination of each layout, with event-tracking and here."""
+    layouts = [layout for layout in LAYOUTS if missing_plugin(layout) is None]
+    folder = tmp_path_factory.mktemp("parity")
+    with ThreadPoolExecutor(2) as pool:
+        pythons = (predecessor, Path(sys.executable))
+        return list(pool.map(lambda python: run(python, layouts, folder), pythons))
+
+
+def run(python: Path, layouts: Sequence[str], folder: Path, **environment: str) -> Received:
+    """Emit the recorded events through layouts; return the events of each destination, as they are
     compared.
     """
-    command = [str(python), "-W", "default", str(HERE / "drive.py"), layout]
+    command = [str(python), "-W", "default", str(HERE / "drive.py"), *layouts]
     env = {**os.environ, **environment, "PYTHONPATH": str(HERE)}
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, cwd=folder, env=env, timeout=150
     )
     assert done.returncode == 0, done.stderr
-    received: dict[str, list[Any]] = json.loads(done.stdout.splitlines()[-1])
-    return {
-        tag: sorted((normal(event) for event in events), key=str)
-        for tag, events in received.items()
-    }
+    found: Received = json.loads(done.stdout.splitlines()[-1])
+    for layout, received in found.items():
+        assert "error" not in received, f"{layout} ended with {received['error']}{done.stderr}"
+        for events in received.values():
+            events[:] = sorted(map(normal, events), key=str)
+    return found
 
 
 def normal(value: Any) -> Any:
@@ -112,17 +133,14 @@ def normal(value: Any) -> Any:
     return "a time" if isinstance(value, str) and TIMES.match(value) else value
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_each_destination_receives_the_same(layout: str, predecessor: Path, tmp_path: Path) -> None:
+def test_each_destination_receives_the_same(layout: str, both: list[Received]) -> None:
     """A layout found in production gives every destination the same events as before, times and ids
     aside.
     """
     require_plugins(layout)
-    with ThreadPoolExecutor(2) as both:
-        before, after = both.map(
-            lambda python: run(python, layout, tmp_path), (predecessor, Path(sys.executable))
-        )
+    before, after = (found[layout] for found in both)
     assert before, "the predecessor delivered nothing, so that nothing was compared"
     assert after == before
 
@@ -138,7 +156,8 @@ def test_mongo_holds_the_same(predecessor: Path, tmp_path: Path, mongo_server: A
     with pymongo.MongoClient[dict[str, Any]](mongo_server.uri, tz_aware=True) as client:
         for python in (predecessor, Path(sys.executable)):
             client.drop_database("track")
-            log = run(python, "mongo", tmp_path, MONGO_PORT=str(mongo_server.port))["log"]
+            port = str(mongo_server.port)
+            log = run(python, ["mongo"], tmp_path, MONGO_PORT=port)["mongo"]["log"]
             documents = [
                 document
                 for name in ("events", "older")

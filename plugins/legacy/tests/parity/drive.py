@@ -1,11 +1,11 @@
 # mypy: ignore-errors
 # Written as a site writes it, without types; it runs in the environment of the predecessor, too.
-"""Emit the recorded events through one layout, in whichever environment this runs, and print what
-each destination got.
+"""Emit the recorded events through layouts, with event-tracking or its successor, and print the
+events of each destination.
 
-`python drive.py LAYOUT` uses the predecessor or its successor, whichever is installed; it writes
-one JSON object, from the name of each destination to its events. The services are given by
-environment variables.
+`python drive.py LAYOUT...` runs each layout in a fork of its own, so that Django and Celery are
+imported once. It prints one JSON object: by layout, the status of the fork and the text of its
+errors, or the events of each destination. Environment variables name the services.
 """
 
 import contextlib
@@ -13,7 +13,10 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
+import traceback
+from pathlib import Path
 
 import site_code
 from django.conf import settings
@@ -126,14 +129,46 @@ def settle():
         time.sleep(0.05)
 
 
-def main():
-    """Run one layout."""
-    layout = sys.argv[1]
+def main(layouts):
+    """Run the layouts side by side."""
+    import django.apps  # noqa: F401 - for all forks at once
+
+    with contextlib.suppress(ImportError):  # layouts that need no worker run without Celery
+        import celery.contrib.testing.worker  # noqa: F401 - as above
+
+    with tempfile.TemporaryDirectory() as folder:
+        children = {layout: start(layout, Path(folder) / layout) for layout in layouts}
+        found = {}
+        for layout, child in children.items():
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            text = (Path(folder) / layout).read_text(encoding="utf-8")
+            found[layout] = {"error": f"{status}: {text}"} if status else json.loads(text)
+    print(json.dumps(found))
+
+
+def start(layout, path):
+    """Fork a process that writes the outcome of a layout to a file."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        path.write_text(run(layout), encoding="utf-8")
+        status = 0
+    except BaseException:
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def run(layout):
+    """Run one layout; return the events of each destination as JSON."""
     configure(layout)
     (with_worker if layout in ("transformer", "two_async", "shaped") else emit_all)(layout)
     if hasattr(__import__("eventtracking").tracker, "live_trackers"):
         check_counts()
-    print(json.dumps(site_code.RECORDED, default=str, sort_keys=True))
+    return json.dumps(site_code.RECORDED, default=str, sort_keys=True)
 
 
 def check_counts():
@@ -146,4 +181,4 @@ def check_counts():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
