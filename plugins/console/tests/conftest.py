@@ -30,6 +30,14 @@ while True:
 """
 
 
+DECLARED = """
+[events."edx.tick"]
+description = "The clock of the tests has ticked."
+owner = "learning"
+fields.n = { type = "int", description = "The number of the tick.", pii = "none", example = 7 }
+"""
+
+
 class Console:
     """`eventtracking console`, and a browser's manners."""
 
@@ -108,7 +116,10 @@ def config_in(folder: Path, below: dict[str, Any] | None = None) -> dict[str, An
         "max_attempts": 1,
         "retry_base_s": 0.05,
     }
+    declared = folder / "declared.toml"
+    declared.write_text(DECLARED)
     return {
+        "processors": [{"plugin": "catalog", "files": [str(declared)], "unknown_type": "allow"}],
         "observers": [{"plugin": "live", "folder": str(folder / "live")}],
         "backends": {"store": store, "disk": {**disk, "backends": {"below": lower}}},
     }

@@ -33,7 +33,7 @@ ARGUMENTS = (
 )  # fmt: skip
 PAGES = (
     "/", "/events", "/events/explain", "/events/search?route=store", "/letters",
-    "/letters/one?router=disk&number=1",
+    "/letters/one?router=disk&number=1", "/catalog/", "/catalog/one?name=edx.tick",
 )  # fmt: skip
 LIVE = {"/": "svg.spark", "/events": "details.event"}
 """What appears on a live page once it is."""

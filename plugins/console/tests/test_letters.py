@@ -39,8 +39,8 @@ def scene(tmp_path: Path) -> Iterator[Callable[..., tuple[Tracker, Any]]]:
         stack.enter_context(fake_distribution(plugins={"fail": FailingBackend}))
         stack.callback(FailingBackend.forget)
 
-        def make(**options: Any) -> tuple[Tracker, Any]:
-            FailingBackend.actions[""] = down
+        def make(action: Any = down, dead: int = 3, **options: Any) -> tuple[Tracker, Any]:
+            FailingBackend.actions[""] = action
             config = {
                 "observers": [{"plugin": "live", "folder": str(tmp_path / "live")}],
                 "backends": {
@@ -53,7 +53,7 @@ def scene(tmp_path: Path) -> Iterator[Callable[..., tuple[Tracker, Any]]]:
             tracker = stack.enter_context(Tracker.from_config(config))
             for number in range(3):
                 tracker.emit(f"<i>{number}</i>")
-            wait(lambda: tracker.stats()["b"].dead_lettered == 3)
+            wait(lambda: tracker.stats()["b"].dead_lettered == dead)
             return tracker, console_app(config, allow_changes=True, prefix="/c")
 
         yield make
@@ -146,13 +146,11 @@ def test_a_viewer_who_may_not_change(scene: Any, ask: Ask, tmp_path: Path) -> No
 
 def test_a_pause_is_shown_as_a_pause(scene: Callable[..., tuple[Tracker, Any]], ask: Ask) -> None:
     """A destination that asked for time has not failed, and the page says when it goes on."""
-    tracker, app = scene()
 
     def busy(events: Sequence[Event]) -> None:
         raise DeliveryError("<i>busy</i>", retry_after_s=900)
 
-    FailingBackend.actions[""] = busy
-    tracker.emit("a")
+    tracker, app = scene(action=busy, dead=0)
     wait(lambda: tracker.routes()[1].backend.status().failing)
     _, text, _ = ask(app, "/")
     assert "<strong>b/bad</strong> is paused: its destination asked for it" in text

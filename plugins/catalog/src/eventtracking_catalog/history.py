@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
+from eventtracking import Event
 from eventtracking_catalog.declaration import Declaration
 from eventtracking_catalog.documents import declaration_from
 from eventtracking_catalog.records import RECORD_NAME
 
-__all__ = ["History", "Version", "read_records"]
+__all__ = ["History", "Version", "history_of", "read_records"]
 
 _KEYS: Final = ("description", "version", "owner", "deprecated", "fields")
 _ROWS: Final = "SELECT name, timestamp, data FROM events WHERE name = ?"
@@ -50,10 +51,21 @@ def read_records(path: Path) -> dict[str, History]:
         is_sqlite = file.read(16) == b"SQLite format 3\0"
     found: dict[str, History] = {}
     rows = _rows_of_store(path, found) if is_sqlite else _rows_of_lines(path, found)
+    _take_all(rows, found)
+    return found
+
+
+def history_of(records: Iterable[Event]) -> dict[str, History]:
+    """Read the history of event types from records that a search has found."""
+    found: dict[str, History] = {}
+    _take_all([(one.timestamp.isoformat(), one.data) for one in records], found)
+    return found
+
+
+def _take_all(rows: Iterable[tuple[str, Any]], found: dict[str, History]) -> None:
     versions: dict[tuple[str, str], Version] = {}
     for timestamp, data in sorted(rows, key=lambda row: row[0]):
         _take(timestamp, data, versions, found)
-    return found
 
 
 def _rows_of_store(path: Path, found: dict[str, History]) -> list[tuple[str, Any]]:

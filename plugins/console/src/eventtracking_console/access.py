@@ -28,7 +28,6 @@ __all__ = ["SAFE_METHODS", "Access", "Guard", "SecurityHeaders", "is_same_origin
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _COOKIE: Final = "eventtracking_console"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_FRAME_POLICY: Final = "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -175,8 +174,6 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers[name] = value
-                if "/catalog/" in scope["path"]:  # its pages bring a stricter policy of their own
-                    headers["Content-Security-Policy"] = _FRAME_POLICY
             await send(message)
 
         await self._app(scope, receive, sending)

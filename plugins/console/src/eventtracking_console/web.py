@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 
 from eventtracking import EventTrackingError, Tracker
 from eventtracking_console.access import Access, Guard, SecurityHeaders
-from eventtracking_console.catalog import CatalogSite
+from eventtracking_console.catalog import Catalog
 from eventtracking_console.letters import Filter, LetterBox, reasons
 from eventtracking_console.pages import (
     environment,
@@ -82,14 +82,14 @@ class Console:
     watcher: Watcher = attrs.field(init=False)
     letters: LetterBox = attrs.field(init=False)
     _templates: Environment = attrs.field(init=False)
-    catalog: CatalogSite = attrs.field(init=False)
+    catalog: Catalog = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         live = [one for one in self.tracker.observers() if isinstance(one, LiveObserver)]
         self.watcher = Watcher((live or [LiveObserver()])[0].sockets, self.tracker)
         self.letters = LetterBox(self.tracker, self._deliverer)
         self._templates = environment()
-        self.catalog = CatalogSite(self.tracker)
+        self.catalog = Catalog(self.tracker)
 
     def _deliverer(self) -> Tracker:
         """Make a tracker that delivers, without the observers of the application."""
@@ -113,7 +113,7 @@ class Console:
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ]
         if self.catalog.is_installed:
-            pages.append(Mount("/catalog", self.catalog))
+            pages += [Route("/catalog/", self.list_types), Route("/catalog/one", self.one_type)]
         return Starlette(routes=pages, exception_handlers={EventTrackingError: self._trouble})
 
     def _prefix(self) -> str:
@@ -232,6 +232,38 @@ class Console:
         older = query.next_page(found[-1]["id"]) if len(found) == PAGE else None
         return self._page(
             "search.html", query=query, stores=stores, events=found, older=older, problem=problem
+        )
+
+    # Catalog
+
+    async def list_types(self, request: Request) -> Response:
+        """The event types and contexts, with rates and last seen."""
+        words = request.query_params.get("words", "")
+        return self._page(
+            "catalog.html",
+            words=words,
+            types=await run_in_threadpool(self.catalog.rows, "event", words),
+            contexts=await run_in_threadpool(self.catalog.rows, "context", words),
+            stores=list(searchable(self.tracker)),
+        )
+
+    async def one_type(self, request: Request) -> Response:
+        """One event type or context."""
+        name, kind = (request.query_params.get(key, "") for key in ("name", "kind"))
+        one = self.catalog.one("context" if kind == "context" else "event", name)
+        if one is None:
+            return self._page("trouble.html", 404, text="No such type is declared here.")
+        return await run_in_threadpool(self._type_page, one)
+
+    def _type_page(self, one: Any) -> Response:
+        catalog, is_event = self.catalog, one.kind == "event"
+        return self._page(
+            "event_type.html",
+            one=one,
+            seen=catalog.seen(one.name) if is_event else None,
+            routes=catalog.routes(one) if is_event else (),
+            fields=catalog.fields(one),
+            versions=catalog.versions(one) if is_event else [],
         )
 
     # Dead letters
