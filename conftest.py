@@ -64,6 +64,13 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     return module
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out a single test whose needs are not installed."""
+    named = [name for mark in item.iter_markers("needs") for name in mark.args]
+    if absent := [name for name in named if not is_installed(name)]:
+        pytest.skip(f"not installed: {', '.join(absent)}")
+
+
 def needs_of(module: Path) -> Iterator[str]:
     """Yield the distributions that the tests of a module need: its own, and those it names."""
     root = Path(__file__).parent

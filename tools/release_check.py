@@ -7,7 +7,6 @@ materials in `dist/sbom/`), compared with the last release, and installed alone.
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,32 +43,8 @@ def check_workflows() -> list[str]:
     return [f"zizmor: {done.stdout}{done.stderr}"] if done.returncode else []
 
 
-def write_sboms() -> list[str]:
-    """Write what each distribution brings with it, as CycloneDX."""
-    folder = DIST / "sbom"
-    folder.mkdir(exist_ok=True)
-    return [problem for member in workspace.ready_members() if (problem := sbom(member, folder))]
-
-
-def sbom(member: Path, folder: Path) -> str:
-    """Install one distribution by itself, and write the list of what is there then."""
-    name = str(workspace.load(member)["project"]["name"])
-    output = folder / f"{name}.cdx.json"
-    with tempfile.TemporaryDirectory() as place:
-        workspace.uv("venv", "-q", "--python", sys.executable, place)
-        python = Path(place) / "bin" / "python"
-        versions = ("--no-sources", "--find-links", DIST, "--constraint", workspace.CONSTRAINTS)
-        anew = f"--refresh-package={name}"  # uv keeps a wheel of the same version
-        workspace.uv("pip", "install", "-q", "--python", python, *versions, anew, name)
-        describe = ("environment", "--output-reproducible", "--no-validate", "--of", "JSON")
-        project = ("--pyproject", member / "pyproject.toml", "--mc-type", "library")
-        command = (sys.executable, "-m", "cyclonedx_py", *describe, *project, "-o", output, python)
-        done = workspace.tried(*command)
-    return f"{name}: {done.stderr}" if done.returncode else ""
-
-
 def try_alone() -> list[str]:
-    """Install each distribution alone, and run its tests."""
+    """Install each distribution alone, write its bill of materials, and run its tests."""
     return alone.problems(DIST)
 
 
@@ -78,7 +53,6 @@ STEPS: tuple[Callable[[], list[str]], ...] = (
     check_artifacts,
     check_workflows,
     interface.problems,
-    write_sboms,
     try_alone,
 )
 

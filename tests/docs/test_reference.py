@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-import documents
 import reference
 import workspace
 from eventtracking import hookspecs
@@ -18,8 +17,6 @@ from eventtracking_cli.app import BUILT_IN
 pytestmark = pytest.mark.timeout(120)  # every plugin is imported, and every module read
 
 PAGES = reference.REFERENCE
-EXAMPLE = workspace.ROOT / "examples" / "two_files"
-PLUGIN_GUIDE = workspace.ROOT / "docs" / "how-to" / "write-a-plugin.md"
 
 
 @pytest.mark.process
@@ -52,14 +49,3 @@ def test_they_leave_nothing_out() -> None:
     assert all(
         any(line.startswith(f"## {hook}(") for line in headings["hooks.md"]) for hook in hooks
     )
-
-
-def test_the_plugin_in_two_files_is_the_one_that_is_tested() -> None:
-    """The plugin that the guide prints is the one that is built, installed and tested."""
-    blocks = {
-        block.argument: block.text
-        for block in documents.blocks_of(PLUGIN_GUIDE)
-        if block.mark == "file"
-    }
-    for name in ("pyproject.toml", "acme_stdout.py"):
-        assert blocks[name] == (EXAMPLE / name).read_text(encoding="utf-8")

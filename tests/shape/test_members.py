@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.metadata
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import alone
 import workspace
 
 MEMBERS = workspace.members()
@@ -178,3 +182,69 @@ def test_what_it_needs_is_pinned(member: Path) -> None:
     pinned = {distribution_of(line) for line in text.splitlines() if line[:1].isalnum()}
     foreign = {name for name in needs(member) if not name.startswith("eventtracking")}
     assert foreign <= pinned
+
+
+TEST_TOOLS = {"eventtracking-testkit", *map(distribution_of, alone.TEST_TOOLS)}
+
+
+@cache
+def owners() -> Mapping[str, list[str]]:
+    """Name the distributions that each installed module comes from; ours are editable."""
+    ours = {name.replace("-", "_"): [name] for name in NAMES}
+    return {**importlib.metadata.packages_distributions(), **ours}
+
+
+@cache
+def closure(distribution: str, extras: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Name all that a distribution brings with it, and itself."""
+    found: set[str] = set()
+    waiting = [distribution]
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += brought(name, extras if name == distribution else frozenset())
+    return frozenset(found)
+
+
+def brought(name: str, extras: frozenset[str]) -> list[str]:
+    """Name the direct needs of an installed distribution, with those of some extras."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        texts = importlib.metadata.requires(name) or []
+        return [distribution_of(text) for text in texts if is_wanted(text, extras)]
+    return []
+
+
+def is_wanted(requirement: str, extras: frozenset[str]) -> bool:
+    """Tell whether a requirement is of no extra, or of one of these."""
+    extra = re.search(r"extra == ['\"]([\w.-]+)", requirement)
+    return extra is None or extra.group(1) in extras
+
+
+@members
+def test_its_tests_import_what_it_names(member: Path) -> None:
+    """Tests run alone, too: what their modules import at the head is a need or in the group."""
+    own = sorted((member / "tests").rglob("*.py"))
+    local = {path.stem for path in own} | {path.parent.name for path in own}
+    extras = frozenset(project(member).get("optional-dependencies", {}))
+    group = workspace.load(member).get("dependency-groups", {}).get("test", [])
+    allowed = closure(str(project(member)["name"]), extras)
+    allowed |= {found for name in TEST_TOOLS for found in closure(name)}
+    allowed |= {found for need in group for found in closure(distribution_of(need))}
+    missing = {
+        (path.name, name)
+        for path in own
+        for name in at_the_head(path) - local - sys.stdlib_module_names
+        if name in owners() and not {distribution_of(owner) for owner in owners()[name]} & allowed
+    }
+    assert not missing
+
+
+def at_the_head(path: Path) -> set[str]:
+    """Name the top-level modules that a module imports when it is imported."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names

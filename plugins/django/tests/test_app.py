@@ -215,6 +215,7 @@ def test_the_order_of_the_middleware_is_checked() -> None:
     assert text == f"{ours} stands before {sessions}, so that no event knows the session"
 
 
+@pytest.mark.needs("legacy")
 def test_old_settings_are_read(caplog: pytest.LogCaptureFixture) -> None:
     """Without `EVENT_TRACKING`, the settings of event-tracking are read, and their problems told at
     their places.
@@ -312,6 +313,7 @@ def test_the_management_command(capfd: pytest.CaptureFixture[str]) -> None:
     assert "logger" in capfd.readouterr().out
 
 
+@pytest.mark.needs("legacy")
 def test_the_management_command_reads_the_old_settings(capfd: pytest.CaptureFixture[str]) -> None:
     """With the settings of event-tracking, the command line gets the config that they amount to."""
     logger = {

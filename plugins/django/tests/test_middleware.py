@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, override_settings
 from django.test.client import RequestFactory
@@ -84,7 +85,7 @@ def test_the_user_in_an_async_view(events: Sequence[Event], user: Any) -> None:
 
     async def ask() -> None:
         client = AsyncClient()
-        await client.aforce_login(user)
+        await sync_to_async(client.force_login)(user)
         await client.get("/async-page")
 
     asyncio.run(ask())

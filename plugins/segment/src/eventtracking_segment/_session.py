@@ -184,6 +184,7 @@ class _Adapter(HTTPAdapter):
         """
         response = super().send(*args, **kwargs)
         if _terms.deadline is not None:
+            response.raw.enforce_content_length = True  # urllib3 1.26 takes half an answer
             content = _read_bounded(response.raw)
             if len(content) > _LONGEST_ANSWER and response.ok:
                 raise LongAnswerError

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import random
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -158,28 +159,44 @@ def _memory() -> tuple[int, int]:
 @functools.cache
 def _odd_events() -> Sequence[Event]:
     """Make events of odd text, the same ones in each run."""
-    from hypothesis import Phase, given, settings
-    from hypothesis import strategies as st
-
-    text = st.text(st.characters(codec="utf-8"), max_size=40)
-    key = st.sampled_from(("id", "_id", "name", "timestamp", "event", "time", "type")) | text
-    moment = st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1))  # noqa: DTZ001 - UTC is added
-    name = text.filter(bool)
-    context, data = st.dictionaries(key, text, max_size=3), st.dictionaries(key, text, max_size=5)
-    events: list[Event] = []
-
-    @settings(
-        max_examples=15, derandomize=True, database=None, deadline=None, phases=(Phase.generate,)
-    )
-    @given(name, moment, context, data)
-    def collect(name: str, at: datetime, context: dict[str, str], data: dict[str, str]) -> None:
-        at = at.replace(microsecond=at.microsecond // 1000 * 1000, tzinfo=timezone.utc)
-        events.append(
-            Event(name=name, timestamp=at, context={**context, "user_id": 10938}, data=data)
-        )
-
-    collect()
+    chance = random.Random(1)  # noqa: S311 - nothing secret
+    events = [_odd_event(chance) for _ in range(15)]
     return events + [event.replace(data={**event.data, **_LARGE}) for event in events[-4:]]
 
 
+def _odd_event(chance: random.Random) -> Event:
+    return Event(
+        name=_odd_text(chance) or "\u2028",
+        timestamp=_EPOCH + timedelta(milliseconds=chance.randrange(130 * 365 * 86_400_000)),
+        context={**_odd_mapping(chance, 3), "user_id": 10938},
+        data=_odd_mapping(chance, 5),
+    )
+
+
+def _odd_mapping(chance: random.Random, longest: int) -> dict[str, str]:
+    keys = [chance.choice((*_KEYS, _odd_text(chance))) for _ in range(chance.randint(0, longest))]
+    return {key: _odd_text(chance) for key in keys}
+
+
+def _odd_text(chance: random.Random) -> str:
+    """Return up to 40 characters, each range of them as likely; surrogates are no text."""
+    ranges = chance.choices(_RANGES, k=chance.randint(0, 40))
+    return "".join(chr(chance.randint(*ends)) for ends in ranges)
+
+
+_EPOCH: Final = datetime(1970, 1, 2, tzinfo=timezone.utc)
+_KEYS: Final = ("id", "_id", "name", "timestamp", "event", "time", "type")
+"""Keys that stores have for themselves."""
+_RANGES: Final = (
+    (0, 0x1F),
+    (0x20, 0x7E),
+    (0x7F, 0xFF),
+    (0x300, 0x36F),  # marks that join the character before
+    (0x590, 0x6FF),  # written from right to left
+    (0x2000, 0x206F),  # spaces, line ends and marks of direction
+    (0xE000, 0xFFFF),
+    (0x1F300, 0x1FAFF),
+    (0x100, 0xD7FF),
+    (0x10000, 0x10FFFF),
+)
 _LARGE: Final[Mapping[str, Any]] = {"size": "large", "text": "naïve 東京 " * 10_000}
