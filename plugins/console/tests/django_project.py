@@ -16,7 +16,7 @@ FOLDER = Path(sys.argv[1])
 settings.configure(
     DEBUG=False,
     SECRET_KEY="of the tests",
-    ALLOWED_HOSTS=["testserver"],
+    ALLOWED_HOSTS=["testserver", "127.0.0.1"],
     ROOT_URLCONF=__name__,
     LOGIN_URL="/login/",
     USE_TZ=True,

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,7 +25,7 @@ from eventtracking_testkit.services.fixtures import leave_out
 pytestmark = [
     pytest.mark.service,
     pytest.mark.timeout(180),
-    pytest.mark.needs("buffer", "sqlite"),
+    pytest.mark.needs("buffer", "catalog", "sqlite"),
 ]
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -205,3 +207,46 @@ def test_axe_finds_nothing_serious(
             assert serious == [], (path, width, scheme)
             scrolls = "return document.documentElement.scrollWidth > window.innerWidth"
             assert not browser.execute_script(scrolls), (path, width)
+
+
+@pytest.fixture(params=["asgi", "wsgi"])
+def django(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str, str]]:
+    """A Django project on a real server: its kind, its address, the session of a person."""
+    program = Path(__file__).with_name("django_server.py")
+    command = [sys.executable, program, tmp_path, request.param]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address, session = process.stdout.readline().split()
+        yield request.param, address, session
+        process.kill()
+
+
+@pytest.mark.process
+@pytest.mark.needs("django")
+def test_a_replay_in_django(browser: Any, django: tuple[str, str, str], tmp_path: Path) -> None:
+    """Staff see the failing route, live under ASGI, and replay its dead letters, which arrive."""
+    kind, address, session = django
+    browser.get(f"{address}/tracking/")
+    assert browser.current_url == f"{address}/login/?next=/tracking/"
+    browser.add_cookie({"name": "sessionid", "value": session})
+    browser.get(f"{address}/tracking/")
+    assert browser.find_element("xpath", "//div[dt='dead letters'][dd='2']")
+    live = "[sse-connect]" if kind == "asgi" else "[hx-get='/tracking/live/routes']"
+    assert browser.find_element("css selector", live)
+    assert browser.find_element("css selector", "svg.spark")  # after a look without a reload
+    browser.find_element("link text", "Catalog").click()
+    assert browser.find_element("xpath", "//h1[.='Catalog']")
+    browser.find_element("link text", "Dead letters").click()
+    (tmp_path / "file").unlink()
+    browser.find_element("xpath", "//button[starts-with(., 'Dry run')]").click()
+    browser.find_element("xpath", "//button[starts-with(., 'Replay 2')]").click()
+    assert browser.find_element("xpath", "//td[.='owner']")
+    deadline = time.monotonic() + 60
+    while browser.find_elements("css selector", ROWS):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        browser.implicitly_wait(0)
+        browser.get(f"{address}/tracking/letters")
+    assert events_in(tmp_path / "file" / "x.db") == ["edx.enrolled"] * 2
+    # The project has no page to log in at, which the network's part of the log tells.
+    assert [one for one in browser.get_log("browser") if one["source"] != "network"] == []

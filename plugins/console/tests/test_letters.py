@@ -23,7 +23,7 @@ from eventtracking_live.table import rows_of
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import FailingBackend
 
-pytestmark = pytest.mark.needs("buffer")
+pytestmark = pytest.mark.needs("buffer", "catalog", "sqlite")
 
 Ask = Callable[..., tuple[int, str, dict[str, str]]]
 

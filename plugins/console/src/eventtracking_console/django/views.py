@@ -101,21 +101,22 @@ async def _stream(looking: Viewer, scope: dict[str, Any]) -> AsyncIterator[bytes
     parts: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
     never = asyncio.Event()
     app = asyncio.ensure_future(_application()(scope, never.wait, parts.put))
+    part = asyncio.ensure_future(parts.get())
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _STREAM_S
     waiting = {app}
     try:
         while app in waiting and (left_s := deadline - loop.time()) > 0:
-            part = asyncio.ensure_future(parts.get())
             done, waiting = await asyncio.wait(
                 {app, part}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
             )
             if part in done:
                 yield part.result().get("body", b"")
-            part.cancel()
+                part = asyncio.ensure_future(parts.get())
     finally:
         app.cancel()
-        await asyncio.gather(app, return_exceptions=True)
+        part.cancel()
+        await asyncio.gather(app, part, return_exceptions=True)
 
 
 @lru_cache(maxsize=1)
