@@ -11,7 +11,7 @@ import pytest
 
 from eventtracking import Event, Tracker
 from eventtracking_buffer import codec
-from eventtracking_buffer.disk.recent import RecentEvents
+from eventtracking_buffer.disk.journal.reader import RecentEvents
 from eventtracking_testkit.fakes import RecordingBackend
 
 Track = Callable[..., Tracker]

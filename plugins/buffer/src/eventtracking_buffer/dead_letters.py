@@ -7,12 +7,16 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
+from typing import Literal
 
 import attrs
 
 from eventtracking import Event
 
-__all__ = ["Action", "DeadLetter", "Selection"]
+__all__ = ["Action", "DeadLetter", "Selection", "Wanted"]
+
+Wanted = Literal["replay", "purge"]
+"""Ends of dead letters that people ask for."""
 
 
 def _moment(seconds: float) -> datetime:

@@ -6,12 +6,12 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 import attrs
 
-from eventtracking_buffer.dead_letters import Action, DeadLetter, Selection
+from eventtracking_buffer.dead_letters import Action, DeadLetter, Selection, Wanted
 
 if TYPE_CHECKING:
     from eventtracking_buffer.router import BufferRouter
@@ -90,7 +90,7 @@ class Letters:
     def _in_memory(self) -> _Selections:
         return _memory.setdefault(self._router, _Selections())
 
-    def _use(self, name: str, what: Literal["replay", "purge"], by: str) -> int:
+    def _use(self, name: str, what: Wanted, by: str) -> int:
         numbers = self._in_memory.frozen.pop(name, None)
         if numbers is not None:
             return self._use_in_memory(numbers, what, by)
@@ -99,9 +99,7 @@ class Letters:
         # It wakes the engine of this process, which has letters of its own where the disk failed.
         return len(taken) + (self._router.request(_of(others), what) if taken or others else 0)
 
-    def _use_in_memory(
-        self, numbers: Collection[int], what: Literal["replay", "purge"], by: str
-    ) -> int:
+    def _use_in_memory(self, numbers: Collection[int], what: Wanted, by: str) -> int:
         taken = frozenset(x.number for x in self.list(_of(numbers)) if not x.replaying)
         self._in_memory.used.appendleft(_Used(what, by, time.time(), numbers, taken))
         return self._router.request(_of(taken), what)

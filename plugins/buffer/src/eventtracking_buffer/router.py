@@ -16,7 +16,7 @@ import msgspec
 from eventtracking import Counts, Event
 from eventtracking.errors import OptionsError
 from eventtracking.protocols import Downstream
-from eventtracking_buffer.dead_letters import DeadLetter, Selection
+from eventtracking_buffer.dead_letters import DeadLetter, Selection, Wanted
 from eventtracking_buffer.delivery.clock import SYSTEM, Clock
 from eventtracking_buffer.delivery.lane import Pace
 from eventtracking_buffer.letters import Letters
@@ -247,12 +247,11 @@ class BufferRouter:
             return self._engine.letters(selection)
         return self.from_outside(lambda buffer: buffer.dead_letters(selection)) or []
 
-    def request(self, selection: Selection, wanted: Literal["replay", "purge"]) -> int:
+    def request(self, selection: Selection, wanted: Wanted) -> int:
         """Have dead letters replayed or purged by the process that delivers; return how many."""
         if self._engine is None:
             return self.from_outside(lambda buffer: buffer.request(selection, wanted)) or 0
-        ask = self._engine.replay if wanted == "replay" else self._engine.purge
-        return ask(selection)
+        return self._engine.request(selection, wanted)
 
     def status(self) -> Status:
         """Tell how it stands. Never opens, starts or delivers."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from eventtracking import Counts, Event
 from eventtracking.protocols import Downstream
-from eventtracking_buffer.dead_letters import DeadLetter, Selection
+from eventtracking_buffer.dead_letters import DeadLetter, Selection, Wanted
 
 if TYPE_CHECKING:
     from eventtracking_buffer.router import BufferRouter
@@ -53,11 +53,8 @@ class Engine(Protocol):
     def letters(self, selection: Selection) -> list[DeadLetter]:
         """Return the dead letters that are meant, oldest first."""
 
-    def replay(self, selection: Selection) -> int:
-        """Have dead letters delivered once more; return how many."""
-
-    def purge(self, selection: Selection) -> int:
-        """Give dead letters up: they count as failed; return how many there were."""
+    def request(self, selection: Selection, wanted: Wanted) -> int:
+        """Have dead letters delivered once more, or given up as failed; return how many."""
 
     def status(self) -> dict[str, Any]:
         """Tell how it stands, in plain values, at little cost."""

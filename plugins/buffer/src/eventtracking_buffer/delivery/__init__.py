@@ -1,1 +1,1 @@
-"""Delivery, the same for every storage. Read `queued_event`, `queue`, `lane`, `worker`."""
+"""Delivery, the same for every storage. Read `queue`, `attempt`, `lane`, `worker`."""

@@ -11,7 +11,7 @@ from eventtracking import Outcome, Rejected
 from eventtracking.counts import reason_text
 from eventtracking.errors import MAX_PAUSE_S, describe_error, pause_of, reason_of
 from eventtracking.protocols import Downstream, Failures
-from eventtracking_buffer.delivery.queued_event import QueuedEvent, as_text
+from eventtracking_buffer.delivery.queue import QueuedEvent, as_text
 
 __all__ = ["Attempt", "DeliveryInterruptedError", "Report", "Store", "deliver"]
 

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import attrs
 
 __all__ = ["SYSTEM", "Clock", "monotonic"]
 
-if hasattr(time, "clock_gettime"):
-
-    def monotonic() -> float:
-        """Return seconds since a fixed moment, the same for all processes of this boot."""
-        return time.clock_gettime(time.CLOCK_MONOTONIC)
-
-else:  # pragma: no cover - Windows
-    monotonic = time.monotonic
+monotonic: Callable[[], float] = time.monotonic
+"""Return seconds since a fixed moment, the same for all processes of this boot."""
+if hasattr(time, "clock_gettime"):  # else Windows
+    monotonic = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
 
 
 def _time() -> float:

@@ -26,8 +26,7 @@ from eventtracking.protocols import Downstream
 from eventtracking_buffer.delivery.attempt import Attempt, Store, deliver
 from eventtracking_buffer.delivery.backoff import Rest, backoff_s
 from eventtracking_buffer.delivery.clock import Clock
-from eventtracking_buffer.delivery.queue import RetryQueue
-from eventtracking_buffer.delivery.queued_event import QueuedEvent
+from eventtracking_buffer.delivery.queue import QueuedEvent, RetryQueue
 
 __all__ = ["Lane", "Pace"]
 
@@ -191,7 +190,8 @@ class Lane:
         """Deliver one batch, if one is due; return how many seconds to wait until the next."""
         now = self._clock.monotonic()
         pause_s = self._tick(now)
-        self._retries.accept(now)
+        if self._retries.handed_over:
+            self._retries.accept(now)
         resume_at = self._resumes_at()
         if now < resume_at:
             self.wake_at = _NEVER
@@ -225,6 +225,8 @@ class Lane:
         return max(min(dues) - now, 0.0) if dues else 3600.0
 
     def _pick_retries(self, now: float) -> list[QueuedEvent]:
+        if not (self._held.heap or self._retries.heap):
+            return []
         until = _NEVER if self.hurry else now
         picked = self._held.pick(now, self._limit, self._pace.max_batch_bytes)
         picked = picked or self._retries.pick(until, self._limit, self._pace.max_batch_bytes)

@@ -6,7 +6,8 @@ letters changes neither: a mark in the standing (`!path`) says so until the repl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
 
 import attrs
 
@@ -20,12 +21,14 @@ _MARK = "!"
 _NEVER = "-"
 """Marks a leaf that the config got later, and that never has the event."""
 _MARKS = (_MARK, _NEVER)
+_MAX_SAME: Final = 1_000
+"""Transitions that are remembered: few events of a buffer move differently."""
 
 Change = tuple[str, Outcome | None, Outcome | None]
 """A path, and the outcomes before and after that count there."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Transition:
     """How one event moved."""
 
@@ -35,31 +38,47 @@ class Transition:
     ended: Outcome | None
     """The outcome of the event as a whole, once no leaf waits for it."""
 
-    @classmethod
-    def of(cls, routes: Routes, before: Standing | None, news: Standing) -> Transition:
-        """Add new outcomes to a standing."""
-        after = {**before, **news} if before else dict(news)
-        plain = _plain(after)
-        missed = [path[1:] for path in after if path.startswith(_NEVER)]
-        filled = {**dict.fromkeys(missed, Outcome.FILTERED), **plain}
-        settled = (
-            routes.is_settled(filled) and _PENDING not in plain.values()
-        )  # of lost routes, too
-        return cls(before, after, whole(routes, after) if settled else None)
+    @staticmethod
+    def of(routes: Routes, before: Standing | None, news: Standing) -> Transition:
+        """Add new outcomes to a standing. Events that move alike share one object."""
+        return _of(routes, None if before is None else tuple(before.items()), tuple(news.items()))
 
-    def changes(self, routes: Routes) -> Iterator[Change]:
-        """Yield what changes in the counts below the router.
+    def changes(self, routes: Routes) -> tuple[Change, ...]:
+        """Return what changes in the counts below the router.
 
         Args:
             routes: Those that are counted: some may have been lost by the config.
         """
-        before = None if self.before is None else _plain(self.before)
-        for path, old, new in routes.moves(before, _plain(self.after), self.ended is not None):
-            mark = _MARK + path
-            was = _FAILED if self.before is not None and mark in self.before else old
-            now = _FAILED if mark in self.after else new
-            if was is not now:
-                yield path, was, now
+        return changes_of(self, routes)
+
+
+@lru_cache(maxsize=_MAX_SAME)
+def _of(
+    routes: Routes,
+    before: tuple[tuple[str, Outcome], ...] | None,
+    news: tuple[tuple[str, Outcome], ...],
+) -> Transition:
+    known = None if before is None else dict(before)
+    after = {**(known or {}), **dict(news)}
+    plain = _plain(after)
+    missed = [path[1:] for path in after if path.startswith(_NEVER)]
+    filled = {**dict.fromkeys(missed, Outcome.FILTERED), **plain}
+    settled = routes.is_settled(filled) and _PENDING not in plain.values()  # of lost routes, too
+    return Transition(known, after, whole(routes, after) if settled else None)
+
+
+@lru_cache(maxsize=_MAX_SAME)
+def changes_of(found: Transition, routes: Routes) -> tuple[Change, ...]:
+    """See `Transition.changes`."""
+    before = None if found.before is None else _plain(found.before)
+    changes = []
+    for path, old, new in routes.moves(before, _plain(found.after), found.ended is not None):
+        mark = _MARK + path
+        was = _FAILED if found.before is not None and mark in found.before else old
+        now = _FAILED if mark in found.after else new
+        if was is not now:
+            changes.append((path, was, now))
+    return tuple(changes)
 
 
 def reopened(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,26 +22,20 @@ from eventtracking import Counts, Event, Rejected
 from eventtracking.errors import DeliveryError
 from eventtracking.protocols import Downstream
 from eventtracking_buffer import codec
+from eventtracking_buffer.dead_letters import DeadLetter, Selection, Wanted
 from eventtracking_buffer.delivery.clock import monotonic
 from eventtracking_buffer.delivery.housekeeper import Housekeeper
 from eventtracking_buffer.delivery.loss_reporter import LossReporter
-from eventtracking_buffer.disk.admission import Admission
-from eventtracking_buffer.disk.capacity import Capacity
+from eventtracking_buffer.disk.admission import Admission, Capacity
 from eventtracking_buffer.disk.deliverer import Deliverer
-from eventtracking_buffer.disk.engine_letters import EngineLetters
-from eventtracking_buffer.disk.folder import cause_of, open_state, prepare_folder
-from eventtracking_buffer.disk.folder_watch import FolderWatch
+from eventtracking_buffer.disk.folder import FolderWatch, cause_of, open_state, prepare_folder
 from eventtracking_buffer.disk.journal.files import journal_bytes, unusable_files
-from eventtracking_buffer.disk.journal.records import (
-    EVENT,
-    HEADER_BYTES,
-    MAX_PAYLOAD_BYTES,
-    frame,
-)
+from eventtracking_buffer.disk.journal.records import EVENT, MAX_PAYLOAD_BYTES, frame
 from eventtracking_buffer.disk.journal.writer import JournalWriter
-from eventtracking_buffer.disk.lock import SILENT_S, DeliveryLock
+from eventtracking_buffer.disk.lock import DeliveryLock
 from eventtracking_buffer.disk.state.connection import InheritedStateError, State
 from eventtracking_buffer.disk.state.counts_reader import Balance, CountsReader
+from eventtracking_buffer.disk.state.letters import letters_in, request
 from eventtracking_buffer.disk.state.schema import NewerLayoutError
 from eventtracking_buffer.memory.engine import MemoryEngine
 
@@ -64,12 +58,10 @@ _BEAT_S: Final = 2.0
 _MAX_FALLBACK_EVENTS: Final = 10_000
 _STANDSTILL_S: Final = 1.0
 _IDLE_S: Final = 0.3
-_LEAST_RECORD_BYTES: Final = HEADER_BYTES + 40
-"""No event is stored in less: its id alone has 36."""
 _DELETED: Final = "the state was deleted: counts begin at 0, events may come twice"
 
 
-class DiskEngine(Admission, EngineLetters):
+class DiskEngine:
     """Runs one buffer in one process.
 
     While the disk refuses, events wait in a bounded memory buffer, and the log says so.
@@ -105,6 +97,9 @@ class DiskEngine(Admission, EngineLetters):
         self._watch = FolderWatch(self._folder, monotonic, _LOOK_AGAIN_S)
         self._housekeeper = Housekeeper(
             f"eventtracking-buffer:{self._path}", self._look, self._losses.no_thread
+        )
+        self._admission = Admission(
+            options, self._capacity, self._housekeeper, self._losses, lambda: self._deliverer
         )
         self._housekeeper.call(self._prepare)
         self._housekeeper.wake()
@@ -185,7 +180,8 @@ class DiskEngine(Admission, EngineLetters):
         data = b"".join(pieces)
         refused: dict[str, str] = {}
         if len(data) > MAX_PAYLOAD_BYTES or not self._capacity.fits(len(events), len(data)):
-            events, data, refused = self._fit(events, data, now)
+            can_wait = self._writer is not None
+            events, data, refused = self._admission.fit(events, data, now, can_wait)
         if events:
             self._store_all(events, data)
         if refused:
@@ -265,7 +261,7 @@ class DiskEngine(Admission, EngineLetters):
         if self._has_stored:
             self._has_stored, self._active_until = False, monotonic() + _ACTIVE_S
         if self._housekeeper.every("room", 1.0 if self._is_active else _IDLE_ROOM_S):
-            self._watch_room()
+            self._capacity.measure_if_near(journal_bytes(self._folder))
         if writer.is_due and writer.size:
             writer.turn()
 
@@ -279,15 +275,6 @@ class DiskEngine(Admission, EngineLetters):
             return self._watch.has_changed()
         except FileNotFoundError:
             return True
-
-    def _watch_room(self) -> None:
-        """Measure, if all processes together can be near the limit."""
-        size = journal_bytes(self._folder)
-        if (
-            size // _LEAST_RECORD_BYTES > self._options.limit_events // 2
-            or size > self._options.limit_bytes // 2
-        ):
-            self._capacity.measure()
 
     def _look_for_deleted(self, state: State, writer: JournalWriter) -> None:
         """Notice that files were deleted while they are in use, and go on with new ones."""
@@ -319,25 +306,14 @@ class DiskEngine(Admission, EngineLetters):
         if state is None:
             return False
         if not self._lock.is_mine and not self._lock.take():
-            self._watch_deliverer()
+            silence = self._housekeeper.every("deliverer", 2.0) and self._lock.silence()
+            if silence:
+                self._losses.note(f"wait: {silence}", 0)
             return False
         self._deliverer = Deliverer(
             self._options, self._downstream, state, self._losses, self._began
         )
         return True
-
-    def _watch_deliverer(self) -> None:
-        """Say so, if the process that delivers gives no sign of life."""
-        if not self._housekeeper.every("deliverer", 2.0):
-            return
-        holder = self._lock.holder() or {}
-        if holder.get("silent_s", 0.0) > SILENT_S:
-            who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
-            self._losses.note(
-                f"wait: {who}, which delivers, gives no sign of life; it is stopped, or hangs."
-                " Continue it, or end it, and another process takes over",
-                0,
-            )
 
     def _look_after(self, deliverer: Deliverer | None) -> float:
         if deliverer is None:
@@ -349,7 +325,7 @@ class DiskEngine(Admission, EngineLetters):
         if has_news and self._housekeeper.every("measure", 0.2):
             self._capacity.measure()
             if self._capacity.left < 0:
-                self._give_up(-self._capacity.left)
+                self._admission.give_up(-self._capacity.left)
         return pause_s
 
     # The end
@@ -372,7 +348,7 @@ class DiskEngine(Admission, EngineLetters):
             done = self._fallback is None or self._fallback.flush(0.0)
             own = self._housekeeper.call(self._own_counts)
             left, goal = own.pending, own.received if goal < 0 else goal
-            late = monotonic() >= deadline or self._is_own_thread() or self._closed
+            late = monotonic() >= deadline or self._admission.is_own_thread() or self._closed
             if late or (done and (left == 0 or own.settled >= goal)):
                 return done and left == 0
             if left < least:
@@ -399,7 +375,7 @@ class DiskEngine(Admission, EngineLetters):
 
     def close(self) -> None:
         """End the threads and let go of the files. What is not delivered stays on disk."""
-        self._closed = True
+        self._closed = self._admission.closed = True
         if not self._has_ended:  # again, where an exception has interrupted the last call
             self._housekeeper.call(self._end)
             self._housekeeper.stop(0.0)
@@ -436,6 +412,25 @@ class DiskEngine(Admission, EngineLetters):
         self._lock.release()
         if self._writer is not None:
             self._writer.close()
+
+    # Dead letters
+
+    def letters(self, selection: Selection) -> list[DeadLetter]:
+        """Return dead letters."""
+        found = self._housekeeper.call(lambda: self._ask(letters_in, selection)) or []
+        return found + ([] if self._fallback is None else self._fallback.letters(selection))
+
+    def request(self, selection: Selection, wanted: Wanted) -> int:
+        """Have the process that delivers replay dead letters, or give them up."""
+        count = self._housekeeper.call(lambda: self._ask(request, selection, wanted)) or 0
+        if self._deliverer is not None:
+            self._deliverer.asked()
+        self._housekeeper.wake()
+        return count + (0 if self._fallback is None else self._fallback.request(selection, wanted))
+
+    def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        state = self._open_state()
+        return None if state is None else question(state, *arguments)
 
     # Looking in
 

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from eventtracking_buffer.disk.state.connection import State, connections
 
 __all__ = [
     "STATE_NAME",
+    "FolderWatch",
     "cause_of",
     "open_lock",
     "open_state",
@@ -224,3 +225,31 @@ def _set_aside(path: Path) -> str:
     target = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
     path.rename(target)
     return target.name
+
+
+class FolderWatch:
+    """Compares the time of a folder's last change, in one system call.
+
+    Args:
+        again_s: Report a change after so long anyway: some file systems keep no such time.
+    """
+
+    def __init__(self, folder: Path, monotonic: Callable[[], float], again_s: float) -> None:
+        self._folder = folder
+        self._monotonic = monotonic
+        self._again_s = again_s
+        self._stamp, self._again_at = 0, 0.0
+
+    def has_changed(self) -> bool:
+        """Return whether it may have changed since the last call.
+
+        Raises:
+            OSError: If it is gone.
+        """
+        now, stamp = self._monotonic(), os.stat(self._folder).st_mtime_ns  # noqa: PTH116 - quicker
+        if stamp == self._stamp and now < self._again_at:
+            return False
+        # After a change once more next time: the clock of files is coarse.
+        self._again_at = now if stamp != self._stamp else now + self._again_s
+        self._stamp = stamp
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from eventtracking_buffer.delivery.queued_event import QueuedEvent
+from eventtracking_buffer.delivery.queue import QueuedEvent
 from eventtracking_buffer.disk.journal.reader import JournalReader
 from eventtracking_buffer.disk.state.transitions import Key
 

@@ -87,6 +87,17 @@ class DeliveryLock:
                 os.close(self._descriptor)
                 self._descriptor = -1
 
+    def silence(self) -> str:
+        """Say so, if the process that delivers gives no sign of life; else nothing."""
+        holder = self.holder() or {}
+        if holder.get("silent_s", 0.0) <= SILENT_S:
+            return ""
+        return (
+            f"process {holder.get('pid', '?')} on {holder.get('host', '?')}, which delivers, gives"
+            " no sign of life; it is stopped, or hangs. Continue it, or end it, and another process"
+            " takes over"
+        )
+
     def holder(self) -> dict[str, Any] | None:
         """Tell who delivers: `pid`, `host`, `since` and `silent_s`; None if no process does."""
         with files.lock:

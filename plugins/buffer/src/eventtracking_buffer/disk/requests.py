@@ -16,10 +16,9 @@ from eventtracking.counts import reason_text
 from eventtracking.standing import Standing
 from eventtracking_buffer import codec
 from eventtracking_buffer.delivery.attempt import Report
-from eventtracking_buffer.delivery.queued_event import QueuedEvent
+from eventtracking_buffer.delivery.queue import QueuedEvent
 from eventtracking_buffer.delivery.standings import Transition, has_failed, reopened, whole
-from eventtracking_buffer.disk.journal.decoding import decode, stub
-from eventtracking_buffer.disk.journal.reader import JournalReader
+from eventtracking_buffer.disk.journal.reader import JournalReader, decode, stub
 from eventtracking_buffer.disk.journal.records import EVENT, Record
 from eventtracking_buffer.disk.state.connection import from_id, to_id
 from eventtracking_buffer.disk.state.transitions import Key, add_change, pack, unpack
@@ -299,7 +298,8 @@ class Requests:
             for leaf in leaves:
                 report.letters.append((item, leaf))
                 report.remark(leaf, reason_text(_DEAD, _NO_ROUTE))
-        self._store.writer.write([report], {lane: stored}, several=True)
+        execute = state.connection.executemany
+        self._store.writer.write(execute, [report], {lane: stored}, several=True)
         self._store.look_for_done_files()
         return len(rows) == _MAX_AT_ONCE
 

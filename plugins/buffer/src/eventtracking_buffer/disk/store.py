@@ -15,6 +15,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,16 +25,12 @@ from eventtracking.protocols import Downstream
 from eventtracking_buffer import codec
 from eventtracking_buffer.delivery.attempt import Report
 from eventtracking_buffer.delivery.clock import Clock
-from eventtracking_buffer.delivery.queued_event import QueuedEvent
-from eventtracking_buffer.disk.folder import write_aside
-from eventtracking_buffer.disk.folder_watch import FolderWatch
-from eventtracking_buffer.disk.found import Found
-from eventtracking_buffer.disk.journal.decoding import stub
+from eventtracking_buffer.delivery.queue import QueuedEvent
+from eventtracking_buffer.disk.folder import FolderWatch, write_aside
 from eventtracking_buffer.disk.journal.files import journal_files
-from eventtracking_buffer.disk.journal.reader import JournalReader
-from eventtracking_buffer.disk.journal.records import EVENT, Record, count_damaged
+from eventtracking_buffer.disk.journal.reader import Found, JournalReader, RecentEvents, stub
+from eventtracking_buffer.disk.journal.records import Record, count_damaged
 from eventtracking_buffer.disk.lane_state import LaneState
-from eventtracking_buffer.disk.recent import RecentEvents
 from eventtracking_buffer.disk.state.connection import State
 from eventtracking_buffer.disk.state.transitions import Key, ReportWriter
 
@@ -101,14 +98,16 @@ class DiskStore:
 
     def _take(self, lane: str, max_events: int, max_bytes: int) -> list[QueuedEvent]:
         found = Found(max_events, max_bytes, self.recent)
+        pass_over = partial(self._pass_over, lane)
         for reader in list(self.lanes[lane].readers.values()):
             if not reader.unread:
                 continue
             with contextlib.suppress(OSError):  # what was read counts; the rest comes next time
-                if not self._read(lane, reader, found):
+                if not found.read(reader, pass_over, self._set_aside_event):
                     break
                 self._end_of_file(reader)
-        self.lanes[lane].taken.update((item.key, item) for item in found.all)
+        for items in (found.items, found.lost, found.later):
+            self.lanes[lane].taken.update([(item.key, item) for item in items])
         for item in found.items:
             self._mean_bytes += (item.size - self._mean_bytes) * (0.1 if self._mean_bytes else 1.0)
         if found.lost:
@@ -116,18 +115,6 @@ class DiskStore:
         if found.later:
             self.bury(lane, found.later, _LATER)
         return found.items
-
-    def _read(self, lane: str, reader: JournalReader, found: Found) -> bool:
-        """Read until there is enough; return whether more is wanted."""
-        for record in reader.read():
-            if not found.has_room(record.end - record.start):
-                return False
-            if record.kind == EVENT:
-                found.add(reader.name, record, self._set_aside_event)
-            else:
-                self._pass_over(lane, reader, record, found)
-            reader.advance(record)
-        return True
 
     def _set_aside_event(self, file: str, record: Record, error: codec.FormatError) -> None:
         reasons = {reason_text(_FAILED, str(error)): 1}
@@ -262,10 +249,11 @@ class DiskStore:
     def _commit(self, reports: Sequence[Report], stripped: bool = False) -> None:
         stored = {lane: state.stored for lane, state in self.lanes.items()}
         untried: dict[str, list[QueuedEvent]] = {}
-        with self.state.transaction():
+        with self.state.transaction() as connection:
             for lane in {report.lane for report in reports if report.lane in self.lanes}:
                 untried[lane] = self._write_places(lane, reports)
-            self.writer.write(reports, stored, len(self.lanes) > 1, stripped)
+            execute = connection.executemany
+            self.writer.write(execute, reports, stored, len(self.lanes) > 1, stripped)
         for report in reports:
             if report.lane in self.lanes:
                 _settle(self.lanes[report.lane], report, untried[report.lane])

@@ -14,11 +14,10 @@ from typing import Final
 from eventtracking import Counts, Outcome
 from eventtracking.counts import reason_text
 from eventtracking.standing import Routes, Standing
-from eventtracking_buffer.delivery.queued_event import QueuedEvent
+from eventtracking_buffer.delivery.queue import QueuedEvent
 from eventtracking_buffer.delivery.standings import Transition, never
-from eventtracking_buffer.disk.journal.decoding import decode
 from eventtracking_buffer.disk.journal.files import journal_files
-from eventtracking_buffer.disk.journal.reader import JournalReader
+from eventtracking_buffer.disk.journal.reader import JournalReader, decode
 from eventtracking_buffer.disk.journal.records import EVENT
 from eventtracking_buffer.disk.journal.writer import delete_unfinished
 from eventtracking_buffer.disk.requests import Requests

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eventtracking import Counts, Event, Rejected
 from eventtracking.errors import DeliveryError
 from eventtracking.protocols import Downstream
-from eventtracking_buffer.dead_letters import DeadLetter, Selection
+from eventtracking_buffer.dead_letters import DeadLetter, Selection, Wanted
 from eventtracking_buffer.delivery.clock import monotonic
 from eventtracking_buffer.delivery.housekeeper import Housekeeper
 from eventtracking_buffer.delivery.lane import Lane
@@ -240,9 +240,10 @@ class MemoryEngine:
         """Return dead letters."""
         return self._housekeeper.call(lambda: self._letters.chosen(selection))
 
-    def replay(self, selection: Selection) -> int:
-        """Deliver dead letters once more."""
-        return self._housekeeper.call(lambda: self._replay(selection))
+    def request(self, selection: Selection, wanted: Wanted) -> int:
+        """Deliver dead letters once more, or give them up."""
+        ask = self._replay if wanted == "replay" else self._letters.purge
+        return self._housekeeper.call(lambda: ask(selection))
 
     def _replay(self, selection: Selection) -> int:
         items = self._letters.replay(selection)
@@ -253,10 +254,6 @@ class MemoryEngine:
             lane.hurry = True
             worker.wake()
         return len(items)
-
-    def purge(self, selection: Selection) -> int:
-        """Give dead letters up."""
-        return self._housekeeper.call(lambda: self._letters.purge(selection))
 
     def status(self) -> dict[str, Any]:
         """Tell how it stands."""

@@ -9,7 +9,7 @@ from eventtracking.counts import change_of, reason_text
 from eventtracking_buffer.dead_letters import DeadLetter, Selection
 from eventtracking_buffer.delivery.attempt import Report
 from eventtracking_buffer.delivery.clock import Clock
-from eventtracking_buffer.delivery.queued_event import QueuedEvent
+from eventtracking_buffer.delivery.queue import QueuedEvent
 from eventtracking_buffer.delivery.standings import has_failed, reopened, whole
 from eventtracking_buffer.memory.store import MemoryStore
 

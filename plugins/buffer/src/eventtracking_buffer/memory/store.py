@@ -15,7 +15,7 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -26,7 +26,7 @@ from eventtracking.standing import Standing, Tally
 from eventtracking_buffer import codec
 from eventtracking_buffer.delivery.attempt import Report
 from eventtracking_buffer.delivery.clock import Clock
-from eventtracking_buffer.delivery.queued_event import QueuedEvent
+from eventtracking_buffer.delivery.queue import QueuedEvent
 from eventtracking_buffer.delivery.standings import Change, Transition
 
 __all__ = ["MemoryStore"]
@@ -69,7 +69,6 @@ class MemoryStore:
         self._arrived = arrived
         self._clock = clock
         self._keys = itertools.count(1)
-        self._same: dict[tuple[tuple[str, Outcome], ...], Standing] = {}
 
     def __len__(self) -> int:
         """Events that are unfinished."""
@@ -128,13 +127,16 @@ class MemoryStore:
         """Count what became of a batch."""
         with self.lock:
             self.buried(report)
-            moves: dict[Any, tuple[Transition, list[QueuedEvent]]] = {}  # few differ
+            moves: dict[int, tuple[Transition, list[QueuedEvent]]] = {}  # few differ
+            alike: list[QueuedEvent] = []
+            last: tuple[Standing | None, Standing | None] = None, None
             for item, news in report.news:
                 before = self.standings.get(item.key)
-                mark = (id(before), *news.items())
-                if mark not in moves:
-                    moves[mark] = Transition.of(self.routes, before, news), []
-                moves[mark][1].append(item)
+                if before is not last[0] or news != last[1]:
+                    found = Transition.of(self.routes, before, news)
+                    alike = moves.setdefault(id(found), (found, []))[1]
+                    last = before, news
+                alike.append(item)
             for transition, items in moves.values():
                 self.count(transition.changes(self.routes), len(items))
                 for item in items:
@@ -146,8 +148,7 @@ class MemoryStore:
     def settle(self, key: int, transition: Transition) -> None:
         """Keep where an event stands now; let go of it if it is final everywhere."""
         if transition.ended is None or self.keeps(key):
-            items = tuple(transition.after.items())
-            self.standings[key] = self._same.setdefault(items, transition.after)
+            self.standings[key] = transition.after
         else:
             self.standings.pop(key, None)
         item = self.held.pop(key, None) if transition.ended is not None else None

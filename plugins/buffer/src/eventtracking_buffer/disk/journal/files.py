@@ -1,22 +1,16 @@
-"""The files of the journal in their folder: which there are, and whether they are still written."""
+"""The files of the journal in their folder."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import stat
 from pathlib import Path
 from typing import Final
 
-from eventtracking_buffer.disk.gates import files
-
 __all__ = [
     "SUFFIX",
-    "is_abandoned",
     "journal_bytes",
     "journal_files",
-    "open_to_read",
     "unusable_files",
 ]
 
@@ -62,38 +56,3 @@ def journal_bytes(folder: Path) -> int:
             for entry in entries
             if entry.name.endswith(SUFFIX) and _is_ours(entry)
         )
-
-
-def open_to_read(path: Path) -> int:
-    """Open a file of the journal.
-
-    Raises:
-        OSError: If it cannot be opened, is no file, is a link, or belongs to another user.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    found = os.fstat(descriptor)
-    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
-        return descriptor
-    os.close(descriptor)
-    raise PermissionError(errno.EPERM, "no file of this user's", str(path))
-
-
-def is_abandoned(path: Path) -> bool:
-    """Whether it is known that no living process appends to a file.
-
-    Its writer holds a lock, which the kernel takes back when it dies.
-    """
-    with files.lock:
-        try:
-            descriptor = open_to_read(path)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
-        return True

@@ -1,16 +1,20 @@
-"""Reads the files of the journal."""
+"""Reads the files of the journal: records of one file, and events for a lane."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from eventtracking import Event
+from eventtracking_buffer import codec
+from eventtracking_buffer.delivery.queue import QueuedEvent
 from eventtracking_buffer.disk.gates import files
-from eventtracking_buffer.disk.journal.files import is_abandoned, open_to_read
 from eventtracking_buffer.disk.journal.records import (
     EVENT,
     HEADER_BYTES,
@@ -20,7 +24,7 @@ from eventtracking_buffer.disk.journal.records import (
     read_records,
 )
 
-__all__ = ["JournalReader"]
+__all__ = ["Found", "JournalReader", "RecentEvents", "decode", "is_abandoned", "stub"]
 
 _RAW_BYTES: Final = 64 << 10
 _READ_BYTES: Final = 256 << 10
@@ -28,6 +32,45 @@ _COUNT_BYTES: Final = 4 << 20
 _SETTLED_S: Final = 1.0
 _PASSING: Final = frozenset([errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 """Errors that say nothing about a file that is there."""
+_MAX_RECENT_BYTES: Final = 16_000_000
+_EVENT_BYTES: Final = 1_000
+_OBJECTS: Final = 4
+"""Objects take about so many times the bytes of their stored form."""
+
+
+def open_to_read(path: Path) -> int:
+    """Open a file of the journal.
+
+    Raises:
+        OSError: If it cannot be opened, is no file, is a link, or belongs to another user.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+        return descriptor
+    os.close(descriptor)
+    raise PermissionError(errno.EPERM, "no file of this user's", str(path))
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether it is known that no living process appends to a file.
+
+    Its writer holds a lock, which the kernel takes back when it dies.
+    """
+    with files.lock:
+        try:
+            descriptor = open_to_read(path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
 
 
 class JournalReader:
@@ -99,6 +142,8 @@ class JournalReader:
             for record in read_records(data, self.offset, file_bytes, self._is_settled):
                 found = True
                 yield record
+            if found and self.offset >= file_bytes:
+                return
             wanted = claimed_bytes(data)
             if not found and (len(data) < size or wanted <= size):
                 return
@@ -189,3 +234,107 @@ class JournalReader:
                 return os.pread(descriptor, size, offset), os.fstat(descriptor).st_size
             finally:
                 os.close(descriptor)
+
+
+class Found:
+    """What one `take` has found in the journal."""
+
+    def __init__(self, max_events: int, max_bytes: int, recent: RecentEvents) -> None:
+        self.items: list[QueuedEvent] = []
+        self.lost: list[QueuedEvent] = []
+        """Damaged."""
+        self.later: list[QueuedEvent] = []
+        """In the form of a later version."""
+        self._max_events, self._left_bytes = max_events, max_bytes
+        self._recent = recent
+
+    def read(
+        self,
+        reader: JournalReader,
+        pass_over: Callable[[JournalReader, Record, Found], None],
+        set_aside: Callable[[str, Record, codec.FormatError], None],
+    ) -> bool:
+        """Read a file on until there is enough; return whether more is wanted.
+
+        Args:
+            pass_over: Called for a record that is damaged, or of another kind.
+            set_aside: Called for a whole record whose event cannot be decoded.
+        """
+        for record in reader.read():
+            size = record.end - record.start
+            count = len(self.items) + len(self.lost) + len(self.later)
+            if count >= self._max_events or (count and size > self._left_bytes):
+                return False
+            if record.kind != EVENT:
+                pass_over(reader, record, self)
+                reader.advance(record)
+                continue
+            self._left_bytes -= size
+            item = decode(reader.name, record, self._recent)
+            if isinstance(item, QueuedEvent):
+                self.items.append(item)
+            elif item.version is not None and item.version > codec.VERSION:
+                self.later.append(stub(reader.name, record.start, record))
+            else:
+                set_aside(reader.name, record, item)
+                self.lost.append(stub(reader.name, record.start, record))
+            reader.advance(record)
+        return True
+
+
+def decode(
+    file: str, record: Record, recent: RecentEvents | None = None
+) -> QueuedEvent | codec.FormatError:
+    """Return the event in a whole record, or why it cannot be read."""
+    key = file, record.start
+    try:
+        event = (recent and recent.get(record.payload)) or codec.decode(record.payload)
+    except codec.FormatError as error:
+        return error
+    return QueuedEvent(key, event, len(record.payload), record.stored_at)
+
+
+def stub(file: str, start: int, record: Record, event_id: str = "") -> QueuedEvent:
+    """Stand in for an event that this version cannot read; its bytes are kept as they are."""
+    event = Event(id=event_id or f"unreadable:{file}:{start}", name="unreadable")
+    item = QueuedEvent((file, start), event, len(record.payload), record.stored_at)
+    item.raw = record.payload
+    return item
+
+
+class RecentEvents:
+    """Remembers events by their stored bytes, so that a wrong one is never found.
+
+    Two generations: when the young one has half of the bytes it becomes the old one, and the old
+    one is forgotten. Each step is one assignment, safe on any thread and in a signal handler.
+
+    Args:
+        once: Whether an event is asked for once, and forgotten then.
+    """
+
+    def __init__(self, once: bool, max_bytes: int = _MAX_RECENT_BYTES) -> None:
+        self._once = once
+        self._max_bytes = max_bytes // 2
+        self._young: dict[bytes, Event] = {}
+        self._old: dict[bytes, Event] = {}
+        self._young_bytes = 0
+
+    def put(self, payload: bytes, event: Event) -> None:
+        """Remember an event that decoding its bytes would give."""
+        size = _EVENT_BYTES + _OBJECTS * len(payload)
+        if size > self._max_bytes:
+            return
+        if self._young_bytes + size > self._max_bytes:
+            self._old, self._young, self._young_bytes = self._young, {}, 0
+        self._young_bytes += size
+        self._young[payload] = event
+
+    def get(self, payload: bytes) -> Event | None:
+        """Return the event of these bytes, if it is remembered."""
+        if self._once:
+            return self._young.pop(payload, None) or self._old.pop(payload, None)
+        return self._young.get(payload) or self._old.get(payload)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._young, self._old, self._young_bytes = {}, {}, 0

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from eventtracking_buffer.disk.gates import files
-from eventtracking_buffer.disk.journal.files import SUFFIX, is_abandoned
+from eventtracking_buffer.disk.journal.files import SUFFIX
+from eventtracking_buffer.disk.journal.reader import is_abandoned
 
 __all__ = ["JournalWriter", "delete_unfinished"]
 

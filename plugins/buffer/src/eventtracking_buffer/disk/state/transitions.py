@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -13,7 +13,7 @@ from eventtracking.counts import reason_text
 from eventtracking.standing import Routes, Standing, from_names, to_names
 from eventtracking_buffer import codec
 from eventtracking_buffer.delivery.attempt import Report
-from eventtracking_buffer.delivery.queued_event import QueuedEvent
+from eventtracking_buffer.delivery.queue import QueuedEvent
 from eventtracking_buffer.delivery.standings import Transition, has_failed
 from eventtracking_buffer.disk.state.connection import State, from_id, to_words
 
@@ -59,6 +59,7 @@ class ReportWriter:
 
     def write(
         self,
+        execute: Callable[..., object],
         reports: Sequence[Report],
         stored: Mapping[str, Collection[Key]],
         several: bool,
@@ -67,40 +68,37 @@ class ReportWriter:
         """Write down reports.
 
         Args:
+            execute: `executemany` of the transaction.
             stored: By lane, the events that have a row of their own.
             several: Whether there is more than one lane, so that any event may have a row.
             stripped: Whether to leave out the words, which cannot be stored.
         """
         moves: dict[Key, tuple[str, Transition]] = {}
-        alike: dict[Any, Transition] = {}  # few events of a batch move differently
         fresh: set[tuple[str, Key]] = set()
         for report in reports:
             lane = report.lane
-            self._write_rows(report, stored.get(lane, ()), fresh, stripped)
+            self._write_rows(execute, report, stored.get(lane, ()), fresh, stripped)
             for item, news in report.news:
-                before: Standing | None
                 known = moves.get(item.key)
                 if known is not None:
-                    before, start = known[1].after, known[1].before
+                    found = Transition.of(self.routes, known[1].after, news)
+                    found = attrs.evolve(found, before=known[1].before)
                 else:
                     asked = several or item.letter is not None or item.key in stored.get(lane, ())
-                    before = start = self.read(item.key) if asked else None
-                mark = (_mark(start), _mark(before), *news.items())
-                found = alike.get(mark)
-                if found is None:
+                    before = self.read(item.key) if asked else None
                     found = Transition.of(self.routes, before, news)
-                    found = alike[mark] = attrs.evolve(found, before=start)
                 moves[item.key] = item.event.id, found
         self.move(moves)
 
     def _write_rows(
         self,
+        execute: Callable[..., object],
         report: Report,
         stored: Collection[Key],
         fresh: set[tuple[str, Key]],
         stripped: bool,
     ) -> None:
-        lane, execute = report.lane, self._state.connection.executemany
+        lane = report.lane
         done = [item for item in report.done if item.letter is None]
         gone = [i.key for i in done if i.key in stored or (lane, i.key) in fresh]
         execute(
@@ -110,19 +108,25 @@ class ReportWriter:
         again = [item for item in report.again if item.letter is None]
         self.put_retries(lane, again, stripped)
         fresh.update((lane, item.key) for item in again)
-        self._write_letters(report, stripped)
-        self._state.add_reasons(report.reasons)
+        self._write_letters(report, execute, stripped)
+        if report.reasons:
+            self._state.add_reasons(report.reasons)
 
-    def put_retries(self, lane: str, items: Iterable[QueuedEvent], bare: bool = False) -> None:
+    def put_retries(self, lane: str, items: Sequence[QueuedEvent], bare: bool = False) -> None:
         """Note events that wait for another attempt of a lane."""
+        if not items:
+            return
         rows = [
             (lane, *i.key, i.attempts, i.attempted, i.first_at, i.last_at, "" if bare else i.reason)
             for i in items
         ]
         self._state.connection.executemany(_PUT_RETRY, rows)
 
-    def _write_letters(self, report: Report, stripped: bool) -> None:
-        execute = self._state.connection.executemany
+    def _write_letters(
+        self, report: Report, execute: Callable[..., object], stripped: bool
+    ) -> None:
+        if not report.letters and not self.has_dead:
+            return
         kept = {id(item) for item, _ in report.letters if item.letter is not None}
         arrived = [i for i in report.done if i.letter is not None and id(i) not in kept]
         execute("DELETE FROM dead WHERE number = ?", [(item.letter,) for item in arrived])
@@ -181,10 +185,6 @@ class ReportWriter:
                 own[found.ended.label] = own.get(found.ended.label, 0) + count
         for path, change in total.items():
             self._state.add_counts(path, change)
-
-
-def _mark(standing: Standing | None) -> Any:
-    return None if standing is None else tuple(standing.items())
 
 
 def add_change(
