@@ -9,7 +9,10 @@ import socket
 import sys
 import time
 
-from django_project import FOLDER, call_command, member, tracker
+from django.core.management import call_command
+from django_project import FOLDER, member
+
+from eventtracking import tracker
 
 
 def serve(kind: str, listener: socket.socket) -> None:
