@@ -13,12 +13,13 @@ from pathlib import Path
 import workspace
 
 CHECKED_LANGUAGES = ("python", "toml", "console")
-MARKS = ("file", "installed", "not-run", "output", "part", "run")
+MARKS = ("file", "installed", "not-run", "output", "part", "run", "served")
 NEEDS = {
     "file": "the file's name",
     "installed": "the folder",
     "not-run": "the reason",
     "part": "the file's name",
+    "served": "the path of a page",
 }
 """What must follow the colon of a mark."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import servers
 import workspace
 from documents import Block, found_in
 
@@ -45,6 +47,8 @@ class Reader:
             self.write(block.argument, block.text)
         elif block.mark == "part":
             return self.part(block.argument, block.text)
+        elif block.mark == "served":
+            return self.serve(block.text.removeprefix("$ ").strip(), block.argument)
         elif block.mark == "installed":
             return self.install(block.argument)
         elif block.mark == "output":
@@ -90,6 +94,17 @@ class Reader:
             if problem:
                 return f"$ {command}\n{problem}"
         return ""
+
+    def serve(self, command: str, page: str) -> str:
+        """Start a server, ask it for a page, and stop it; it listens at no port here."""
+        with tempfile.TemporaryDirectory() as place:
+            address = str(Path(place) / "socket")
+            served = servers.at_socket(command, address)
+            if not served:
+                return f"no address to replace: {command}"
+            with servers.started(["bash", "-c", f"exec {served}"], self.folder, self.env) as server:
+                self.printed = server.answer(address, page)
+            return server.problem()
 
     def run(self, command: list[str]) -> str:
         """Run a command; return its output with the exit status, if it fails."""
