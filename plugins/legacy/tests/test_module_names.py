@@ -12,33 +12,55 @@ from typing import Any
 import pytest
 
 from eventtracking_legacy.exceptions import EventEmissionExit, ImproperlyConfigured
+from eventtracking_legacy.filters import NameWhitelistProcessor, RegexFilter
 from eventtracking_legacy.objects import (
     AsyncRoutingBackend,
     LoggerBackend,
-    NameWhitelistProcessor,
-    RegexFilter,
     RoutingBackend,
 )
 
 SRC = Path(__file__).parent.parent / "src" / "eventtracking"
 
 NAMES = {
-    "eventtracking.backends.async_routing": ["AsyncRoutingBackend"],
-    "eventtracking.backends.logger": ["LoggerBackend"],
+    "eventtracking.backends.async_routing": ["AsyncRoutingBackend", "RoutingBackend"],
+    "eventtracking.backends.event_bus": [
+        "DateTimeJSONEncoder",
+        "EventBusRoutingBackend",
+        "RoutingBackend",
+        "SEND_TRACKING_EVENT_EMITTED_SIGNAL",
+    ],
+    "eventtracking.backends.logger": ["DateTimeJSONEncoder", "LoggerBackend", "MAX_EVENT_SIZE"],
     "eventtracking.backends.mongodb": ["MongoBackend"],
-    "eventtracking.backends.routing": ["RoutingBackend"],
+    "eventtracking.backends.routing": [
+        "EventEmissionExit",
+        "NoBackendEnabled",
+        "NoTransformerImplemented",
+        "RoutingBackend",
+    ],
     "eventtracking.backends.segment": ["SegmentBackend"],
     "eventtracking.django": ["DjangoTracker"],
     "eventtracking.django.apps": ["EventTrackingConfig"],
-    "eventtracking.django.django_tracker": ["DjangoTracker", "override_default_tracker"],
+    "eventtracking.django.django_tracker": [
+        "DJANGO_BACKEND_SETTING_NAME",
+        "DJANGO_ENABLED_SETTING_NAME",
+        "DJANGO_PROCESSOR_SETTING_NAME",
+        "DjangoTracker",
+        "override_default_tracker",
+    ],
     "eventtracking.exceptions": ["ImproperlyConfigured"],
     "eventtracking.processors.exceptions": [
         "EventEmissionExit",
         "NoBackendEnabled",
         "NoTransformerImplemented",
     ],
-    "eventtracking.processors.regex_filter": ["RegexFilter"],
-    "eventtracking.processors.whitelist": ["NameWhitelistProcessor"],
+    "eventtracking.processors.regex_filter": [
+        "ALLOWLIST",
+        "BLOCKLIST",
+        "EventEmissionExit",
+        "ImproperlyConfigured",
+        "RegexFilter",
+    ],
+    "eventtracking.processors.whitelist": ["EventEmissionExit", "NameWhitelistProcessor"],
     "eventtracking.tasks": ["send_event"],
 }
 
@@ -48,6 +70,21 @@ def test_what_sites_import(module: str) -> None:
     """Each name can be imported from where it was."""
     found = import_module(module)
     assert [name for name in NAMES[module] if not hasattr(found, name)] == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="openedx-events needs Python 3.11")
+def test_the_signal_of_the_event_bus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal and its data are those of openedx-events; without it, the error says what to
+    install.
+    """
+    module: Any = import_module("eventtracking.backends.event_bus")
+    with pytest.raises(AttributeError):
+        _ = module.no_such_name
+    data: Any = pytest.importorskip("openedx_events.analytics.data")
+    assert module.TrackingLogData is data.TrackingLogData
+    monkeypatch.setitem(sys.modules, "openedx_events.analytics.signals", None)
+    with pytest.raises(ImportError, match=r"pip install 'eventtracking-legacy\[event_bus\]'"):
+        _ = module.TRACKING_EVENT_EMITTED
 
 
 @pytest.mark.process

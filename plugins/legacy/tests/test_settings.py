@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import Any
 
@@ -200,6 +201,34 @@ def test_a_whitelist_that_is_no_collection(whitelist: Any) -> None:
     with pytest.raises(TypeError, match=message) as caught:
         translate({}, [node(WHITELIST, whitelist=whitelist)])
     assert isinstance(caught.value, ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("WARNING", "warning"), ("warn", "warning"), ("Fatal", "critical"), ("exception", "error")],
+)
+def test_every_level_that_a_logger_has_a_method_for(level: str, expected: str) -> None:
+    """A level may be spelt in any case, and be an older name of one."""
+    translation = translate({"log": node(LOGGER, name="x", level=level)})
+    assert translation.config["backends"]["log"]["level"] == expected
+    Tracker.from_config(translation.config).close()
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        ({"a": 1, "b": 2}, ["a", "b"]),
+        ({"b", "a"}, ["a", "b"]),
+        ({"a": 1}.keys(), ["a"]),
+        ([re.compile("a"), re.compile("b.", re.IGNORECASE | re.DOTALL)], ["a", "(?is)b."]),
+    ],
+)
+def test_patterns_in_any_collection(patterns: Any, expected: list[str]) -> None:
+    """Patterns may be any collection, the keys of a dict included, and compiled already."""
+    options = {"filter_type": "allowlist", "regular_expressions": patterns}
+    translation = translate({}, [node(REGEX, **options)])
+    assert translation.config["processors"][0]["regular_expressions"] == expected
+    Tracker.from_config(translation.config).close()
 
 
 def test_processors_in_a_tuple() -> None:

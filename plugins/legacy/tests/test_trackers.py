@@ -18,11 +18,11 @@ from freezegun import freeze_time
 from eventtracking import ConfigError, Tracker, tracker
 from eventtracking_legacy import tracker as trackers
 from eventtracking_legacy.exceptions import EventEmissionExit
+from eventtracking_legacy.filters import RegexFilter
 from eventtracking_legacy.objects import (
     AsyncRoutingBackend,
     LoggerBackend,
     MongoBackend,
-    RegexFilter,
     RoutingBackend,
     SegmentBackend,
 )
@@ -223,6 +223,57 @@ def test_the_tree_can_be_changed_while_it_runs(settings: Any) -> None:
             router.register_processor(object())
         with pytest.raises(KeyError):
             del router.backends["unknown"]
+
+
+def test_all_backends_of_a_router_can_be_exchanged(
+    settings: Any, recorded: dict[str, list[Any]]
+) -> None:
+    """A router can lose its last backend and be given others; a backend that is put back where it
+    stood stays the one that the tracker has.
+    """
+    log = {"ENGINE": LOGGER, "OPTIONS": {"name": "site.log"}}
+    kept = {"ENGINE": "site_code.Recorder", "OPTIONS": {"tag": "kept"}}
+    settings.EVENT_TRACKING_BACKENDS = {
+        "r": {"ENGINE": ROUTER, "OPTIONS": {"backends": {"kept": kept, "log": log}}},
+        "later": {"ENGINE": ASYNC_ROUTER, "OPTIONS": {"backends": {"kept": kept}}},
+    }
+    seen: list[Any] = []
+    new = SimpleNamespace(send=lambda event: seen.append(event["name"]))
+    found: Any
+    with trackers.DjangoTracker() as found:
+        del found.backends["later"]
+        router = found.backends["r"]
+        router.backends = {**router.backends, "new": new}
+        router.backends["log"] = router.backends["log"]
+        assert router == found.backends["r"]
+        found.emit("one")
+        assert found.stats()["r/log"].delivered == 1
+        router.backends = {"new": new}
+        found.emit("two")
+        router.backends.clear()
+        found.emit("three")
+        assert isinstance(found.backends["r"], RoutingBackend)
+        assert dict(found.backends["r"].backends) == {}
+        router.processors.append(lambda event: {**event, "name": "renamed"})
+        router.register_backend("new", new)
+        found.emit("four")
+        assert all(counts.balanced for counts in found.stats().values())
+    assert [event["name"] for event in recorded["kept"]] == ["one"]
+    assert seen == ["one", "two", "renamed"]
+
+
+def test_an_asynchronous_router_without_backends_stays_one(settings: Any) -> None:
+    """It is shown as what it is, and publishes again when it has a backend."""
+    settings.EVENT_TRACKING_BACKENDS = {
+        "later": {"ENGINE": ASYNC_ROUTER, "OPTIONS": {"backends": MEMORY}}
+    }
+    found: Any
+    with trackers.DjangoTracker() as found:
+        found.backends["later"].backends.clear()
+        assert isinstance(found.backends["later"], AsyncRoutingBackend)
+        found.backends["later"].backends["new"] = SimpleNamespace(send=print)
+        assert list(found.backends["later"].backends) == ["new"]
+        assert "later/new" in found.stats()
 
 
 def test_problems_are_raised_at_their_places(settings: Any) -> None:

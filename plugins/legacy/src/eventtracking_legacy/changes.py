@@ -5,12 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from eventtracking._pipeline.route import Route
 from eventtracking._tree.leaf import Leaf
 from eventtracking._tree.tree import Tree
 from eventtracking_legacy.engine import Given
+from eventtracking_legacy.exceptions import NoBackendEnabled
 
-__all__ = ["with_backend", "with_objects", "with_processors"]
+__all__ = ["EmptyRouter", "with_backends", "with_objects", "with_processors"]
+
+
+@attrs.frozen(eq=False)
+class EmptyRouter:
+    """Take the place of a router whose last backend was removed, until it is given another.
+
+    A config has no router without backends; event-tracking had.
+    """
+
+    node: Mapping[str, Any]
+    """The router in the config, without its processors."""
+
+    def send(self, _event: Any) -> None:
+        """Deliver to no backend.
+
+        Raises:
+            NoBackendEnabled: Always, so that the counts have the reason.
+        """
+        raise NoBackendEnabled("the router has no backend")
 
 
 def with_objects(config: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
@@ -24,18 +46,38 @@ def with_objects(config: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
     }
 
 
-def with_backend(config: dict[str, Any], router: str, name: str, backend: Any) -> dict[str, Any]:
-    """Put a site's object below a router, or remove what is there (None). Changes the copy.
+def with_backends(
+    config: dict[str, Any], router: str, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Put a site's objects below a router by name, or remove backends (None). Changes the copy.
 
     Raises:
-        LookupError: If there is no such router.
+        LookupError: If there is no such router, or no such backend to remove.
     """
-    below = _node(config, router).setdefault("backends", {})
-    if backend is None:
-        del below[name]
-    else:
-        below[name] = _given("legacy", backend)
+    node = _node(config, router)
+    options = node.get("options")
+    if isinstance(options, Given) and isinstance(options.value, EmptyRouter):
+        _replace(node, options.value.node)
+    below = node.setdefault("backends", {})
+    for name, backend in changes.items():
+        if backend is None:
+            del below[name]
+        else:
+            below[name] = _given("legacy", backend)
+    if router and not below:
+        _replace(node, _given("legacy", EmptyRouter(_without_processors(node))))
     return config
+
+
+def _replace(node: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Make a node another one; its processors stay."""
+    chain = {key: value for key, value in node.items() if key == "processors"}
+    node.clear()
+    node.update({**other, **chain})
+
+
+def _without_processors(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key != "processors"}
 
 
 def with_processors(

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import copy
 import logging
-import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -30,8 +29,6 @@ __all__ = [
     "EventBusRoutingBackend",
     "LoggerBackend",
     "MongoBackend",
-    "NameWhitelistProcessor",
-    "RegexFilter",
     "RoutingBackend",
     "SegmentBackend",
     "collect_rejections",
@@ -241,6 +238,16 @@ class _PluginBackend:
         found._show()
         return found
 
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the other stands for the same backend of a tracker, or is this object."""
+        if not isinstance(other, _PluginBackend):
+            return NotImplemented
+        is_shown = self._at_route is not None and other._at_route is not None
+        return self is other or (is_shown and self._made is other._made)
+
+    def __hash__(self) -> int:
+        return id(self._made) if self._at_route is not None else id(self)
+
     @property
     def _backend(self) -> Any:
         if self._made is None:  # a subclass without super().__init__()
@@ -318,92 +325,6 @@ class SegmentBackend(_PluginBackend):
     """Send each event to Segment."""
 
     _engine, _plugin = "eventtracking.backends.segment.SegmentBackend", "segment"
-
-
-class _Filter:
-    """A filter by names. Of a list of events, it returns those that pass."""
-
-    def accepts(self, name: Any) -> bool:
-        """Tell whether events of this name pass."""
-        raise NotImplementedError
-
-    def __call__(self, event: Any) -> Any:
-        """Return the event, or those of a list that pass.
-
-        Raises:
-            EventEmissionExit: If the name of a single event is not accepted.
-        """
-        if isinstance(event, list):
-            return [one for one in event if self.accepts(one["name"])]
-        if not self.accepts(event["name"]):
-            raise EventEmissionExit("the name is not accepted")
-        return event
-
-
-class RegexFilter(_Filter):
-    """Keep or drop events by patterns at the start of their names."""
-
-    filter_type: str = "allowlist"
-    regular_expressions: frozenset[str] = frozenset()
-    compiled_expressions: Sequence[re.Pattern[str]] = ()
-
-    def __init__(
-        self, filter_type: str = "allowlist", regular_expressions: Collection[str] | None = None
-    ) -> None:
-        if filter_type not in ("allowlist", "blocklist"):
-            raise ImproperlyConfigured(
-                f"filter_type: expected allowlist or blocklist; found {filter_type!r}"
-            )
-        self.filter_type = filter_type
-        self.regular_expressions = frozenset(regular_expressions or ())
-        self.compiled_expressions = _compile(self.regular_expressions)
-
-    @classmethod
-    def of_plugin(cls, plugin_filter: Any) -> RegexFilter:
-        """Return the object for a plugin's filter that stands in a tracker's tree."""
-        return cls(plugin_filter.filter_type, plugin_filter.regular_expressions)
-
-    def accepts(self, name: Any) -> bool:
-        """Tell whether events of this name pass."""
-        matches = any(pattern.match(name) for pattern in self.compiled_expressions)
-        return matches is (self.filter_type == "allowlist")
-
-
-def _compile(expressions: Collection[str]) -> list[re.Pattern[str]]:
-    compiled, problems = [], []
-    for expression in expressions:
-        try:
-            compiled.append(re.compile(expression))
-        except re.error as error:
-            problems.append(f"{expression!r} ({error})")
-    if problems:
-        raise ImproperlyConfigured(
-            f"regular_expressions: no valid regular expressions: {', '.join(problems)}"
-        )
-    return compiled
-
-
-class NameWhitelistProcessor(_Filter):
-    """Keep the events whose names are listed."""
-
-    whitelist: frozenset[Any] = frozenset()
-
-    def __init__(self, whitelist: Any = None, **_ignored: Any) -> None:
-        if isinstance(whitelist, str | bytes):
-            whitelist = None
-        try:
-            self.whitelist = frozenset(whitelist)
-        except TypeError:
-            raise TypeError("whitelist: expected a collection of names") from None
-
-    @classmethod
-    def of_plugin(cls, plugin_filter: Any) -> NameWhitelistProcessor:
-        """Return the object for a plugin's filter that stands in a tracker's tree."""
-        return cls(plugin_filter.names)
-
-    def accepts(self, name: Any) -> bool:
-        """Tell whether events of this name pass."""
-        return name in self.whitelist
 
 
 def _build(name: str, engine: str, options: dict[str, Any]) -> Any:

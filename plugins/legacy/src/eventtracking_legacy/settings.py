@@ -4,8 +4,7 @@ config.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -15,6 +14,16 @@ from eventtracking_legacy import notes
 from eventtracking_legacy.engine import Verbatim
 from eventtracking_legacy.errors import settings_error, with_extra
 from eventtracking_legacy.notes import Note
+from eventtracking_legacy.values import (
+    as_list,
+    as_names,
+    as_patterns,
+    copied,
+    has_tuple,
+    kind_of,
+    route_names,
+    with_uri,
+)
 
 __all__ = ["BACKENDS", "ENABLED", "PROCESSORS", "Translation", "translate"]
 
@@ -42,9 +51,8 @@ _OLD_PLACES: Final = {
 }
 """Where a problem of an option stands in the settings, if not under its own name."""
 
-_MONGO_PORT: Final = 27017
-_PORTED: Final = re.compile(r"(^[^:\[]+|\]):\d+$")
-"""A host that names its port; the colons of a bare IPv6 address name none."""
+_LEVELS: Final = {"exception": "error", "fatal": "critical", "warn": "warning"}
+"""Further methods of a logger, which event-tracking took as levels."""
 
 
 @attrs.frozen(eq=False)
@@ -138,7 +146,7 @@ class _Translator:
     def _problem(
         self, place: str, message: str, found: Any = None, hint: str | None = None
     ) -> None:
-        self.problems.append(Problem(path=place, message=message, found=_kind(found), hint=hint))
+        self.problems.append(Problem(path=place, message=message, found=kind_of(found), hint=hint))
 
     # Nodes
 
@@ -152,7 +160,7 @@ class _Translator:
         if list(backends) != sorted(backends, key=str):
             self._note(notes.ORDER, place)
         found = {}
-        for key, name in _route_names(sorted(backends, key=str)):
+        for key, name in route_names(sorted(backends, key=str)):
             where = f"{path}.backends.{name}" if path else f"backends.{name}"
             if name != key:
                 self._note(notes.RENAMED, f"{place}.{key}")
@@ -267,7 +275,7 @@ class _Translator:
         return (
             {"plugin": "async_celery"}
             if queue is None
-            else {"plugin": "async_celery", "queue": _copy(queue)}
+            else {"plugin": "async_celery", "queue": copied(queue)}
         )
 
     # The predecessor's own classes
@@ -275,11 +283,12 @@ class _Translator:
     def _logger(self, options: dict[str, Any], place: str) -> dict[str, Any]:
         node: dict[str, Any] = {
             "plugin": "logger",
-            "name": _copy(options.pop("name", None) or ""),
+            "name": copied(options.pop("name", None) or ""),
         }
         if options.get("level") is not None:
             level = options["level"]
-            node["level"] = _copy(level.lower() if isinstance(level, str) else level)
+            level = level.lower() if isinstance(level, str) else level
+            node["level"] = copied(_LEVELS.get(level, level) if isinstance(level, str) else level)
         options.pop("level", None)
         limit = options.pop("max_event_size", None)
         if limit is None:
@@ -310,7 +319,7 @@ class _Translator:
         if extra:
             node["extra"] = extra
         self._leave_out({key: value for key, value in options.items() if key not in keys}, place)
-        return {key: _copy(_listed(value)) for key, value in _with_uri(node).items()}
+        return {key: copied(as_list(value)) for key, value in with_uri(node).items()}
 
     def _extra(self, extra: Any, place: str) -> dict[str, Any]:
         if extra is None or isinstance(extra, Mapping):
@@ -329,110 +338,31 @@ class _Translator:
         node = {
             "plugin": "regex_filter",
             "filter_type": options.pop("filter_type", "allowlist"),
-            "regular_expressions": _listed(options.pop("regular_expressions", None) or []),
+            "regular_expressions": as_patterns(options.pop("regular_expressions", None) or []),
         }
         self._note(notes.PREFIX, place)
         self._leave_out(options, place)
-        return {key: _copy(value) for key, value in node.items()}
+        return {key: copied(value) for key, value in node.items()}
 
     def _whitelist(self, options: dict[str, Any], place: str) -> dict[str, Any]:
-        names = options.pop("whitelist", None)
-        names = list(names) if isinstance(names, Mapping) else _listed(names)
+        names = as_names(options.pop("whitelist", None))
         if not isinstance(names, list):
             self._problem(f"{place}.OPTIONS.whitelist", "expected a collection of names", names)
         elif not names:
             self._note(notes.EMPTY_WHITELIST, place)
         self._leave_out(options, place)
-        return {"plugin": "name_filter", "names": _copy(names)}
+        return {"plugin": "name_filter", "names": copied(names)}
 
     def _site(
         self, plugin: str, engine: str, options: dict[str, Any], place: str
     ) -> dict[str, Any]:
         node: dict[str, Any] = {"plugin": plugin, "engine": engine}
         if options:
-            node["options"] = _copy(options) if self._plain else Verbatim(options)
-        if self._plain and _has_tuple(options):
+            node["options"] = copied(options) if self._plain else Verbatim(options)
+        if self._plain and has_tuple(options):
             self._note(notes.TUPLES, place)
         return node
 
     def _leave_out(self, options: Mapping[str, Any], place: str) -> None:
         for key in options:
             self._note(notes.UNKNOWN_OPTION, f"{place}.OPTIONS.{key}")
-
-
-def _has_tuple(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_has_tuple(item) for item in value.values())
-    return isinstance(value, tuple | set | frozenset) or (
-        isinstance(value, list) and any(map(_has_tuple, value))
-    )
-
-
-def _listed(value: Any) -> Any:
-    """Any collection but text and mappings as a list; a set's order is nobody's, so it is sorted.
-
-    An iterator is none: the settings are read more than once, and the first reading would use it
-    up.
-    """
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=str)
-    is_other = isinstance(value, str | bytes | bytearray | Mapping | Iterator)
-    return list(value) if isinstance(value, Iterable) and not is_other else value
-
-
-def _kind(value: Any) -> str | None:
-    """Name the type of what was found, and the keys of a dict. What it holds may be secret."""
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        return f"a value of type {type(value).__name__}"
-    keys = [
-        repr(key) if isinstance(key, str) else f"a key of type {type(key).__name__}"
-        for key in value
-    ]
-    return f"a dict with {', '.join(keys)}" if keys else "an empty dict"
-
-
-def _route_names(keys: Sequence[Any]) -> Iterator[tuple[Any, str]]:
-    """Give each backend the name of its route: its own, if that can be one, else the nearest that
-    no sibling has.
-    """
-    taken = {key for key in keys if isinstance(key, str) and key and "/" not in key}
-    for key in keys:
-        name = str(key)
-        if not isinstance(key, str) or key not in taken:
-            name = name.replace("/", "_") or "_"
-            while name in taken:
-                name += "_"
-            taken.add(name)
-        yield key, name
-
-
-def _with_uri(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a host that is a URI, which pymongo takes in its place, where the plugin `mongo` takes
-    one.
-    """
-    host = _listed(node.get("host"))
-    only = host[0] if isinstance(host, list) and len(host) == 1 else host
-    if not isinstance(only, str) or "://" not in only:
-        return dict(node)
-    others = {key: value for key, value in node.items() if key not in ("host", "port")}
-    return {**others, "uri": _with_port(only, node.get("port"))}
-
-
-def _with_port(uri: str, port: Any) -> str:
-    """Give the hosts of a URI that name no port the one that stands beside it, as pymongo does."""
-    scheme, _, rest = uri.partition("://")
-    if scheme != "mongodb" or port in (None, _MONGO_PORT):
-        return uri
-    authority = re.split(r"[/?]", rest)[0]
-    user, at, hosts = authority.rpartition("@")
-    ported = (host if _PORTED.search(host) else f"{host}:{port}" for host in hosts.split(","))
-    return f"{scheme}://{user}{at}{','.join(ported)}{rest[len(authority) :]}"
-
-
-def _copy(value: Any) -> Any:
-    """Copy tables and lists, tuples as lists."""
-    if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value

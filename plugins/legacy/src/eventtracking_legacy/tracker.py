@@ -16,7 +16,7 @@ from eventtracking._pipeline.route import Route
 from eventtracking.config import Spec, parse
 from eventtracking_django.install import configure_default, register_default
 from eventtracking_django.tracker import DjangoTracker as _DjangoTracker
-from eventtracking_legacy.changes import with_backend, with_objects, with_processors
+from eventtracking_legacy.changes import with_backends, with_objects, with_processors
 from eventtracking_legacy.queue import celery_queue
 from eventtracking_legacy.settings import BACKENDS, PROCESSORS, Translation, translate
 from eventtracking_legacy.views import RouterView, view_of
@@ -157,13 +157,13 @@ class DjangoTracker(_DjangoTracker):
         self._config = mapping
         return result
 
-    def put_backend(self, router: str, name: str, backend: Any) -> None:
-        """Put a site's object below a router, or remove what is there (None).
+    def put_backends(self, router: str, changes: Mapping[str, Any]) -> None:
+        """Put a site's objects below a router by name, or remove backends (None).
 
         Raises:
-            ConfigError: If the tree cannot have it.
+            ConfigError: If the tree cannot have them.
         """
-        self.configure(with_backend(self._as_objects(), router, name, backend))
+        self.configure(with_backends(self._as_objects(), router, changes))
 
     def put_processors(self, route: str, processors: list[Any]) -> None:
         """Give a route other processors.

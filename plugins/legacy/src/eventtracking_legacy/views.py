@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, overload
 from eventtracking import Event
 from eventtracking._pipeline.route import Group, Route
 from eventtracking._tree.leaf import Leaf
+from eventtracking_legacy.changes import EmptyRouter
+from eventtracking_legacy.filters import NameWhitelistProcessor, RegexFilter
 from eventtracking_legacy.objects import (
     AsyncRoutingBackend,
     EventBusRoutingBackend,
     LoggerBackend,
     MongoBackend,
-    NameWhitelistProcessor,
-    RegexFilter,
     RoutingBackend,
     SegmentBackend,
 )
@@ -73,7 +73,11 @@ class _Backends(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         self._routes()[name]  # a KeyError for an unknown one
-        self._view.tracker.put_backend(self._view.below.path, name, None)
+        self._view.tracker.put_backends(self._view.below.path, {name: None})
+
+    def clear(self) -> None:
+        """Remove all backends at once."""
+        self._view.backends = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({dict(self)!r})"
@@ -145,9 +149,10 @@ class RouterView(RoutingBackend):
         subtree, route = tree.downstreams.get(self.path), tree.routes[self.path]
         if subtree is None:
             return route if isinstance(route, Group) else Group(self.path, None)
-        inner = subtree.root.children[0]
-        is_bus = isinstance(route, Leaf) and route.plugin in _BUS
-        return inner if is_bus and isinstance(inner, Group) else subtree.root
+        if isinstance(route, Leaf) and route.plugin in _BUS:
+            inner = subtree.root.children[0]
+            return inner if isinstance(inner, Group) else Group(inner.path, None)
+        return subtree.root
 
     @property
     def chained(self) -> Route:
@@ -162,11 +167,13 @@ class RouterView(RoutingBackend):
 
     @backends.setter
     def backends(self, backends: Mapping[str, Any]) -> None:
-        for name in [*self.backends]:
-            if name not in backends:
-                del self.backends[name]
+        there = dict(self.backends)
+        changes: dict[str, Any] = {name: None for name in there if name not in backends}
         for name, backend in backends.items():
-            self.register_backend(name, backend)
+            if there.get(name) != backend:
+                changes[name] = _sending(backend)
+        if changes:
+            self.tracker.put_backends(self.below.path, changes)
 
     @property
     def processors(self) -> MutableSequence[Any]:
@@ -183,7 +190,7 @@ class RouterView(RoutingBackend):
         Raises:
             ValueError: If it has no method `send`.
         """
-        self.tracker.put_backend(self.below.path, name, _sending(backend))
+        self.backends = {**self.backends, name: backend}
 
     def register_processor(self, processor: Callable[[Any], Any]) -> None:
         """Add a processor after the others.
@@ -199,6 +206,15 @@ class RouterView(RoutingBackend):
         What fails there is not raised.
         """
         _deliver_to(self.tracker, self.path)(from_legacy(Event(name="unknown"), event))
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the other shows the same router; each look makes a view."""
+        if not isinstance(other, RouterView):
+            return NotImplemented
+        return self.tracker is other.tracker and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash((id(self.tracker), self.path))
 
 
 class _AsyncRouterView(RouterView, AsyncRoutingBackend):
@@ -231,7 +247,7 @@ def view_of(tracker: DjangoTracker, route: Route) -> Any:
     if subtree is None:
         known = _BACKENDS.get(route.plugin)
         if known is None:
-            return _site_object(route.backend)
+            return _router_or_site(tracker, route)
         return known.at_route(route.backend, _deliver_to(tracker, route.path))
     if route.plugin == "async_celery":
         return _AsyncRouterView(tracker, route.path)
@@ -244,6 +260,15 @@ def view_of(tracker: DjangoTracker, route: Route) -> Any:
         if known is not None:
             return known.at_route(only.backend, _deliver_to(tracker, route.path))
     return RouterView(tracker, route.path)
+
+
+def _router_or_site(tracker: DjangoTracker, route: Leaf) -> Any:
+    """Return a site's backend; in the place of a router without backends, the router."""
+    found = _site_object(route.backend)
+    if not isinstance(found, EmptyRouter):
+        return found
+    kind = _AsyncRouterView if found.node.get("plugin") == "async_celery" else RouterView
+    return kind(tracker, route.path)
 
 
 def _deliver_to(tracker: DjangoTracker, path: str) -> Deliver:

@@ -1,5 +1,5 @@
-"""The predecessor's name for the asynchronous router."""
+"""The predecessor's names for the asynchronous router."""
 
-from eventtracking_legacy.objects import AsyncRoutingBackend
+from eventtracking_legacy.objects import AsyncRoutingBackend, RoutingBackend
 
-__all__ = ["AsyncRoutingBackend"]
+__all__ = ["AsyncRoutingBackend", "RoutingBackend"]

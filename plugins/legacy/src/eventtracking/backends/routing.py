@@ -1,5 +1,10 @@
-"""The predecessor's name for the synchronous router."""
+"""The predecessor's names for the synchronous router."""
 
+from eventtracking_legacy.exceptions import (
+    EventEmissionExit,
+    NoBackendEnabled,
+    NoTransformerImplemented,
+)
 from eventtracking_legacy.objects import RoutingBackend
 
-__all__ = ["RoutingBackend"]
+__all__ = ["EventEmissionExit", "NoBackendEnabled", "NoTransformerImplemented", "RoutingBackend"]

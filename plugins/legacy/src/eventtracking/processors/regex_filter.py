@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from eventtracking_legacy.objects import RegexFilter
+from eventtracking_legacy.exceptions import EventEmissionExit, ImproperlyConfigured
+from eventtracking_legacy.filters import RegexFilter
 
-__all__ = ["ALLOWLIST", "BLOCKLIST", "RegexFilter"]
+__all__ = ["ALLOWLIST", "BLOCKLIST", "EventEmissionExit", "ImproperlyConfigured", "RegexFilter"]
 
 ALLOWLIST: Final = "allowlist"
 BLOCKLIST: Final = "blocklist"

@@ -1,5 +1,6 @@
-"""The predecessor's name for the filter by names."""
+"""The predecessor's names for the filter by names."""
 
-from eventtracking_legacy.objects import NameWhitelistProcessor
+from eventtracking_legacy.exceptions import EventEmissionExit
+from eventtracking_legacy.filters import NameWhitelistProcessor
 
-__all__ = ["NameWhitelistProcessor"]
+__all__ = ["EventEmissionExit", "NameWhitelistProcessor"]
