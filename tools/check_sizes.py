@@ -32,7 +32,7 @@ CORE_VAGUE: Final = re.compile(
 WORD: Final = re.compile(r"[A-Za-z']+")
 EXCESS: Final[Mapping[str, int]] = {
     "cli/src/eventtracking_cli/schema.py:config_schema": 54,
-    "core (lines of code)": 4_580,
+    "core (lines of code)": 4_545,
     "plugins/buffer/src/eventtracking_buffer/disk/engine.py": 465,
     "vague words in docstrings and comments": 520,
 }

@@ -191,7 +191,7 @@ def test_routes_tell_the_tree_and_nothing_more() -> None:
     assert routes["r"].children == (routes["r/leaf"],)
     assert routes[""].children == (routes["a"], routes["r"])
     assert routes["a"].backend.key == ""
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         routes["a"].path = "b"  # type: ignore[misc]  # that is what is shown
     assert Tracker().routes()[0].children == ()
 

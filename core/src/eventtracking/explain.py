@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import attrs
 
 from eventtracking._pipeline.chain import Verdict
-from eventtracking._pipeline.route import Group, Route
+from eventtracking._pipeline.route import Route
 from eventtracking._tree.attempt import DeliveryAttempt, Passage
 from eventtracking._tree.tree import Tree
 from eventtracking.counts import Outcome
@@ -17,7 +17,7 @@ from eventtracking.event import Event
 __all__ = ["Decision", "explain"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Decision:
     """The outcome that an event would have at one route."""
 
@@ -38,44 +38,32 @@ def explain(tree: Tree, event: Event) -> list[Decision]:
 def _walk(tree: Tree, route: Route, event: Event) -> Iterator[Decision]:
     result = event if route.chain is None else route.chain.apply(event)
     if isinstance(result, Verdict):
-        yield from _against(
-            tree,
-            Decision(
-                path=route.path,
-                outcome=result.outcome,
-                processor=result.processor,
-                reason=result.reason,
-            ),
-            route,
-        )
-        return
-    if isinstance(route, Passage):
+        found = Decision(route.path, result.outcome, result.processor, result.reason)
+        yield from _against(tree, found, route)
+    elif isinstance(route, Passage):
         yield from _through(tree, route, result)
-        return
-    yield Decision(path=route.path, outcome=Outcome.DELIVERED)
-    for child in _children(tree, route):
-        yield from _walk(tree, child, result)
+    else:
+        yield Decision(route.path, Outcome.DELIVERED)
+        for child in _children(tree, route):
+            yield from _walk(tree, child, result)
 
 
 def _through(tree: Tree, passage: Passage, event: Event) -> Iterator[Decision]:
     """Ask a router by a dry delivery which children it would give the event to."""
-    attempt = DeliveryAttempt(skipped={})
-    errors = attempt.pass_through(passage, (event,))
+    skipped: dict[str, str] = {}
+    errors = DeliveryAttempt(skipped=skipped).pass_through(passage, (event,))
     if errors:
         error = errors.get(event.id) or next(iter(errors.values()))
         reason = f"{passage.plugin}: {describe_error(error)}"
-        found = Decision(path=passage.path, outcome=Outcome.FAILED, reason=reason)
-        yield from _against(tree, found, passage)
+        yield from _against(tree, Decision(passage.path, Outcome.FAILED, None, reason), passage)
         return
-    yield Decision(path=passage.path, outcome=Outcome.DELIVERED)
+    yield Decision(passage.path, Outcome.DELIVERED)
     for child in passage.below.children:
-        skipped = (attempt.skipped or {}).get(child.path)
-        if skipped is None:
-            yield from _walk(tree, child, event)
+        if child.path in skipped:
+            reason = f"{passage.plugin}: {skipped[child.path]}"
+            yield from _against(tree, Decision(child.path, Outcome.FILTERED, None, reason), child)
         else:
-            reason = f"{passage.plugin}: {skipped}"
-            found = Decision(path=child.path, outcome=Outcome.FILTERED, reason=reason)
-            yield from _against(tree, found, child)
+            yield from _walk(tree, child, event)
 
 
 def _against(tree: Tree, decision: Decision, route: Route) -> Iterator[Decision]:
@@ -86,7 +74,5 @@ def _against(tree: Tree, decision: Decision, route: Route) -> Iterator[Decision]
 
 
 def _children(tree: Tree, route: Route) -> tuple[Route, ...]:
-    if isinstance(route, Group):
-        return route.children
     below = tree.downstreams.get(route.path)
-    return () if below is None else below.root.children
+    return route.children if below is None else below.root.children

@@ -12,19 +12,21 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from eventtracking._data.intake import Intake, as_mapping, as_name, warn
 from eventtracking._data.snapshot import snapshot
 from eventtracking.errors import DataError
 
+__all__ = ["ContextKeeper", "EnteredContext", "Frame", "enter", "frames", "leave", "put"]
+
 _MAX_DEPTH: Final = 100
 """Contexts inside each other: more of them are a context that is not left."""
 
-__all__ = ["ContextKeeper", "EnteredContext", "Frame", "enter", "frames", "leave", "put"]
 
-
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True, eq=False):
     """One entered context."""
 
     outer: Frame | None

@@ -18,17 +18,17 @@ from eventtracking._pipeline import process
 from eventtracking._pipeline.context import ContextKeeper
 from eventtracking._pipeline.reentrancy import Reentrancy
 from eventtracking._tree.leaf import Leaf
-from eventtracking._tree.observers import RouteView
-from eventtracking._tree.taps import Tap
 from eventtracking._tree.tree import Tree
 from eventtracking.counts import Counts, Ledger, Outcome
 from eventtracking.errors import ConfigError, DataError, Problem
 from eventtracking.event import Event
-from eventtracking.protocols import Downstream, Observer
 
 if TYPE_CHECKING:
+    from eventtracking._tree.observers import RouteView
+    from eventtracking._tree.taps import Tap
     from eventtracking.config import Spec
     from eventtracking.explain import Decision
+    from eventtracking.protocols import Downstream, Observer
 
 __all__ = ["DEFAULT_TIMEOUT_S", "EventLossWarning", "Tracker"]
 

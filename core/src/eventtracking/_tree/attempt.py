@@ -30,7 +30,7 @@ from eventtracking.errors import (
     reason_of,
 )
 from eventtracking.event import Event
-from eventtracking.protocols import Failures
+from eventtracking.failures import Failures
 
 __all__ = ["DeliveryAttempt", "Passage"]
 

@@ -97,7 +97,7 @@ class _Builder:
             passes = spec.on_error == "pass"
             if passes and getattr(spec.instance, "fails_closed", False):
                 text = f'{spec.plugin.name} must never be passed over; use on_error = "drop"'
-                self.problems.append(Problem(path=f"{spec.path}.on_error", message=text))
+                self.problems.append(Problem(f"{spec.path}.on_error", text))
             if hasattr(spec.instance, "bind"):
                 self._call_bind(spec, place, spec.plugin.name)
             links.append(Link(spec.path, spec.plugin.name, spec.instance, passes, place.remark))
@@ -148,9 +148,6 @@ def _passes_through(spec: RouteSpec) -> bool:
 def problems_of(error: Exception, path: str, call: str) -> list[Problem]:
     """Return the problems of a config that a plugin's exception tells."""
     if isinstance(error, OptionsError):
-        return [
-            Problem(path=f"{path}.{option}", message=text)
-            for option, text in error.problems.items()
-        ]
+        return [Problem(f"{path}.{option}", text) for option, text in error.problems.items()]
     where = f" at {locate(error)}" if locate(error) else ""
-    return [Problem(path=path, message=f"{call} raised {describe_error(error)}{where}")]
+    return [Problem(path, f"{call} raised {describe_error(error)}{where}")]

@@ -13,7 +13,7 @@ from eventtracking._tree.leaf import Leaf
 from eventtracking.counts import Outcome
 from eventtracking.errors import describe_error
 from eventtracking.event import Event
-from eventtracking.protocols import Failures
+from eventtracking.failures import Failures
 from eventtracking.standing import Routes
 
 __all__ = ["BoundDownstream", "Inside", "routes_below"]

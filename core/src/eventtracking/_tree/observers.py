@@ -6,31 +6,35 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
+import msgspec
 
 from eventtracking.errors import describe_error
-from eventtracking.protocols import Observer
 
 if TYPE_CHECKING:
     from eventtracking.config import ObserverSpec, RouteSpec, Spec
+    from eventtracking.protocols import Observer
 
 __all__ = ["Observers", "RouteView", "views_of"]
 
 _log = logging.getLogger("eventtracking")
 
 
-@attrs.frozen(eq=False)
-class RouteView:
+class RouteView(msgspec.Struct, frozen=True, eq=False):
     """A route, to be looked at."""
 
     path: str
     plugin: str | None
     """The plugin's name; None for the root and for a plain group."""
-    backend: Any = attrs.field(repr=False)  # an option may hold a secret in the wrong place
+    backend: Any
     """The backend or router itself; None for the root and for a plain group."""
-    processors: tuple[Any, ...] = attrs.field(repr=False)
+    processors: tuple[Any, ...]
     """The processors themselves, in order."""
     children: tuple[RouteView, ...]
+
+    def __repr__(self) -> str:
+        """Show no backend or processor: an option may hold a secret in the wrong place."""
+        shown = f"path={self.path!r}, plugin={self.plugin!r}, children={self.children!r}"
+        return f"RouteView({shown})"
 
 
 def views_of(spec: Spec) -> tuple[RouteView, ...]:

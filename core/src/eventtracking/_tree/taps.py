@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import attrs
+import msgspec
 
 from eventtracking._pipeline.chain import Chain, Verdict
 from eventtracking._pipeline.route import Route
@@ -26,8 +26,7 @@ __all__ = ["Tap", "Tapped"]
 _classes: dict[type[Route], type[Route]] = {}
 
 
-@attrs.frozen
-class Tapped:
+class Tapped(msgspec.Struct, frozen=True):
     """An event that passed, and its outcome at the route."""
 
     event: Event

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -15,9 +15,11 @@ from eventtracking._tree.attempt import Passage
 from eventtracking._tree.downstream import BoundDownstream, Inside
 from eventtracking._tree.leaf import Leaf
 from eventtracking._tree.observers import Observers, RouteView
-from eventtracking._tree.taps import Tap
 from eventtracking.counts import Counts
 from eventtracking.errors import describe_error
+
+if TYPE_CHECKING:
+    from eventtracking._tree.taps import Tap
 
 __all__ = ["Tree"]
 
@@ -171,6 +173,8 @@ class Tree(msgspec.Struct, frozen=True, eq=False):
         Raises:
             KeyError: If there is none at that path.
         """
+        from eventtracking._tree.taps import Tap  # few processes are watched
+
         return Tap(_named(self.routes, path, "route"), before, room)
 
     def downstream(self, path: str) -> BoundDownstream:

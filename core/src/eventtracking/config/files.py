@@ -37,16 +37,14 @@ def load_file(path: str | os.PathLike[str]) -> FileConfig:
         text = file.read_text(encoding="utf-8-sig")  # some editors put a mark at the beginning
         config = _parse(text, file.suffix.lower(), problems)
     except OSError as error:
-        problem = Problem(path=str(file), message=f"cannot be read: {error.strerror}")
-        raise ConfigError([problem]) from error
+        raise ConfigError([Problem(str(file), f"cannot be read: {error.strerror}")]) from error
     except ValueError as error:
-        problem = Problem(path=str(file), message=f"cannot be parsed: {error}")
-        raise ConfigError([problem]) from error
+        raise ConfigError([Problem(str(file), f"cannot be parsed: {error}")]) from error
     except RecursionError:
         raise ConfigError([too_deep(str(file))]) from None
     if not isinstance(config, dict):
         found = f"a {type(config).__name__}"
-        problems = [Problem(path=str(file), message="expected a table", found=found)]
+        problems = [Problem(str(file), "expected a table", found)]
     if problems:
         raise ConfigError(problems)
     return FileConfig(config)
@@ -80,7 +78,7 @@ def _plain(value: Any, path: str, problems: list[Problem]) -> Any:
             if key in found:
                 message = "the key stands twice, and only one of the values could be used"
                 hint = "remove or rename one of them"
-                problems.append(Problem(path=join(path, key), message=message, hint=hint))
+                problems.append(Problem(join(path, key), message, hint=hint))
             found[key] = _plain(member, join(path, key), problems)
         return found
     if isinstance(value, list):
@@ -90,7 +88,5 @@ def _plain(value: Any, path: str, problems: list[Problem]) -> Any:
 
 def too_deep(path: str) -> Problem:
     """Say that a config has no end, or too many levels."""
-    return Problem(
-        path=path,
-        message="nested too deeply: more levels than Python's stack has room for, or a cycle",
-    )
+    text = "nested too deeply: more levels than Python's stack has room for, or a cycle"
+    return Problem(path, text)

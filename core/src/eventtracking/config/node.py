@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from eventtracking.config.words import is_at, join, show
 
 __all__ = ["Node", "place_of"]
 
 
-class Node(NamedTuple):
+class Node(msgspec.Struct, frozen=True, eq=False):
     """One value of a config."""
 
     value: Any

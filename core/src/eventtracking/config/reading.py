@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -27,7 +27,7 @@ _STAND_INS: Final[tuple[Any, ...]] = ("x", 1, False, [], {})
 _Found = tuple[Any, list[Problem]]
 
 
-class _Owner(NamedTuple):
+class _Owner(msgspec.Struct, frozen=True, eq=False):
     """The class whose options are read, as errors speak of it."""
 
     plugin: str
@@ -156,7 +156,7 @@ def _completed(plugin_class: type[Any], options: Mapping[str, Any]) -> dict[str,
     return completed
 
 
-class _Teller(NamedTuple):
+class _Teller(msgspec.Struct, frozen=True, eq=False):
     """Turns the exceptions of a plugin's class into problems that show no secret."""
 
     plugin_class: type[Any]

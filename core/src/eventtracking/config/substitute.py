@@ -48,12 +48,8 @@ def references_in(value: Any, path: str) -> Iterator[Problem]:
     Such a mapping is taken as it is, since Python has read its variables already.
     """
     if isinstance(value, str) and _WHOLE.fullmatch(value):
-        yield Problem(
-            path=path,
-            message="a reference is not substituted in Python",
-            found=value,
-            hint=f'use os.environ["{value[2:-1].partition(":-")[0]}"]',
-        )
+        hint = f'use os.environ["{value[2:-1].partition(":-")[0]}"]'
+        yield Problem(path, "a reference is not substituted in Python", value, hint)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from references_in(item, join(path, key))
@@ -69,41 +65,20 @@ def _substitute_text(
         if match["dollar"]:
             return "$"
         if match["name"] is None:
-            return _keep(match, path, problems)
+            if match[0] == "${":
+                text = "`${` starts no reference; accepted are ${VAR} and ${VAR:-default}"
+                problems.append(Problem(path, text, hint="write $${ for the text itself"))
+            return match[0]
         if "${" in (match["default"] or ""):
-            problems.append(_nested(path))
+            text = "a default stands for itself, and takes no further reference"
+            hint = "set the variable, or write a default without ${"
+            problems.append(Problem(path, text, hint=hint))
             return ""
         value = environ.get(match["name"], "") or match["default"]
         if value is None and match["name"] not in environ:
-            problems.append(_unset(match["name"], match[0], path))
+            text = f"the environment variable {match['name']} is not set"
+            hint = f"set it, or write ${{{match['name']}:-default}}"
+            problems.append(Problem(path, text, match[0], hint))
         return value or ""
 
     return _REFERENCE.sub(replace, text) if "$" in text else text
-
-
-def _keep(match: re.Match[str], path: str, problems: list[Problem]) -> str:
-    if match[0] == "${":
-        problems.append(
-            Problem(
-                path=path,
-                message="`${` starts no reference; accepted are ${VAR} and ${VAR:-default}",
-                hint="write $${ for the text itself",
-            )
-        )
-    return match[0]
-
-
-def _nested(path: str) -> Problem:
-    message = "a default stands for itself, and takes no further reference"
-    return Problem(
-        path=path, message=message, hint="set the variable, or write a default without ${"
-    )
-
-
-def _unset(name: str, reference: str, path: str) -> Problem:
-    return Problem(
-        path=path,
-        message=f"the environment variable {name} is not set",
-        found=reference,
-        hint=f"set it, or write ${{{name}:-default}}",
-    )
