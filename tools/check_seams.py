@@ -1,12 +1,14 @@
-"""Take each plugin away in turn, and try the rest: `check_seams.py [NAME ...]`.
+"""Take each plugin away in turn, and try the rest: `check_seams.py [--collect] [NAME ...]`.
 
 It is done in a copy of the tree, with an environment of its own. Without the plugin, and without
 those that need it, everything must be collected, the documents must be sound, and the tests must
 pass whose modules name it; a module that cannot do without says so (`pytest.mark.needs`).
+`--collect` runs no test.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -33,7 +35,7 @@ def copy_tree(folder: Path) -> None:
     subprocess.run(["git", "init", "-q", folder], check=True)
 
 
-def problems_without(plugin: str, tree: Path) -> Iterator[str]:
+def problems_without(plugin: str, tree: Path, run_tests: bool) -> Iterator[str]:
     """Yield what fails in a tree while one plugin is away."""
     away = tree.parent / plugin
     shutil.move(tree / "plugins" / plugin, away)
@@ -43,8 +45,9 @@ def problems_without(plugin: str, tree: Path) -> Iterator[str]:
         yield from failed(tree, python, "tools/check_docs.py")
         pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", "-m", SELECTED)
         yield from failed(tree, python, *pytest, "--collect-only", *TESTS)
-        named = list(modules_naming(plugin, tree))
-        yield from failed(tree, python, *pytest, "-n", "3", "--dist", "loadfile", *named)
+        if run_tests:
+            named = list(modules_naming(plugin, tree))
+            yield from failed(tree, python, *pytest, "-n", "3", "--dist", "loadfile", *named)
     finally:
         shutil.move(away, tree / "plugins" / plugin)
 
@@ -69,14 +72,18 @@ def failed(tree: Path, *command: str | Path) -> Iterator[str]:
 
 def main() -> int:
     """Try without each; the exit status says whether any failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("plugins", nargs="*", metavar="NAME")
+    parser.add_argument("--collect", action="store_true", help="run no test")
+    options = parser.parse_args()
     plugins = [each.name for each in workspace.members() if each.parent.name == "plugins"]
     found = 0
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         copy_tree(tree)
-        for plugin in sys.argv[1:] or plugins:
+        for plugin in options.plugins or plugins:
             began = time.monotonic()
-            problems = list(problems_without(plugin, tree))
+            problems = list(problems_without(plugin, tree, not options.collect))
             word = "FAILED" if problems else "ok    "
             print(f"{word} without {plugin} ({time.monotonic() - began:.0f} s)", flush=True)
             print(*problems, sep="\n", end="\n" if problems else "", flush=True)

@@ -218,6 +218,22 @@ def test_a_broken_plugin_is_left_out_and_told_of(run: Callable[..., Result]) -> 
     assert "plugin.logger" in json.loads(result.stdout)["$defs"]
 
 
+COMMANDS = """
+from eventtracking import hookimpl
+
+@hookimpl
+def eventtracking_register_commands(group): ...
+"""
+
+
+def test_a_plugin_of_commands_needs_no_warning(run: Callable[..., Result]) -> None:
+    """It has no options, and registers no class on purpose."""
+    with fake_distribution("acme", modules={"acme": COMMANDS}, entry_points={"acme": "acme"}):
+        result = run("schema")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "plugin.acme" not in json.loads(result.stdout)["$defs"]
+
+
 def test_a_name_that_two_claim_is_left_out_and_told_of(run: Callable[..., Result]) -> None:
     """Which of the two a config would mean is not known."""
     with fake_distribution("acme", plugins={"logger": Shop}):

@@ -23,7 +23,7 @@ from eventtracking_cli._terminal import show, show_table
 from eventtracking_cli.options import COLUMNS, option_rows, summary_of
 from eventtracking_cli.output import json_option, print_json, printable
 
-__all__ = ["Entry", "entries", "plugins_command"]
+__all__ = ["Entry", "adds_commands_only", "entries", "plugins_command"]
 
 
 @attrs.frozen(kw_only=True)
@@ -56,12 +56,12 @@ def _loaded(plugins: Plugins, declaration: Declaration) -> Entry:
     try:
         return _entry(declaration, plugins.load(declaration.name).kind, "ok")
     except BrokenPluginError as error:
-        if _adds_commands_only(plugins, declaration):
+        if adds_commands_only(plugins, declaration):
             return _entry(declaration, "commands", "ok")
         return _entry(declaration, "?", "broken", str(error))
 
 
-def _adds_commands_only(plugins: Plugins, declaration: Declaration) -> bool:
+def adds_commands_only(plugins: Plugins, declaration: Declaration) -> bool:
     """Whether a plugin that registers no class does not mean to."""
     try:
         module = plugins.module(declaration)

@@ -13,6 +13,7 @@ from eventtracking.config.discovery import BrokenPluginError, Plugin, Plugins, i
 from eventtracking.config.options import MISSING, Option, options_of
 from eventtracking_cli.options import summary_of
 from eventtracking_cli.output import print_json, warn
+from eventtracking_cli.plugins import adds_commands_only
 
 __all__ = ["config_schema", "schema_command"]
 
@@ -102,7 +103,9 @@ def _usable(plugins: Plugins) -> Iterator[Plugin]:
         try:
             yield plugins.load(name)
         except BrokenPluginError as error:
-            warn(f"{name} is left out: {error}")
+            (declaration,) = (one for one in plugins.declarations if one.name == name)
+            if not adds_commands_only(plugins, declaration):
+                warn(f"{name} is left out: {error}")
 
 
 def _described(schema: _Schema, text: str) -> _Schema:
