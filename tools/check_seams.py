@@ -42,7 +42,7 @@ def problems_without(plugin: str, tree: Path, run_tests: bool) -> Iterator[str]:
     try:
         python = tree / ".venv" / "bin" / "python"
         yield from failed(tree, sys.executable, "tools/environment.py")
-        yield from failed(tree, python, "tools/check_docs.py")
+        yield from failed(tree, python, "tools/check_docs.py", f"plugins/{plugin}")
         pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", "-m", SELECTED)
         yield from failed(tree, python, *pytest, "--collect-only", *TESTS)
         if run_tests:

@@ -24,6 +24,9 @@ SITE = workspace.ROOT / "site"
 SECTIONS = ("tutorial", "how-to", "reference", "explanation", "plugins", "examples", "project")
 """The folders of the site, in the order of its navigation."""
 
+LAST = 1 << 30
+"""The remainder of -1, for pages that the table of contents does not name."""
+
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 _MARK = re.compile(r"^<!--.*?-->\n\n?", re.MULTILINE)
 _FENCE = re.compile(r"(^```.*?^```[^\n]*$)", re.MULTILINE | re.DOTALL)
@@ -114,10 +117,12 @@ def title(path: Path) -> str:
 
 
 def navigation(known: dict[Path, str]) -> Iterator[str]:
-    """Yield the entries of the navigation, as TOML."""
+    """Yield the entries of the navigation, as TOML, in the order of the table of contents."""
+    contents = (workspace.ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     yield '{ "Home" = "index.md" }'
     for section in SECTIONS:
-        entries = sorted((place, path) for path, place in known.items() if _top(place) == section)
+        found = [(place, path) for path, place in known.items() if _top(place) == section]
+        entries = sorted(found, key=lambda entry: (contents.find(f"({entry[0]})") % LAST, entry[0]))
         inner = ", ".join(f"{{ {_text(title(path))} = {_text(place)} }}" for place, path in entries)
         yield f"{{ {_text(section.capitalize())} = [{inner}] }}"
 
