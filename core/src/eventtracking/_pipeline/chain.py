@@ -48,17 +48,17 @@ class Link(msgspec.Struct, frozen=True, eq=False):
     remark: Callable[[str], object] = str
     """Counts a text among the reasons of the route."""
 
-    def over(self, error: BaseException) -> Verdict | None:
+    def on_error(self, error: BaseException) -> Verdict | None:
         """Judge a processor's error: return the verdict, or None to pass the event on."""
         if not self.pass_on_error:
             return self.failure(error)
         self.remark(f"passed: {self.plugin} raised {type(error).__name__}")
         return None
 
-    def refusal(self, rejection: Rejected, event: Event) -> Verdict | None:
+    def on_rejection(self, rejection: Rejected, event: Event) -> Verdict | None:
         """Judge a processor's `Rejected`, which must name the event, and no other."""
         if list(rejection.reasons) != [event.id]:
-            return self.over(ValueError("Rejected must name the event that was given"))
+            return self.on_error(ValueError("Rejected must name the event that was given"))
         reason = rejection.reasons[event.id]
         return Verdict(
             Outcome.FAILED, f"{self.plugin} rejected: {reason}", self.path, rejected=True
@@ -151,7 +151,7 @@ class _NameStep:
                 accepted = bool(link.processor.accepts(name))
             except Exception as error:  # noqa: BLE001 - any exception of a processor is a verdict
                 remember = False
-                verdict = link.over(error)
+                verdict = link.on_error(error)
             else:
                 verdict = None if accepted else link.drop("the name is not accepted")
             if verdict is not None:
@@ -189,10 +189,10 @@ class _CallStep:
         except DropEvent as drop:
             return self._link.drop(_reason_of(drop))
         except Rejected as rejection:
-            return self._link.refusal(rejection, event) or event
+            return self._link.on_rejection(rejection, event) or event
         except Exception as error:  # noqa: BLE001 - any exception of a processor is a verdict
-            return self._link.over(error) or event
-        return self._link.over(_broken_contract(result)) or event
+            return self._link.on_error(error) or event
+        return self._link.on_error(_broken_contract(result)) or event
 
 
 def _reason_of(drop: DropEvent) -> str:

@@ -19,7 +19,7 @@ from eventtracking.event import Event
 
 __all__ = ["Reentrancy"]
 
-_MAX_ANSWERS: Final = 1_000
+_MAX_CASCADE: Final = 1_000
 """Events emitted while handling events can cascade forever. Past this depth they count as failed.
 """
 _MAX_PARKED: Final = 100_000
@@ -91,7 +91,7 @@ class Reentrancy:
                 depth, left = depth + 1, len(parked)
             left, sent = left - 1, sent + 1
             root, event = parked[0]
-            if depth > _MAX_ANSWERS or sent > _MAX_PARKED:
+            if depth > _MAX_CASCADE or sent > _MAX_PARKED:
                 self._fail(root, parked)
                 continue
             self.inside[thread] = None

@@ -79,7 +79,7 @@ class Route:
 
     def count_all(self) -> None:
         """Count each event here: on its arrival, and on its outcome."""
-        self._enter = ENTER
+        self._enter = ENTER  # the additions to the ledger, made once: see `counts.Ledger`
         self._changes = {outcome.label: outcome.settle for outcome in Outcome}
         self._delivered, self._failed = _DELIVERED.settle, _FAILED.settle
 
@@ -93,6 +93,11 @@ class Route:
     def emit(self, event: Event, parked: Parked | None = None) -> Outcome:
         """Take one event from the application to its outcome, and count it: the only place.
 
+        The event enters the ledger as pending and leaves it by one addition of `change`, in
+        `finally`. An `Exception` of a backend ends here, as a failed event with a reason; a
+        `BaseException` goes on to the caller when the siblings have had the event, and counts as
+        failed, too.
+
         A signal handler may raise at any call or jump: none stands between entering the event and
         `try`, nor between an outcome and its change of the counts; at worst the event is failed.
 
@@ -100,7 +105,7 @@ class Route:
             parked: Where the event waits, first in line; it leaves when it has entered the counts.
         """
         ledger = self.ledger
-        change = self._failed
+        change = self._failed  # unless a line below finds another outcome
         ledger.total += self._enter
         try:
             if parked is not None:  # inside: Python 3.10 handles signals at a jump, too

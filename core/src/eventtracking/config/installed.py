@@ -19,7 +19,7 @@ __all__ = ["Declaration", "declarations"]
 
 _INFO: Final = (".dist-info", ".egg-info")
 _HEADER: Final = re.compile(r"^(Name|Version):(.*)$", re.MULTILINE)
-_SECTION: Final = re.compile(rf"^\s*\[\s*{GROUP}\s*\]", re.MULTILINE)
+_SECTION: Final = re.compile(rb"^\s*\[\s*%b\s*\]" % GROUP.encode(), re.MULTILINE)
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -82,7 +82,8 @@ def _of_info(path: str, name: str) -> tuple[str, tuple[Declaration, ...]]:
     """Read one distribution; most of them have no entry point of ours, and are not read further."""
     normalized = _normalized(name.rpartition(".")[0].partition("-")[0])
     try:
-        with open(os.path.join(path, "entry_points.txt"), encoding="utf-8") as file:  # noqa: PTH118, PTH123 - as above
+        # Bytes without a buffer: there are hundreds of these files.
+        with open(os.path.join(path, "entry_points.txt"), "rb", buffering=0) as file:  # noqa: PTH118, PTH123 - as above
             if not _SECTION.search(file.read()):
                 return normalized, ()
     except (OSError, ValueError):
