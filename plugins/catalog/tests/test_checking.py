@@ -1,4 +1,4 @@
-"""The processor `catalog`: what conforms passes, stamped; what does not meets its policy."""
+"""The processor `catalog`: events that conform pass, stamped; others meet their policy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from eventtracking_catalog.types import Field
 
 @attrs.define
 class Seat:
-    """A place in a tree that keeps what a processor does with it."""
+    """A place in a tree that keeps the calls of a processor."""
 
     above: tuple[str, ...] = ()
     path: str = ""
@@ -349,7 +349,7 @@ def test_random_declarations_agree() -> None:
         fields = fields_of(**{f"f{n}": table(3) for n in range(3)})
         relaxed = frozenset(kind for kind in KINDS if chance.random() > 0.7)
         if "wrong_type" in relaxed:
-            continue  # the fast check does not look into what may be of any type
+            continue  # the fast check does not look into a field of any type
         check = compiled(fields, relaxed)
         for _ in range(10):
             data = {f"f{n}": value(3) for n in range(chance.randint(0, 4))}

@@ -296,7 +296,7 @@ def hostile(name: str) -> Declaration:
 
 
 def test_the_site_escapes_everything(folder: Path) -> None:
-    """Names and texts of declarations are text, whatever they hold, also in file names."""
+    """Names and texts of declarations, full of HTML, are text, also in file names."""
     names = ["../../escape", "<script>", "a/b", "é", "É", "", "CON", "x" * 300, "\ud800"]
     page = write_site(folder / "site", [hostile(name) for name in names], [], {}, {})
     files = sorted(path.relative_to(folder / "site") for path in page.parent.rglob("*.html"))
@@ -358,7 +358,7 @@ def chromium() -> str:
 
 @pytest.mark.service
 def test_the_site_in_a_browser(folder: Path) -> None:
-    """Its search finds a type by a field; without script, everything is there but the search."""
+    """Its search finds a type by a field; without script, all is there but the search."""
     assert run("docs", "site").exit_code == 0
     index = folder / "site" / "index.html"
     text = index.read_text(encoding="utf-8")

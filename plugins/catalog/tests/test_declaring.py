@@ -312,7 +312,7 @@ BROKEN_FILES = {
 
 @pytest.mark.parametrize("case", BROKEN_FILES)
 def test_broken_files(case: str, tmp_path: Path) -> None:
-    """The problem of a file says where in it, and what is accepted."""
+    """The problem of a file says where in it, and which words are accepted."""
     text, wanted = BROKEN_FILES[case]
     file = tmp_path / "a.toml"
     file.write_text(text)

@@ -172,7 +172,7 @@ def test_a_rename_that_nothing_tracks() -> None:
 
 
 def test_nothing_changed() -> None:
-    """A catalog does not differ from itself, in whatever order its fields stand."""
+    """A catalog does not differ from itself, in any order of its fields."""
     turned = dict(reversed(list(BASE.items())))
     assert compare(declared(), declared(turned)) == []
     assert compare(of(a="int | str"), of(a="str | int")) == []

@@ -28,7 +28,7 @@ FIELDS: dict[str, Any] = {
 
 @attrs.define(eq=False)
 class Refusing:
-    """Fail twice, refuse the third time, and take what comes after."""
+    """Fail twice, refuse the third time, and take all later events."""
 
     seen: ClassVar[list[Event]] = []
     calls: ClassVar[list[int]] = []
@@ -57,7 +57,7 @@ def behind_a_buffer(folder: Path, backend: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_retries_and_dead_letters(tmp_path: Path) -> None:
-    """Each try is redacted anew, and so is what comes after a dead letter."""
+    """Each try is redacted anew, and so is the replay of a dead letter."""
     register("protected.one", "x", FIELDS)
     Refusing.seen.clear()
     Refusing.calls.clear()

@@ -67,7 +67,7 @@ def test_a_hash_is_keyed_and_stable() -> None:
 
 
 def test_context_and_extra() -> None:
-    """Contexts pass by their declarations; of extra keys, only what the catalog adds."""
+    """Contexts pass by their declarations; of extra keys, only those of the catalog."""
     register("redacted.parts", "x", {})
     register_context("user", "x", {"agent": {"type": "str", **NONE}, "ip": {"type": "str"}})
     context = {"agent": "web", "ip": "10.0.0.1", "undeclared": "x"}

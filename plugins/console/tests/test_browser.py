@@ -38,7 +38,7 @@ PAGES = (
     "/letters/one?router=disk&number=1", "/catalog/", "/catalog/one?name=edx.tick",
 )  # fmt: skip
 LIVE = {"/": "svg.spark", "/events": "details.event"}
-"""What appears on a live page once it is."""
+"""The element that shows a live page to be live."""
 ROWS = "[aria-label='Dead letters'] tbody tr"
 CHECK = (
     "const done = arguments[arguments.length - 1];"

@@ -74,7 +74,7 @@ def frozen(text: str) -> dict[str, str]:
 def test_who_replayed_what_and_how_it_went(
     scene: Any, ask: Ask, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It stands in the log, in the store and on the page, with what failed again."""
+    """It stands in the log, in the store and on the page, with the letters that failed again."""
     tracker, app = scene(storage="disk", path=str(tmp_path / "buffer"))
     viewer.set(Viewer(name="ada <i>"))
     form = frozen(ask(app, "/letters/freeze", {"name": "<i>*"})[1])

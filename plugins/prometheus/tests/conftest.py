@@ -25,7 +25,7 @@ def port() -> int:
 
 @pytest.fixture(autouse=True)
 def no_observer_is_left() -> Iterator[None]:
-    """Whatever a test starts, it closes."""
+    """Close all that a test starts."""
     yield
     assert running() == []
 

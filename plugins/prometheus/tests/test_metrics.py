@@ -52,7 +52,7 @@ def values(folder: Path) -> dict[tuple[str, ...], float]:
 
 
 def test_the_text_is_that_of_the_client_library(tmp_path: Path) -> None:
-    """Byte for byte, whatever a route or a reason is called."""
+    """Byte for byte, with every character in the names of routes and reasons."""
     a_sheet(tmp_path, "store-a", a_layout("", 'we"ird\\ro\nute', "ünï"))
     collector = TallyCollector(Reader(tmp_path).read)
     registry = CollectorRegistry(auto_describe=False)
@@ -93,8 +93,8 @@ def test_a_damaged_sheet_or_one_of_a_later_version_is_passed_over(tmp_path: Path
 
 
 def test_folding_the_dead_keeps_every_counter(tmp_path: Path) -> None:
-    """Counters stay, what the process still had has failed, its gauges are gone; a second folding
-    changes nothing.
+    """Counters stay, events that the process still had have failed, its gauges are gone; folding
+    twice changes nothing.
     """
     for name in ("1-a", "2-b"):
         a_sheet(tmp_path, name, a_layout(""))

@@ -63,7 +63,7 @@ Spawn = Callable[[dict[str, Any]], "Scene"]
 
 
 class Scene:
-    """A process with a tracker, told on its standard input what to do."""
+    """A process with a tracker, which takes orders on its standard input."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         import json
@@ -174,7 +174,7 @@ def test_one_port_serves_all_processes(spawn: Spawn, config: dict[str, Any], por
 def test_another_process_takes_the_port_within_two_seconds(
     spawn: Spawn, config: dict[str, Any], port: int
 ) -> None:
-    """Killed or ended, what the server process counted stays."""
+    """Killed or ended, the counts of the server process stay."""
     first = spawn(config)
     first.do("x 3")
     until(port, {"events_received_total": 3})
@@ -384,7 +384,7 @@ def test_a_lock_tells_the_living_from_the_dead(tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.process
 def test_the_end_by_a_signal_is_an_end(spawn: Spawn, config: dict[str, Any], port: int) -> None:
-    """SIGTERM without a handler ends a process at once: what it published stays."""
+    """SIGTERM without a handler ends a process at once: its published counts stay."""
     one = spawn(config)
     one.do("x 3")
     until(port, {"events_received_total": 3})

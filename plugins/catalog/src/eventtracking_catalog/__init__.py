@@ -1,7 +1,7 @@
 """The plugins `catalog` and `redact`: event types that are declared once.
 
 Declare them with `event`, `context`, `register` or a file; the processor `catalog` checks, stamps
-and documents events by them, the processor `redact` protects what they do not let pass.
+and documents events by them, the processor `redact` protects the fields that they do not let pass.
 """
 
 from typing import Any

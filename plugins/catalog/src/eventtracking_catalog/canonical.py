@@ -75,7 +75,7 @@ def _number(limit: Any) -> Any:
 
 
 def docs_form(facts: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, Any]:
-    """Return the canonical form of the documentation: what is empty is left out."""
+    """Return the canonical form of the documentation, without empty texts."""
     documented = {path: _docs_of(field) for path, field in walk(fields)}
     form = {key: value for key, value in facts.items() if value}
     return {**form, "fields": {path: docs for path, docs in documented.items() if docs}}

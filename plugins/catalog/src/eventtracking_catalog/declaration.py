@@ -28,7 +28,7 @@ class Declaration:
     place: str = ""
     """Where it stands: `shop/events.py:12 (CourseEnrolled)`."""
     problems: tuple[str, ...] = ()
-    """What could not be read; such parts accept any value."""
+    """The parts that could not be read, which accept any value."""
     is_open: bool = False
     """Whether the fields could not be read at all, so that any data conforms."""
     shape: str = attrs.field(init=False)

@@ -24,7 +24,7 @@ _OWN_KEYS: Final = frozenset({"description", "version", "owner", "deprecated", "
 
 
 def declaration_from(kind: str, name: str, table: Any, place: str) -> Declaration:
-    """Read the table of one declaration; what is wrong is among its problems."""
+    """Read the table of one declaration; its faults are among its problems."""
     reading = _Reading(Reader(fields_of_class))
     facts: dict[str, str] = {}
     fields: tuple[Field, ...] = ()

@@ -21,7 +21,7 @@ _loaded: dict[str, Any] = {"path": None, "layers": [], "problems": []}
 
 
 def load_entry_points() -> list[str]:
-    """Import or read what installed distributions declare; again only on another import path.
+    """Read the declarations of installed distributions; again only on another import path.
 
     Returns:
         The problems: one broken distribution hides no other.
@@ -33,7 +33,7 @@ def load_entry_points() -> list[str]:
         for point in importlib_metadata.entry_points(group=GROUP):
             try:
                 layers.append(_load(point))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - modules of other distributions may raise anything
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - modules of other distributions may raise any error
                 owner = getattr(point.dist, "name", "a distribution")
                 text = str(error) if isinstance(error, ValueError) else type(error).__name__
                 problems.append(f"{owner}: entry point {point.name} = {point.value!r}: {text}")

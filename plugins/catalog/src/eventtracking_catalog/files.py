@@ -31,7 +31,7 @@ def load_layer(path: str | Path) -> FileLayer:
     sources = sources_of(_text_of(file), file.suffix, str(path))
     layer = FileLayer(str(file.resolve()), sources)
     known = registry.layer(layer.path)
-    if known is not None:  # two processors name it: what is newer counts for both
+    if known is not None:  # two processors name it: the newer text counts for both
         known.sources = sources
         registry.changed()
         return known

@@ -47,7 +47,7 @@ class Guard:
     def fields(
         self, fields: Sequence[Field], values: Mapping[str, Any], above: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """Return the values that may pass, or what stands for them.
+        """Return the values that may pass, or their substitutes.
 
         Args:
             above: The words of the field that holds these, which hold for unmarked ones.

@@ -56,7 +56,7 @@ def read_catalog(path: str | Path) -> Contents:
 
 
 def _without_derived(text: str) -> str:
-    """Leave out of a lock what a declaration file does not have.
+    """Leave out of a lock the keys that a declaration file does not have.
 
     Raises:
         FileError: If the lock is of a later format.

@@ -157,7 +157,7 @@ def _converts(kind: Any, value: Any) -> bool:
 
 
 def first_problem(error: Exception) -> Problem:
-    """Read the kind and the path from what msgspec raised, without any value."""
+    """Read the kind and the path from an error of msgspec, without any value."""
     text = str(error) if isinstance(error, msgspec.ValidationError) else ""
     _, found, path = text.rpartition(" - at `$")
     path = "data" + (path.removesuffix("`").replace("[...]", ".*") if found else "")

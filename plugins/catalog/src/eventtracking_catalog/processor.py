@@ -34,7 +34,7 @@ _LAYOUT: Final = (
 _MAX_KNOWN_NAMES: Final = 4_096
 _TOLD_ONE_BY_ONE: Final = 1_000
 _TOLD_AT_A_TIME: Final = 100
-"""Telling costs as much as all the rest of what happens to an event of an unknown type."""
+"""Telling of an event of an unknown type costs as much as passing it on."""
 _RECORD_EVERY: Final = timedelta(seconds=RECORD_EVERY_S)
 _convert = msgspec.convert
 

@@ -1,4 +1,4 @@
-"""The processor `redact`: lets pass what a declaration lets pass, and nothing else."""
+"""The processor `redact`: lets pass the fields that a declaration lets pass, and no other."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Redact:
         return self._redacted(event, declaration.fields)
 
     def shown(self, event: Event) -> Event:
-        """Return what people may see of an event: of one without a declaration, its keys."""
+        """Return an event as people may see it: of one without a declaration, its keys."""
         if event.name.startswith(OWN_PREFIX):
             return self(event)
         declaration = self._declaration(event.name)
@@ -148,7 +148,7 @@ class Redact:
         )
 
     def _extra(self, event: Event) -> dict[str, Any]:
-        """What the catalog adds passes; nothing declares any other key."""
+        """Keys of the catalog pass; no declaration covers any other key."""
         stamp, found = event.extra.get("schema"), event.extra.get("schema_problems")
         others = {key: one for key, one in event.extra.items() if key not in _STAMPS}
         extra = self._guard.fields((), others)
@@ -186,7 +186,7 @@ _PROBLEM: Final = re.compile(r"[a-z_]{1,20}\Z")
 
 
 def _are_problems(found: object) -> bool:
-    """Tell whether it is what the catalog writes, so that nothing else travels under its name."""
+    """Tell whether the catalog wrote it, so that no other value travels under its name."""
     return isinstance(found, list) and all(
         isinstance(one, Mapping)
         and set(one) == {"kind", "path"}

@@ -47,7 +47,7 @@ class Source:
 
     @cached_property
     def declaration(self) -> Declaration:
-        """Read it, once; whatever fails is among its problems."""
+        """Read it, once; a failure is among its problems."""
         try:
             return self._read()
         except Exception as error:  # noqa: BLE001 - reading runs code of the application
@@ -157,7 +157,7 @@ class Registry:
         """Find the names with declarations that differ.
 
         Args:
-            layers: The files to look into, beside what is imported; by default all.
+            layers: The files to look into, beside imported modules; by default all.
         """
         files = None if layers is None else list(layers)
         for kind in ("event", "context"):

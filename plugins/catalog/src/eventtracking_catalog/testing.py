@@ -17,7 +17,7 @@ def complaints(events: Iterable[Event], files: Iterable[str] = ()) -> list[str]:
     """Return a line for each problem of events, by the declarations of this process.
 
     Args:
-        files: Declaration files, beside what is imported or installed.
+        files: Declaration files, beside imported and installed ones.
     """
     found: dict[str, None] = dict.fromkeys(load_entry_points())
     layers = [load_layer(file) for file in files]  # kept alive until the end

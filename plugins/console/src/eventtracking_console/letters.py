@@ -26,7 +26,7 @@ _HISTORY: Final = 20
 
 
 class Filter(msgspec.Struct, forbid_unknown_fields=True):
-    """Which dead letters are meant; what is empty does not matter."""
+    """The dead letters that are meant; an empty field matches all."""
 
     route: str = ""
     name: str = ""
@@ -34,7 +34,7 @@ class Filter(msgspec.Struct, forbid_unknown_fields=True):
     older_than_s: str = ""
 
     def given(self) -> dict[str, Any]:
-        """Return what is not empty."""
+        """Return the fields that are not empty."""
         found: dict[str, Any] = {
             key: value
             for key in ("route", "name", "reason")
@@ -95,11 +95,11 @@ class LetterBox:
         return None if letters is None else letters.get(number)
 
     def shown(self, letter: Any) -> dict[str, Any]:
-        """Return what people may see of a letter's event."""
+        """Return a letter's event as people may see it."""
         return shown(letter.event, processors_on_the_way(self.tracker.routes(), letter.route))
 
     def freeze(self, wanted: Filter, who: str) -> list[Frozen]:
-        """Freeze what is meant now, in the store of each router: no letter joins later."""
+        """Freeze the letters that are meant now, in each router's store: none joins later."""
         frozen = []
         for path, letters in self.boxes().items():
             meant = selection_for(letters.freeze, wanted.given())
@@ -124,7 +124,7 @@ class LetterBox:
         return count
 
     def history(self) -> list[Replay]:
-        """Return who had what replayed or purged, newest first, and how it went so far."""
+        """Return the last replays and purges, newest first, and how each went so far."""
         found = [
             Replay(path, action)
             for path, letters in self.boxes().items()

@@ -1,4 +1,4 @@
-"""The pages: what each shows, made from the state of the processes and stores."""
+"""The values of each page, made from the state of the processes and stores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMED: Final = 50
 
 
 def environment() -> Environment:
-    """Return the templates. Everything that they are given is escaped."""
+    """Return the templates. All values that they are given are escaped."""
     made = Environment(
         loader=PackageLoader("eventtracking_console"),
         autoescape=select_autoescape(default=True),

@@ -1,4 +1,4 @@
-"""The search in a store: what the form asks for, and a page of events as people may see them."""
+"""The search in a store: the form's fields, and a page of events as people may see them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def searchable(tracker: Tracker) -> dict[str, Any]:
 
 
 def found_events(tracker: Tracker, query: Query) -> list[dict[str, Any]]:
-    """Search a store; redact what people must not see.
+    """Search a store; return events as people may see them.
 
     Raises:
         ValueError: If a field of the query cannot be read.

@@ -1,4 +1,4 @@
-"""Who looks at a page just now, and what they may do there."""
+"""The viewer of a page, and their rights there."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Viewer:
     """The person behind a request. An application that mounts the console sets it."""
 
     name: str = ""
-    """What the log and the store call them."""
+    """Their name in the log and the store."""
     prefix: str | None = None
     """The path below which they see the console; None: that of the application."""
     may_change: bool = True
-    """Whether they may change anything where the console allows changes."""
+    """Whether they may replay dead letters where the console allows changes."""
     csrf_token: str = ""
     """Put into each form, for a framework that wants one."""
     is_live: bool = True

@@ -1,4 +1,4 @@
-"""The watcher: takes pictures while anybody looks, and gives all viewers the same text."""
+"""The watcher: takes pictures while there are viewers, and gives all viewers the same text."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Watcher:
         await self._news.wait()
 
     def rendered(self, render: Callable[[], str]) -> bytes:
-        """Return what `render` makes of the current picture, made once for all viewers."""
+        """Return the current picture as `render` shows it, made once for all viewers."""
         if self._rendered[0] != self.version:
             self._rendered = (self.version, as_event(render()))
         return self._rendered[1]

@@ -59,7 +59,7 @@ def console_app(
     Args:
         config: The routing config, as a mapping.
         allow_changes: Whether dead letters may be replayed.
-        access: Who may use it. None: whoever reaches it, so that the application that mounts it
+        access: Who may use it. None: every request that reaches it; the application that mounts it
             must ask first.
         prefix: The path below which it is mounted.
         tracker: One that was made from the config, and is not open.
@@ -191,7 +191,7 @@ class Console:
         )
 
     async def live_events(self, request: Request) -> Any:
-        """What passes a route now."""
+        """The events that pass a route now."""
         if not viewer.get().is_live:
             return self._page("trouble.html", 404, text="This server keeps no connection open.")
         route, name = (request.query_params.get(key, "") for key in ("route", "name"))

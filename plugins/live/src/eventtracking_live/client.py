@@ -68,7 +68,7 @@ def _join(known: RouteState, other: RouteState) -> None:
 
 
 def take_picture(folder: Path, tracker: Tracker | None = None) -> Picture:
-    """Ask every process of the folder; read what is on disk where no process lives.
+    """Ask every process of the folder; read the stores on disk where no process lives.
 
     Args:
         tracker: Made from the config, and never opened; it knows the routes and the stores.

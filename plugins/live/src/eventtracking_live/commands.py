@@ -141,7 +141,7 @@ def _tell_skipped(shown: int, skipped: int) -> None:
 
 
 def _messages(sockets: list[Path], request: dict[str, Any]) -> Iterator[tuple[Path, Any]]:
-    """Yield what the processes send, as it comes, until all have gone."""
+    """Yield the messages of the processes as they come, until all have gone."""
     arrivals: queue.Queue[tuple[Path, Any]] = queue.Queue(maxsize=100)
 
     def read(path: Path) -> None:

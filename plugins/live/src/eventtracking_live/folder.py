@@ -89,7 +89,7 @@ class Place:
         self.forget()
 
     def forget(self) -> None:
-        """Drop, in a forked child, what the parent goes on holding."""
+        """Let go, in a forked child, of the sockets and locks of the parent."""
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1

@@ -131,7 +131,7 @@ class LiveObserver:
             self._clients.discard(client)
 
     def _forget(self) -> None:
-        """Drop, in a forked child, what is the parent's."""
+        """Let go, in a forked child, of the parent's sockets."""
         for held in (self._listener, *self._clients):
             if held is not None:
                 held.close()

@@ -82,7 +82,7 @@ class State(msgspec.Struct):
     host: str
     routes: list[RouteState]
     own: dict[str, Numbers]
-    """What this process alone counts."""
+    """The counts of this process alone."""
     stores: dict[str, dict[str, Numbers]] = msgspec.field(default_factory=dict)
     """The counts of each store that was asked for."""
 

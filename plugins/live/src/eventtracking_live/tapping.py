@@ -18,11 +18,11 @@ __all__ = ["PER_SECOND", "TapRequest", "matches", "serve_tap", "shown"]
 PER_SECOND: Final = 100
 _TICK_S: Final = 0.1
 _HEARTBEAT_S: Final = 1.0
-"""How often a quiet tap says how many events it has skipped; it notices there that nobody reads."""
+"""How often a quiet tap tells its skipped events, and so notices that its reader has gone."""
 
 
 class TapRequest(Protocol):
-    """What a client asks for."""
+    """The request of a client."""
 
     route: str
     before: bool
@@ -62,7 +62,7 @@ def _send(client: socket.socket, message: Mapping[str, Any]) -> None:
 
 
 def matches(event: Event, name: str, fields: Mapping[str, str]) -> bool:
-    """Whether an event has this name (`*` at its end stands for anything) and these fields."""
+    """Whether an event has this name (`*` at its end stands for any text) and these fields."""
     if name.endswith("*"):
         if not event.name.startswith(name[:-1]):
             return False
@@ -72,7 +72,7 @@ def matches(event: Event, name: str, fields: Mapping[str, str]) -> bool:
 
 
 def _values_at(event: Event, path: str) -> Iterator[str]:
-    """Yield what stands at a path, `course_id` or `data.user.id`, as text."""
+    """Yield the values at a path, `course_id` or `data.user.id`, as text."""
     parts = path.split(".")
     if parts[0] in ("data", "context"):
         parts, roots = parts[1:], [getattr(event, parts[0])]

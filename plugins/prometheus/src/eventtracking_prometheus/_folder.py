@@ -80,7 +80,7 @@ class FileLock:
                 self._fd = -1
 
     def forget(self) -> None:
-        """Drop, in a forked child, what the parent goes on holding."""
+        """Let go, in a forked child, of the files and locks of the parent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

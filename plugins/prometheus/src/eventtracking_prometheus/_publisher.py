@@ -42,7 +42,7 @@ class _Arrivals:
 
 @attrs.define(eq=False)
 class Publisher:
-    """Writes what one tracker counts in one process, and the stores that no other process reads."""
+    """Writes one tracker's counts in one process, and the stores that no other process reads."""
 
     label: str
     folder: Path
@@ -84,7 +84,7 @@ class Publisher:
         self._stores.clear()
 
     def forget(self) -> None:
-        """Drop, in a forked child, what is the parent's."""
+        """Let go, in a forked child, of the parent's sheet."""
         for lock in (self._lock, *self._stores.values()):
             if lock is not None:
                 lock.forget()
@@ -170,7 +170,7 @@ def _is_shared(status: Any) -> bool:
 
 
 def _identity(label: str, view: Any) -> str:
-    """Name a store by what it has for itself alone, such as its folder."""
+    """Name a store by its exclusive resources, such as its folder."""
     wanted = dict(getattr(view.backend, "exclusive", dict)())
     text = repr((label, view.path, sorted(wanted.items())))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

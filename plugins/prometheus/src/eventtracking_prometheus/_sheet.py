@@ -2,7 +2,7 @@
 
 Two lines of JSON and a row of 64-bit integers. The first line, the layout, says which number is
 which; processes of one config have the same layout, so their rows add up as whole integers, without
-a look at each number. The second line holds what is not added up.
+a look at each number. The second line holds the facts that are not added up.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 class Notes(msgspec.Struct):
-    """Says what is not added up."""
+    """The facts that are not added up."""
 
     pid: int = 0
     version: str = ""

@@ -30,7 +30,7 @@ class Tally(msgspec.Struct):
     oldest_s: dict[str, float] = msgspec.field(default_factory=dict)
 
     def add_row(self, layout: Layout, row: tuple[int, ...]) -> None:
-        """Add what stands in the rows of one layout."""
+        """Add the rows of one layout."""
         width = len(NUMBERS)
         numbers = self.numbers
         for index, route in enumerate(layout.routes):
@@ -55,7 +55,7 @@ class Tally(msgspec.Struct):
         reasons[text] = reasons.get(text, 0) + count
 
     def bury(self) -> None:
-        """Count as failed what died with its process: pending events, dead letters in memory."""
+        """Count events that died with their process as failed: pending, or dead in memory."""
         for route, numbers in self.numbers.items():
             lost = numbers[_PENDING] + numbers[_DEAD]
             if lost:

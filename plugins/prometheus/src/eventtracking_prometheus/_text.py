@@ -20,7 +20,7 @@ _MAX_REMEMBERED: Final = 20_000
 
 
 def encode(collector: Collector) -> bytes:
-    """Return what the collector collects, as text."""
+    """Return the metrics of the collector, as text."""
     lines: list[str] = []
     for family in collector.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -36,7 +36,7 @@ STORE_PREFIX: Final = "store-"
 
 
 class Totals(msgspec.Struct):
-    """The sum of what was folded, by tracker, and which sheets are in it."""
+    """The sum of the folded sheets, by tracker, and the names of those sheets."""
 
     trackers: dict[str, Tally] = msgspec.field(default_factory=dict)
     folded: list[str] = msgspec.field(default_factory=list)

@@ -165,7 +165,7 @@ class PrometheusObserver:
             lock.release()
 
     def _forget(self) -> None:
-        """Drop, in a forked child, what is the parent's: its socket would keep the port."""
+        """Let go, in a forked child, of the parent's socket, which would keep the port."""
         for held in (self._server, self._publisher, self._housekeeper):
             if held is not None:
                 held.forget()
