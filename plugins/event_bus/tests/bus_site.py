@@ -23,7 +23,7 @@ BUS: dict[str, Any] = {"plugin": "event_bus_router", **ALLOWED, **BELOW}
 
 
 def set_up(**more: Any) -> list[dict[str, Any]]:
-    """Configure Django; return the list of what arrives below the router."""
+    """Configure Django; return the list of events that arrive below the router."""
     redis = os.environ.get("REDIS_URL")
     producer = {
         "EVENT_BUS_PRODUCER": "edx_event_bus_redis.create_producer",
@@ -68,7 +68,7 @@ def counts(path: str) -> dict[str, Any]:
 
 
 def emitted() -> dict[str, Any]:
-    """Emit; the signal carries what the settings allow, and nothing arrives below."""
+    """Emit; the signal carries the allowed events, and nothing arrives below."""
     below = set_up()
     signals: list[Any] = []
     connect(lambda **given: signals.append((given["tracking_log"], given["from_event_bus"])))

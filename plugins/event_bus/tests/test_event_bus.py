@@ -21,7 +21,7 @@ SITE = Path(__file__).parent / "bus_site.py"
 
 
 def run(scene: str, **environment: str) -> Any:
-    """Run one scene in a process of its own; return what it printed."""
+    """Run one scene in a process of its own; return its output."""
     env = {**os.environ, **environment, "SERVICE_VARIANT": "tests"}
     command = [sys.executable, str(SITE), scene]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=60)

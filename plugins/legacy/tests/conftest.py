@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parent / "parity"))
 
 @pytest.fixture
 def recorded() -> Iterator[dict[str, list[Any]]]:
-    """What the site's backends were given, by tag, from now on."""
+    """The events that the site's backends get from now on, by tag."""
     import site_code
 
     site_code.RECORDED.clear()

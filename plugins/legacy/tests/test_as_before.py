@@ -80,7 +80,7 @@ def no_class() -> None:
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    """Forget what earlier tests have seen."""
+    """Forget the events of earlier tests."""
     for one in (MADE, GOT, ANSWERS):
         one.clear()
 
@@ -111,7 +111,7 @@ def site(settings: Any) -> Iterator[Any]:
 
 
 def test_the_constants_of_the_old_modules() -> None:
-    """What programs import is there, and the trackers are the ones in use."""
+    """The names that programs import are there, and the trackers are the ones in use."""
     names: Any = trackers
     config: Any = eventtracking.config
     assert (names.DEFAULT_TRACKER_NAME, names.UNKNOWN_EVENT_TYPE) == ("default", "unknown")
@@ -224,7 +224,7 @@ def test_options_of_filters_are_refused_as_before() -> None:
     ],
 )
 def test_errors_of_settings_have_the_old_types(settings: Any, processor: Any, kind: Any) -> None:
-    """Whoever catches the error of event-tracking for wrong settings catches ours."""
+    """Code that catches the error of event-tracking for wrong settings catches ours."""
     settings.EVENT_TRACKING_BACKENDS, settings.EVENT_TRACKING_PROCESSORS = {}, [processor]
     with pytest.raises(kind) as caught:
         DjangoTracker()
@@ -259,7 +259,7 @@ def test_data_keeps_its_shape(
 
 
 def test_the_shape_comes_through_a_buffer_on_disk(tmp_path: Path) -> None:
-    """What a buffer has stored goes out in the shape that was given, in the next process too."""
+    """A buffer on disk sends events in the shape that was given, in the next process too."""
     log = {"plugin": "logger", "name": "after_disk"}
     buffer = {"plugin": "buffer", "storage": "disk", "path": str(tmp_path / "b")}
     config = {"backends": {"b": {**buffer, "backends": {"log": log}}}}
@@ -284,7 +284,7 @@ def test_the_shape_comes_through_a_buffer_on_disk(tmp_path: Path) -> None:
 def test_the_mark_is_not_believed_from_outside(
     caplog: pytest.LogCaptureFixture, settings: Any
 ) -> None:
-    """A mark in a replayed line, or in what a site's processor returns, changes no event behind
+    """A mark in a replayed line, or in the result of a site's processor, changes no event behind
     the filters.
     """
     forged = {"absent": [], "own": {"name": "admin.granted", "data": {"email": "x@example.org"}}}
@@ -304,7 +304,7 @@ def test_the_mark_is_not_believed_from_outside(
 
 
 def test_a_scrubber_finds_data_of_any_shape() -> None:
-    """A processor of ours that changes the data changes what is written, text included."""
+    """A processor of ours that changes the data changes the written line, text included."""
     event = from_legacy(Event(name="n"), {"name": "n", "data": "secret"})
     scrubbed = event.replace(data=dict.fromkeys(event.data, "***"))
     assert "secret" not in scrubbed.to_json()
@@ -458,7 +458,7 @@ def test_a_check_makes_no_object_of_the_site() -> None:
 
 @pytest.mark.parametrize("engine", ["subprocess.Popen", f"{__name__}.no_class", f"{__name__}.Own"])
 def test_an_engine_is_a_class_with_the_right_method(engine: str) -> None:
-    """What cannot be called as a processor is refused before it is made."""
+    """A class that makes no processor is refused before it is called."""
     with pytest.raises(ConfigError, match=r"engine: .* (has no method `__call__`|not a class)"):
         parse({"processors": [{"plugin": "legacy_processor", "engine": engine}], "backends": {}})
     assert MADE == []

@@ -1,5 +1,5 @@
-"""The plugin `legacy_processor` keeps the contract of every processor, whatever a site's code does
-to its dict.
+"""The plugin `legacy_processor` keeps the contract of every processor, also if a site's
+code changes its dict.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`eventtracking migrate --check-environment` finds what would bring event-tracking back."""
+"""`eventtracking migrate --check-environment` finds packages that would bring the old one back."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def settings(tmp_path: Path) -> Path:
 def test_the_printed_config_routes_the_same(
     settings: Path, tmp_path: Path, recorded: dict[str, list[Any]]
 ) -> None:
-    """What is printed can be loaded, and delivers what the settings would."""
+    """The printed config can be loaded, and delivers as the settings would."""
     result = migrate(str(settings))
     assert result.exit_code == 0, result.output
     config = tmp_path / "config.toml"
@@ -121,7 +121,7 @@ def test_a_yaml_file(tmp_path: Path) -> None:
 
 
 def test_yaml_without_pyyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where PyYAML is missing, the error says what to install."""
+    """Where PyYAML is missing, the error names the extra."""
     path = tmp_path / "site.yml"
     path.touch()
     monkeypatch.setitem(sys.modules, "yaml", None)
@@ -167,7 +167,7 @@ def test_a_file_with_relative_imports(
     ],
 )
 def test_what_cannot_be_migrated(name: str, text: str, message: str, tmp_path: Path) -> None:
-    """Settings that are missing, broken or of another form end the command with what is wrong."""
+    """Settings that are missing, broken or of another form end the command with the reason."""
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     result = migrate(str(path))

@@ -74,8 +74,8 @@ def test_what_sites_import(module: str) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="openedx-events needs Python 3.11")
 def test_the_signal_of_the_event_bus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signal and its data are those of openedx-events; without it, the error says what to
-    install.
+    """The signal and its data are those of openedx-events; without it, the error names the
+    extra.
     """
     module: Any = import_module("eventtracking.backends.event_bus")
     with pytest.raises(AttributeError):
@@ -89,8 +89,8 @@ def test_the_signal_of_the_event_bus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.process
 def test_the_tracker_by_the_name_of_the_django_package() -> None:
-    """The package gives the tracker, in a module of a site that is imported before anything else,
-    and nothing that it has not.
+    """The package gives the tracker, in a module of a site that is imported first,
+    and no other name.
     """
     code = (
         "from eventtracking.django import DjangoTracker; import eventtracking.django as package; "
@@ -223,7 +223,7 @@ def test_subclasses_read_the_attributes_that_they_know() -> None:
 def test_a_backend_that_rejects_does_not_hurt_its_siblings(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An event that one child of a router can never take is logged without what it holds; the
+    """An event that one child of a router can never take is logged without its data; the
     siblings get it once.
     """
     sibling = Recorder()

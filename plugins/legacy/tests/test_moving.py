@@ -41,7 +41,7 @@ def environments() -> None:
 @pytest.mark.timeout(600)
 def test_the_same_statements_reach_the_store(new_redis_server: Any, tmp_path: Path) -> None:
     """Events that are emitted whole, and as a view for browsers does, become the same statements
-    and log lines, but for what the guide lists.
+    and log lines, but for the listed differences.
     """
     url = new_redis_server().uri.rpartition("/")[0]
     before, after = moving.both(Scenario("plain"), [moving.OWN_EVENTS], url, tmp_path)

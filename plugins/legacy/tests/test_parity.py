@@ -111,7 +111,7 @@ def run(python: Path, layouts: Sequence[str], folder: Path, **environment: str) 
     command = [str(python), "-W", "default", str(HERE / "drive.py"), *layouts]
     env = {**os.environ, **environment, "PYTHONPATH": str(HERE)}
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=folder, env=env, timeout=150
+        command, check=False, capture_output=True, text=True, cwd=folder, env=env, timeout=280
     )
     assert done.returncode == 0, done.stderr
     found: Received = json.loads(done.stdout.splitlines()[-1])
@@ -123,7 +123,7 @@ def run(python: Path, layouts: Sequence[str], folder: Path, **environment: str) 
 
 
 def normal(value: Any) -> Any:
-    """Take out what differs between two runs: ids, and the moment of each time."""
+    """Take out the differences between two runs: ids, and the moment of each time."""
     if isinstance(value, dict):
         return {
             key: normal(item) for key, item in sorted(value.items()) if key not in ("id", "_id")

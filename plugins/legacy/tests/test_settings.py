@@ -31,7 +31,7 @@ def node(engine: str, **options: Any) -> dict[str, Any]:
 
 
 def texts(translation: Translation) -> set[str]:
-    """What the notes say."""
+    """The texts of the notes."""
     return {note.text for note in translation.notes}
 
 
@@ -166,7 +166,7 @@ def test_routers_become_groups_and_async_celery() -> None:
 
 
 def test_a_router_with_nothing_below_is_left_out() -> None:
-    """A router without backends delivered to nobody, and is left out with a note."""
+    """A router without backends delivered to no backend, and is left out with a note."""
     translation = translate(
         {"empty": {"ENGINE": ROUTER}, "nested": node(ROUTER, backends={"too": node(ROUTER)})}
     )
@@ -254,8 +254,8 @@ def test_a_filter_without_options() -> None:
 
 
 def test_other_classes_are_wrapped() -> None:
-    """Any other class is wrapped; its options go to it untouched, and what fails closed now is
-    noted.
+    """Any other class is wrapped; its options go to it untouched, and a note tells of
+    processors that fail closed now.
     """
     translation = translate(
         {"own": node("site_code.Recorder", tag="t")}, [node("site_code.Prefixer", prefixes=("a",))]
@@ -300,7 +300,7 @@ def test_two_names_that_would_become_one() -> None:
 
 def test_no_problem_shows_what_settings_hold() -> None:
     """Where the form is wrong, the problem names the type and the keys that were found, and never
-    what stands there.
+    a value.
     """
     backends = {
         "mistyped": {"ENGIN": MONGO, "OPTIONS": {"password": "secret"}},
@@ -345,7 +345,7 @@ def test_the_settings_are_not_changed() -> None:
 
 
 def test_every_problem_at_once_with_its_place() -> None:
-    """What cannot be read is reported whole, each problem at its place in the settings."""
+    """Unreadable settings are reported whole, each problem at its place in the settings."""
     backends = {
         "a": "text",
         "b": {"OPTIONS": {}},

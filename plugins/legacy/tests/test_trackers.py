@@ -152,7 +152,7 @@ def test_site_code_finds_the_classes_that_it_knows(settings: Any) -> None:
 def test_what_is_sent_to_a_router_of_the_tree_is_counted(
     settings: Any, recorded: dict[str, list[Any]]
 ) -> None:
-    """`send` of a router, or of what stands below it, goes down the tracker's route; its processors
+    """`send` of a router, or of a backend below it, goes down the tracker's route; its processors
     can be tried by themselves.
     """
     below = {
@@ -263,7 +263,7 @@ def test_all_backends_of_a_router_can_be_exchanged(
 
 
 def test_an_asynchronous_router_without_backends_stays_one(settings: Any) -> None:
-    """It is shown as what it is, and publishes again when it has a backend."""
+    """It is shown as an asynchronous one, and publishes again when it has a backend."""
     settings.EVENT_TRACKING_BACKENDS = {
         "later": {"ENGINE": ASYNC_ROUTER, "OPTIONS": {"backends": MEMORY}}
     }

@@ -26,7 +26,7 @@ SENDS: dict[str, Callable[[Any], None]] = {}
 
 
 class Call:
-    """A site's processor that does what the test has put under its name."""
+    """A site's processor that runs the function that the test has put under its name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Call:
 
 
 class Send:
-    """A site's backend that does what the test has put under its name."""
+    """A site's backend that runs the function that the test has put under its name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -87,7 +87,7 @@ def test_changed_in_place(recorded: Recorded) -> None:
 
 
 def test_a_changed_dict_does_not_reach_siblings(recorded: Recorded) -> None:
-    """What a site's code does to its dict, a sibling does not see."""
+    """A sibling does not see the changes that a site's code makes to its dict."""
     SENDS["s"] = lambda event: event["data"].clear()
     CALLS["f"] = lambda event: event
     own = {"ENGINE": f"{__name__}.Send", "OPTIONS": {"name": "s"}}
@@ -135,7 +135,7 @@ def test_the_exit_exception_filters(recorded: Recorded) -> None:
 
 @pytest.mark.parametrize("result", [False, "text", 3, [1], object()])
 def test_nonsense_fails(result: Any, recorded: Recorded) -> None:
-    """Anything else than a dict, a list of dicts and None is a failure, and nothing is
+    """Any result but a dict, a list of dicts and None is a failure, and nothing is
     delivered.
     """
     counts = through(lambda event: result, recorded)
@@ -179,7 +179,7 @@ def test_the_log_line_has_the_shape_that_the_site_gave_it(caplog: pytest.LogCapt
 
 
 def test_a_shape_survives_a_router_that_knows_nothing_of_it() -> None:
-    """The shape is in what routers store and carry."""
+    """The shape is in the parts that routers store and carry."""
     event = Event(name="n", data={"k": 1})
     shaped = from_legacy(event, {"name": "n", "verb": "did", "data": "text"})
     carried = Event(
@@ -270,7 +270,7 @@ class TestBatches:
         assert (list(caught.value.reasons), seen) == ([events[1].id], ["a", "c"])
 
     def test_a_part_that_is_refused_for_good(self, caplog: pytest.LogCaptureFixture) -> None:
-        """What a backend of ours inside a site's router refuses is a rejection; the siblings have
+        """A refusal by a backend of ours inside a site's router is a rejection; the siblings have
         the event, and have it once.
         """
         seen: list[str] = []
@@ -335,7 +335,7 @@ class TestContract(BackendContract):
 
     @pytest.fixture
     def options(self) -> dict[str, Any]:
-        """A backend of a site's that keeps what it is given."""
+        """A backend of a site's that keeps its events."""
         return {"engine": "site_code.Recorder", "options": {"tag": "contract"}}
 
     @pytest.fixture

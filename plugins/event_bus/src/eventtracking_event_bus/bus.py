@@ -36,7 +36,7 @@ def refusal(name: str) -> str | None:
 
 
 def missing_producer() -> str | None:
-    """Tell what keeps the signal from reaching the event bus. None: nothing."""
+    """Tell why the signal cannot reach the event bus; None if it can."""
     topics = getattr(settings, "EVENT_BUS_PRODUCER_CONFIG", {}).get(
         TRACKING_EVENT_EMITTED.event_type, {}
     )

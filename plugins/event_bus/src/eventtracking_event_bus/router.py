@@ -33,10 +33,10 @@ _FROM_BUS: Final = "from_event_bus"
 
 @attrs.define(eq=False)
 class EventBusRouter(EventBusBackend):
-    """Send each event to the event bus of Open edX; deliver below what comes from there.
+    """Send each event to the event bus of Open edX; deliver below the events from there.
 
     An event counts as delivered here when every receiver of the signal has returned. The routes
-    below count in the process that consumes the bus. What fails there is counted as failed: put a
+    below count in the process that consumes the bus. Failures there are counted as failed: put a
     buffer there to have it tried again.
     """
 

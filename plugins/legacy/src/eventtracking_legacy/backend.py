@@ -37,7 +37,7 @@ _MAX_LONE_FAILURES: Final = 3
 class LegacyBackend:
     """Hand each event to a site's own backend or router, written for event-tracking.
 
-    It gets a dict of its own. What stands below it in its options (`ENGINE` and `OPTIONS`, at any
+    It gets a dict of its own. The nodes in its options (`ENGINE` and `OPTIONS`, at any
     depth) is made into instances first, as event-tracking did. The instance is made on first use,
     so that one that connects does not keep the application from starting. It has no way to say
     which events of a batch it took, so they are handed over one by one, and those that it took are
@@ -82,7 +82,7 @@ class LegacyBackend:
         """Make the site's object.
 
         Raises:
-            Exception: What its constructor raised.
+            Exception: The error of its constructor.
         """
         _ = self.site
 
@@ -125,9 +125,7 @@ class LegacyBackend:
         return self._rejection(event)
 
     def _rejection(self, event: Event) -> Rejected | None:
-        """Tell why a part of what the site's backend took was refused for good, by a backend of
-        ours inside it.
-        """
+        """Tell why a backend of ours inside the site's refused its part for good."""
         reason = self._delivered[event.id]
         return Rejected({event.id: reason}) if reason else None
 

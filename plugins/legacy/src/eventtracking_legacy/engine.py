@@ -89,7 +89,7 @@ def _has_method(found: type[Any], method: str) -> bool:
 
 
 def make(site_class: type[Any], options: Mapping[str, Any]) -> Any:
-    """Make an instance with what stands in its options, which becomes instances first.
+    """Make an instance; the nodes in its options become instances first.
 
     Raises:
         OptionsError: If the class refuses them.

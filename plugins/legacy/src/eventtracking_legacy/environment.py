@@ -89,7 +89,7 @@ class Report:
 
 
 def check_environment() -> Report:
-    """Look at what is installed. Nothing is changed, and only our own package is imported."""
+    """Look at the installed distributions; nothing is changed, and only our package imported."""
     requiring: dict[str, tuple[str, list[str]]] = {}
     former = None
     for found in importlib_metadata.distributions():

@@ -49,7 +49,7 @@ def with_extra(problem: Problem, node: Mapping[str, Any]) -> Problem:
     """Name the extra to install, where the plugin of a class of event-tracking is missing.
 
     Args:
-        problem: What is wrong with the config.
+        problem: The problem of the config.
         node: The node of the config that it is about.
     """
     if not problem.path.endswith(".plugin") or "is not installed" not in problem.message:

@@ -1,6 +1,4 @@
-"""The differences between event-tracking and eventtracking that a site may notice, each with what
-to do.
-"""
+"""Differences from event-tracking that a site may notice, each with the next step."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ Processor = Callable[[Any], Any]
 
 
 class RoutingBackend:
-    """Run processors over an event, and send what comes out to each backend.
+    """Run processors over an event, and send the result to each backend.
 
     Args:
         backends: Objects with `send`, by name.
@@ -97,8 +97,8 @@ class RoutingBackend:
         """Process a copy of the event and send it on, unless a processor filters it out.
 
         Raises:
-            Exception: What a processor raised, or the first backend that failed; the others have
-                the event.
+            Exception: The error of a processor, or of the first backend that failed; the others
+                have the event.
         """
         try:
             processed = self.process_event(copy.deepcopy(event))
@@ -153,7 +153,7 @@ class AsyncRoutingBackend(RoutingBackend):
 
 
 class EventBusRoutingBackend(AsyncRoutingBackend):
-    """Send each event to the event bus; what comes from there goes to the backends.
+    """Send each event to the event bus; events from there go to the backends.
 
     Named in settings, it becomes the plugin `event_bus_router`.
 
@@ -266,14 +266,14 @@ class _PluginBackend:
     def send(self, event: Mapping[str, Any]) -> None:
         """Deliver one event.
 
-        One that can never be delivered is noted, without what it holds, and nothing is raised.
+        One that can never be delivered is noted, without its data, and nothing is raised.
 
         Raised to a router of the site's, it would have the event tried again at the siblings. So it
         is counted by the route in which the site's object stands, when that is done with all it
         has; outside of any, it is logged.
 
         Raises:
-            Exception: What the plugin's backend raised, if the event may be tried again.
+            Exception: The error of the plugin's backend, if the event may be tried again.
         """
         try:
             (self._at_route or self._deliver)(from_legacy(Event(name="unknown"), event))

@@ -61,12 +61,12 @@ class LegacyProcessor:
         return self._site  # type: ignore[no-any-return]  # callable, as its class is
 
     def __call__(self, event: Event) -> Event:
-        """Return what the site's processor made of the event.
+        """Return the event as the site's processor made it.
 
         Raises:
             DropEvent: If the site's processor raised `EventEmissionExit`, or returned an empty
                 list.
-            Exception: Whatever else it raised.
+            Exception: Any other error that it raised.
         """
         site = self.site
         if site is None:

@@ -15,7 +15,7 @@ def celery_queue() -> str | None:
     """Return the queue that event-tracking's task went to, as the application's Celery app routes
     it.
 
-    What is still in that queue can be delivered from now on.
+    The tasks that are still in that queue can be delivered from now on.
     """
     try:
         from celery import current_app

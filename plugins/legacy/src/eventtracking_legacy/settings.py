@@ -105,7 +105,7 @@ def translate(
 ) -> Translation:
     """Translate the settings, which are not changed.
 
-    Nothing is imported but what they name, and that later.
+    Only the modules that they name are imported, and those later.
 
     Args:
         backends: `EVENT_TRACKING_BACKENDS`.
@@ -229,7 +229,7 @@ class _Translator:
         self, engine: str, options: dict[str, Any], place: str, path: str
     ) -> dict[str, Any] | None:
         is_bus = engine == _BUS_ROUTER
-        # The processors of a router to the event bus work on what comes from there.
+        # The processors of a router to the event bus work on events from there.
         inner = self._inside_bus(path) if is_bus else path
         chain = self.chain(options.pop("processors", None), f"{place}.OPTIONS.processors", inner)
         before = self._off_request
@@ -261,8 +261,9 @@ class _Translator:
         return {"plugin": "event_bus_router", "processors": allowed, "backends": {name: group}}
 
     def _off_the_request(self, node: dict[str, Any], place: str, path: str) -> dict[str, Any]:
-        """Put a buffer in memory before what talks to a network, unless Celery stands there: it
-        acknowledges now, and takes its time.
+        """Put a buffer in memory before a backend that talks to a network.
+
+        Below Celery there is none: a worker acknowledges when it has delivered.
         """
         if self._off_request:
             return node

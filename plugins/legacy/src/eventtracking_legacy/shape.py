@@ -29,7 +29,7 @@ _OWN_KEYS: Final = (*_FITS, "id", MARK)
 def to_legacy(event: Event) -> Any:
     """Return the event as a dict of its own (or as the list that a site's processor made of it)."""
     mark = event.extra.get(MARK, {})
-    document = event._document()  # as to_dict(), but text may be what it was
+    document = event._document()  # as to_dict(), but in plain types
     document = snapshot(in_shape(document) if mark else document).value
     if "events" in mark:
         return document["events"]
@@ -40,7 +40,7 @@ def to_legacy(event: Event) -> Any:
 
 
 def from_legacy(event: Event, result: Any) -> Event:
-    """Read back what a site's processor made of an event.
+    """Read back an event that a site's processor changed.
 
     Args:
         event: The event that the processor was given. Its id stays.

@@ -50,7 +50,7 @@ def send_event(task: Any, backend_name: str, processed_event: Any) -> None:
 
 
 def _deliver(downstream: Downstream, event: Event) -> Exception | None:
-    """Deliver, and count what failed as failed; return an error that may pass."""
+    """Deliver, and count failures; return an error that may pass."""
     answer = Failures()
     try:
         downstream.deliver([event], first=True, into=answer)

@@ -44,7 +44,7 @@ class DjangoTracker(_DjangoTracker):
     Args:
         backends_settings_name: The setting that holds the backends.
         processors_settings_name: The setting that holds the processors.
-        refusal: For a tracker that is configured later: what becomes of events until then.
+        refusal: For a tracker that is configured later: the outcome of events until then.
 
     Raises:
         ConfigError: With every problem, at its place in the settings.
@@ -205,7 +205,7 @@ def configure_from_settings(
 
 
 def parse_settings() -> Spec:
-    """Check what the old settings describe.
+    """Check the config that the old settings describe.
 
     Raises:
         ConfigError: With every problem, at its place in the settings.

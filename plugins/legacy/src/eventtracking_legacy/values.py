@@ -38,7 +38,7 @@ def has_tuple(value: Any) -> bool:
 
 
 def as_list(value: Any) -> Any:
-    """Any collection but text and mappings as a list; a set's order is nobody's, so it is sorted.
+    """Any collection but text and mappings as a list; a set, which has no order, is sorted.
 
     An iterator is none: the settings are read more than once, and the first reading would use it
     up.
@@ -67,7 +67,7 @@ def _pattern_text(pattern: Any) -> Any:
 
 
 def kind_of(value: Any) -> str | None:
-    """Name the type of what was found, and the keys of a dict. What it holds may be secret."""
+    """Name the type of a value, and the keys of a dict. Their values may be secret."""
     if value is None:
         return None
     if not isinstance(value, Mapping):

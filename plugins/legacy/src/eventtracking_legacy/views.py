@@ -1,8 +1,8 @@
 """The tree of a tracker, as users of event-tracking look at it: routers with `backends` and
 `processors`.
 
-A site's own objects are shown as they are. What our plugins do is shown as objects of the
-predecessor's classes; what is sent to one of those goes down the tracker's own route, and is
+A site's own objects are shown as they are. Our plugins are shown as objects of the
+predecessor's classes; an event that is sent to one goes down the tracker's own route, and is
 counted there. A change is made to the tracker's config, and the tracker goes on with the new one.
 """
 
@@ -203,7 +203,7 @@ class RouterView(RoutingBackend):
     def send(self, event: Any) -> None:
         """Send an event down the tracker's route, which processes, delivers and counts it.
 
-        What fails there is not raised.
+        Failures there are counted, not raised.
         """
         _deliver_to(self.tracker, self.path)(from_legacy(Event(name="unknown"), event))
 

@@ -1,4 +1,4 @@
-"""Compare two runs; say what differs and is not listed."""
+"""Compare two runs; tell the differences that are not listed."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class StatementDifference:
 STATEMENTS: Final = (
     StatementDifference(
         Difference(
-            "two routers below one asynchronous router share a nested dict: what the first changes"
-            " in it, the second stumbles over, and its statement is lost"
+            "two routers below one asynchronous router share a nested dict: the second"
+            " stumbles over the changes of the first, and its statement is lost"
             " (`edx.ui.lms.sequence.*` to xAPI beside Caliper)",
             "Each destination gets a dict of its own; the statement arrives.",
             "a_shared_dict",
@@ -77,7 +77,7 @@ PROBED: Final = (
     Difference(
         "`LoggerBackend` throws an event over 1,024 characters away, silently, unless"
         " `max_event_size` says otherwise",
-        "No limit, unless `max_event_size` says so; it counts bytes, and what is over it counts as"
+        "No limit, unless `max_event_size` says so; it counts bytes, and a longer event counts as"
         " failed, with the reason.",
         "a_long_line",
         (0, 1),
@@ -96,8 +96,7 @@ PROBED: Final = (
         (1, 0),
     ),
     Difference(
-        "a processor that returns something else than a dict, a list or None hands that to the"
-        " backends",
+        "a processor that returns neither a dict, a list nor None hands its result to the backends",
         "A failure. An empty list filters the event out.",
         "a_processor_that_returns_text",
         (["'text'"], []),
@@ -110,10 +109,10 @@ PROBED: Final = (
         ("list", "dict"),
     ),
     Difference(
-        "a site's own code receives whatever objects were emitted",
+        "a site's own code receives the objects that were emitted",
         "It receives a copy in plain types: a Decimal as text, a tuple or a set as a list, an Enum"
         " as its value, a timedelta as `P1D`, integer keys as text. A datetime, a date, a UUID and"
-        " bytes stay what they are.",
+        " bytes stay as they are.",
         "values",
         (
             [
@@ -127,7 +126,7 @@ PROBED: Final = (
     ),
     Difference(
         "data that cannot be copied raises from `emit()`",
-        "`emit()` does not raise. What cannot be copied becomes marked text.",
+        "`emit()` does not raise. A value that cannot be copied becomes marked text.",
         "what_cannot_be_copied",
         ("TypeError", "delivered"),
     ),
@@ -192,7 +191,7 @@ ELSEWHERE: Final = (
     ),
     Difference(
         "the Celery task never retries, and reports success",
-        "It retries what failed, and then keeps it as dead letters.",
+        "It retries failures, and then keeps them as dead letters.",
     ),
     Difference(
         "publishing happens in the request, and is lost when the broker is down",
@@ -213,7 +212,7 @@ ELSEWHERE: Final = (
         "The `_id` is the event's id, the index is on `timestamp`.",
     ),
     Difference(
-        "an event without a user never reaches Segment, and nobody knows",
+        "an event without a user never reaches Segment, unseen",
         "With a session it goes under an anonymous id; without, it counts as failed.",
     ),
     Difference(

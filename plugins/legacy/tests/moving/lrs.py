@@ -1,4 +1,4 @@
-"""A store of statements: an HTTP server that keeps what it is sent, and says so as an LRS does."""
+"""A store of statements: an HTTP server that keeps them, and answers as an LRS does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Store", "serving"]
 
 
 class Store:
-    """What has arrived, by the kind of statement."""
+    """The statements that have arrived, by kind."""
 
     def __init__(self) -> None:
         self.url = ""

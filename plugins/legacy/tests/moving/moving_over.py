@@ -1,7 +1,7 @@
 """Run the whole trial: `python moving_over.py [--events FILE]... [--suite FOLDER] [--write]`.
 
 The site of `site/` with event-tracking 4.0.2 and with its successor, in three ways; the probes; and
-the suite of event-routing-backends. Ends with 1 if anything differs that the guide does not list.
+the suite of event-routing-backends. Ends with 1 after a difference that the guide does not list.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def both(scenario: Scenario, files: list[Path], redis_url: str, folder: Path) ->
 def probes(name: str) -> dict[str, Any]:
     """Run the probes in one environment."""
     command = [str(environment(name)), str(HERE / "site" / "probes.py")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -91,7 +91,7 @@ def write_table(guide: Path) -> None:
 
 
 def main() -> int:
-    """Run everything; return the exit status."""
+    """Run the trial; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--suite", type=Path, metavar="FOLDER", help="another source tree")

@@ -19,6 +19,7 @@ from typing import Final
 
 import attrs
 from environments import ROOT
+from trial import SHARED
 
 from eventtracking_testkit.services._process import free_port
 
@@ -81,7 +82,7 @@ class Site:
             "STEPS_APP": self.app,
             "STEPS_LOG": str(self.log),
             "DJANGO_SETTINGS_MODULE": "steps_settings",
-            "PYTHONPATH": str(_SITE),
+            "PYTHONPATH": f"{_SITE}{os.pathsep}{SHARED}",
             "PIP_FIND_LINKS": str(self.wheels),
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PATH": f"{self.venv / 'bin'}{os.pathsep}{os.environ['PATH']}",

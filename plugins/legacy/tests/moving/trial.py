@@ -1,6 +1,4 @@
-"""One site, run with event-tracking and with its successor: what reaches the store of statements
-and the tracking log.
-"""
+"""One site, run with event-tracking and with its successor: its statements and tracking log."""
 
 from __future__ import annotations
 
@@ -20,15 +18,17 @@ import attrs
 import redis
 from lrs import Store, serving
 
-__all__ = ["Outcome", "Scenario", "normal_line", "run"]
+__all__ = ["SHARED", "Outcome", "Scenario", "normal_line", "run"]
 
 SITE: Final = Path(__file__).parent / "site"
+SHARED: Final = SITE.with_name("shared")
+"""Settings of both sites of the trial."""
 OLD_APP: Final = "eventtracking.django.apps.EventTrackingConfig"
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 _MINE: Final = ("id", "timestamp", "eventTime", "sendTime")
 """The keys of a statement whose values differ in each run."""
 _QUIET_S: Final = 2.0
-_DEADLINE_S: Final = 120.0
+_DEADLINE_S: Final = 240.0
 
 
 @attrs.frozen
@@ -42,7 +42,7 @@ class Scenario:
 
 @attrs.frozen
 class Outcome:
-    """What one run has brought about."""
+    """The result of one run."""
 
     xapi: Counter[str]
     caliper: Counter[str]
@@ -83,7 +83,7 @@ def _environment(
     kept = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
     return {
         **kept,
-        "PYTHONPATH": str(SITE),
+        "PYTHONPATH": f"{SITE}{os.pathsep}{SHARED}",
         "PYTHONWARNINGS": "default",
         "DJANGO_SETTINGS_MODULE": "moving_settings",
         "MOVING_APP": app,

@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # Written as a site writes it, without types; it runs in the environment of the predecessor, too.
-"""An app of somebody else's, which adds a processor while apps load."""
+"""An app of an outsider, which adds a processor while apps load."""
 
 from django.apps import AppConfig
 

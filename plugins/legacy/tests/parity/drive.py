@@ -119,7 +119,7 @@ def settle():
 
     flush = getattr(tracker.get_tracker(), "flush", None)
     if flush is not None:
-        flush(20)
+        flush(60)
     before, quiet_since = -1, time.monotonic()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and time.monotonic() - quiet_since < 2:
@@ -175,7 +175,7 @@ def check_counts():
     """Hold the successor to its promise that no event is lost unseen."""
     from eventtracking import tracker
 
-    tracker.get_tracker().flush(20)
+    tracker.get_tracker().flush(60)
     for path, counts in tracker.get_tracker().stats().items():
         assert counts.balanced, (path, counts)
 

@@ -10,7 +10,7 @@ RECORDED = {}
 
 
 class Recorder:
-    """A backend that keeps what it was given, under a tag."""
+    """A backend that keeps its events under a tag."""
 
     def __init__(self, tag="events"):
         self.tag = tag

@@ -20,7 +20,7 @@ class Names(NameWhitelistProcessor):
 
 
 class Patterns(RegexFilter):
-    """Tell each event what kind of filter it passed."""
+    """Tell each event the kind of filter that it passed."""
 
     def __call__(self, event):
         return {
@@ -48,7 +48,7 @@ class Router(RoutingBackend):
 
 
 def look_at(tracker):
-    """Return what a site reads in the tree of its tracker."""
+    """Return the attributes that a site reads in the tree of its tracker."""
     router = tracker.backends["named"]
     return {
         "names": [

@@ -3,7 +3,7 @@
 """A site with the old settings: MongoDB in the request, and below an asynchronous router the
 tracking log, MongoDB and a backend of the site's own.
 
-The worker is `celery -A shapes_site worker`; `emit()` emits what standard input holds.
+The worker is `celery -A shapes_site worker`; `emit()` emits the values of the standard input.
 """
 
 import json

@@ -54,7 +54,7 @@ def emit(paths):
         for event in events:
             as_a_browser_view(tracker, event)
     flush = getattr(tracker.get_tracker(), "flush", None)
-    if flush is not None and not flush(30):
+    if flush is not None and not flush(120):
         sys.exit("not everything was sent on")
     check_counts(tracker.get_tracker())
 

@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 # Written as a site writes it, without types; it runs in the environment of the predecessor, too.
 """A site as the documents of event-routing-backends say: xAPI and Caliper below one asynchronous
-router, beside the tracking log. What differs between two runs comes from environment variables.
+router, beside the tracking log. Environment variables hold the differences between two runs.
 """
 
 import os
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import edx_platform
+import tracking_log
 
 edx_platform.pretend()
 
@@ -45,19 +46,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 
 EVENT_TRACKING_ENABLED = True
-EVENT_TRACKING_BACKENDS = {
-    "tracking_logs": {
-        "ENGINE": "eventtracking.backends.routing.RoutingBackend",
-        "OPTIONS": {
-            "backends": {
-                "logger": {
-                    "ENGINE": "eventtracking.backends.logger.LoggerBackend",
-                    "OPTIONS": {"name": "tracking", "max_event_size": 50000},
-                }
-            }
-        },
-    }
-}
+EVENT_TRACKING_BACKENDS = {"tracking_logs": tracking_log.router()}
 EVENT_TRACKING_PROCESSORS = []
 
 from event_routing_backends.settings import common  # noqa: E402 - after the settings
@@ -76,17 +65,4 @@ EVENT_ROUTING_BACKEND_BATCH_SIZE = 5
 EVENT_ROUTING_BACKEND_BATCH_INTERVAL = 3600
 EVENT_ROUTING_BACKEND_COUNTDOWN = 1
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"bare": {"format": "%(message)s"}},
-    "handlers": {
-        "file": {
-            "class": "logging.FileHandler",
-            "filename": str(FOLDER / "tracking.log"),
-            "formatter": "bare",
-            "encoding": "utf-8",
-        }
-    },
-    "loggers": {"tracking": {"handlers": ["file"], "level": "INFO", "propagate": False}},
-}
+LOGGING = tracking_log.logging_to(FOLDER / "tracking.log")

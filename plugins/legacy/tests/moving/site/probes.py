@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # Written as a site writes it, without types; it runs in the environment of the predecessor, too.
-"""Do one small thing after another, and print what came of each, as one JSON object."""
+"""Do one small thing after another, and print the result of each, as one JSON object."""
 
 import datetime as dt
 import decimal
@@ -49,14 +49,14 @@ logging.getLogger("eventtracking").setLevel(logging.CRITICAL + 1)
 
 
 class Recorder:
-    """A backend that keeps the data of what it gets."""
+    """A backend that keeps the data of its events."""
 
     def send(self, event):
         GOT.append(event["data"] if isinstance(event, dict) else event)
 
 
 class Changer:
-    """A backend that changes a nested dict of what it gets."""
+    """A backend that changes a nested dict of its events."""
 
     def send(self, event):
         event["data"]["inner"]["seen"] = True
@@ -118,14 +118,14 @@ def logged(name, data, *processors):
 
 
 def received(data, *processors, **others):
-    """Emit to a backend of the site's; return what it got."""
+    """Emit to a backend of the site's; return its data."""
     GOT.clear()
     made({**others, "own": RECORDER}, processors).emit("n", data)
     return [repr(data) for data in GOT]
 
 
 def raised(function):
-    """Call a function; tell the kind of error that it raises, or what it returns."""
+    """Call a function; tell the kind of error that it raises, or its result."""
     try:
         return function()
     except Exception as error:

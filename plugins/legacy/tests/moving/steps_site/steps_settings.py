@@ -3,7 +3,8 @@
 """A site with the settings of event-tracking 4.0.2: a tracking log, an allowlist, one view."""
 
 import os
-from pathlib import Path
+
+import tracking_log
 
 SECRET_KEY = "for a trial"
 ALLOWED_HOSTS = ["*"]
@@ -13,37 +14,11 @@ INSTALLED_APPS = ["django.contrib.contenttypes", os.environ["STEPS_APP"]]
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 
 EVENT_TRACKING_ENABLED = True
-EVENT_TRACKING_BACKENDS = {
-    "tracking_logs": {
-        "ENGINE": "eventtracking.backends.routing.RoutingBackend",
-        "OPTIONS": {
-            "backends": {
-                "logger": {
-                    "ENGINE": "eventtracking.backends.logger.LoggerBackend",
-                    "OPTIONS": {"name": "tracking", "max_event_size": 50000},
-                }
-            },
-            "processors": [
-                {
-                    "ENGINE": "eventtracking.processors.whitelist.NameWhitelistProcessor",
-                    "OPTIONS": {"whitelist": ["steps.requested"]},
-                }
-            ],
-        },
-    }
+ALLOWLIST = {
+    "ENGINE": "eventtracking.processors.whitelist.NameWhitelistProcessor",
+    "OPTIONS": {"whitelist": ["steps.requested"]},
 }
+EVENT_TRACKING_BACKENDS = {"tracking_logs": tracking_log.router(processors=[ALLOWLIST])}
 EVENT_TRACKING_PROCESSORS = []
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(message)s"}},
-    "handlers": {
-        "tracking": {
-            "class": "logging.FileHandler",
-            "filename": str(Path(os.environ["STEPS_LOG"])),
-            "formatter": "plain",
-        }
-    },
-    "loggers": {"tracking": {"handlers": ["tracking"], "level": "INFO", "propagate": False}},
-}
+LOGGING = tracking_log.logging_to(os.environ["STEPS_LOG"])
