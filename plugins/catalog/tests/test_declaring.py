@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, TypeV
 import attrs
 import declared_kinds
 import msgspec
+import pydantic
 import pytest
 
 from eventtracking_catalog import UNSET, context, event, field, register
@@ -280,6 +281,39 @@ def test_the_same_declaration_twice_is_none() -> None:
     register("twice.same", "x", {"a": "int"})
     register("twice.same", "x", {"a": "int"})
     assert not [one for one in registry.conflicts() if one.name == "twice.same"]
+
+
+def test_computed_fields_of_a_model_are_declared() -> None:
+    """They are part of each event that the model emits; a mapping may leave them out."""
+
+    @event("declared.computed")
+    class Computed(pydantic.BaseModel):
+        a: int
+
+        @pydantic.computed_field
+        def double(self) -> int:
+            """Twice as much."""
+            return 2 * self.a
+
+    declaration = registry.get("declared.computed")
+    assert declaration is not None
+    double = declaration.fields[1]
+    assert (double.name, double.type.kind, double.required) == ("double", "int", False)
+    assert double.description == "Twice as much."
+    assert Computed(a=1).__eventtracking_data__() == {"a": 1, "double": 2}  # type: ignore[attr-defined]  # made by `event`
+
+
+def test_flags_are_numbers() -> None:
+    """Members of a flag combine to values that no member has."""
+
+    class Rights(enum.Flag):
+        READ = 1
+        WRITE = 2
+
+    register("declared.flags", fields={"rights": Rights})
+    declaration = registry.get("declared.flags")
+    assert declaration is not None
+    assert declaration.fields[0].type.kind == "int"
 
 
 def test_contexts_are_apart_from_events() -> None:

@@ -147,6 +147,8 @@ def _pydantic_slots(kind: type[Any]) -> Iterator[_Slot]:
         yield _Slot(
             name, default, description=info.description or "", metadata=tuple(info.metadata)
         )
+    for name, info in getattr(kind, "model_computed_fields", {}).items():
+        yield _Slot(name, msgspec.UNSET, description=info.description or "", hint=info.return_type)
 
 
 def _dataclass_slots(kind: type[Any]) -> Iterator[_Slot]:

@@ -160,6 +160,8 @@ class Reader:
         return Type(kind="opaque", label=type_name(hint))
 
     def _class(self, kind: type[Any], path: str) -> Type:
+        if issubclass(kind, enum.Flag):
+            return Type(kind="int")  # members combine to numbers that are no members
         if issubclass(kind, enum.Enum):
             return _enum([member.value for member in kind])
         found = self._object(kind, path)
