@@ -121,6 +121,16 @@ def test_nested_fields() -> None:
     }
 
 
+def test_names_that_nothing_declares_go_with_their_fields() -> None:
+    """By default; a mask keeps the names, at every depth, and so the guide says."""
+    inner = {"fields": {"id": {"type": "int", **NONE}}, **NONE}
+    register("redacted.names", "x", {"author": inner})
+    data = {"author": {"bob": 1, "id": 7}, "bob": 2}
+    assert passed(redact(), "redacted.names", data).data == {"author": {"id": 7}}
+    masked = {"author": {"bob": "***", "id": 7}, "bob": "***"}
+    assert passed(redact(otherwise="mask"), "redacted.names", data).data == masked
+
+
 @pytest.mark.parametrize("value", ["bob", {"name": "bob"}, ["bob"], True, 1.5, None])
 def test_a_broken_value_does_not_pass(value: Any) -> None:
     """A mark holds for values of the declared type: a name in a number's place is removed."""
