@@ -30,7 +30,7 @@ def measure(quick: bool) -> Iterator[Row]:
     pythons = {name: python_of(name) for name in (OURS, PREDECESSOR)}
     for title, replica_set, concern in CASES:
         try:
-            with MongoServer(replica_set=replica_set) as server:
+            with MongoServer(replica_set=replica_set, auth=False) as server:
                 yield from rows(title, server.uri, concern, pythons, quick)
         except ServiceUnavailableError as error:
             raise Unavailable(f"{error}; `make services` fetches it") from error

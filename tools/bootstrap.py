@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent / ".uv"
+PINNED = Path(__file__).with_name("bootstrap.txt")
+"""The exact versions of these, and of what they need, with the hashes of their files."""
 PACKAGES = ["uv>=0.5", "hatchling>=1.26", "editables", "tomli>=2; python_version < '3.11'"]
 
 
@@ -20,7 +22,7 @@ def main() -> int:
     with (HOME / "bootstrap.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = HOME / "bootstrapped"
-        wanted = "\n".join(PACKAGES)
+        wanted = PINNED.read_text(encoding="utf-8")
         if done.exists() and done.read_text() == wanted and (HOME / "bin" / "uv").exists():
             return 0
         create()
@@ -47,7 +49,7 @@ def create() -> None:
         "--quiet",
         "--disable-pip-version-check",
     ]
-    subprocess.run([*pip, *PACKAGES], check=True)
+    subprocess.run([*pip, "--require-hashes", "-r", str(PINNED)], check=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""Write `constraints.txt`: one exact version of everything that any member or the tools need, for
-every Python.
+"""Write `constraints.txt`: one exact version of each package that any member or the tools need, for
+every Python, with the hashes of its files. And `tools/bootstrap.txt`, the same for `bootstrap.py`.
 """
 
 from __future__ import annotations
@@ -8,39 +8,44 @@ import sys
 import tempfile
 from pathlib import Path
 
+import bootstrap
 import workspace
 
 HEADER = (
-    "# The exact versions that development and CI use, for every supported Python. Written by `make"
-    " lock`.\n"
+    "# The exact versions that development and CI use, for every supported Python, with the hashes"
+    " of\n# their files. Written by `make lock`.\n"
 )
 
 
 def main() -> int:
-    """Compile the requirements of the whole workspace into constraints.txt."""
-    wanted = sorted(
-        requirement for requirement in requirements() if not workspace.is_ours(requirement)
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "requirements.in"
-        source.write_text("\n".join(wanted) + "\n", encoding="utf-8")
-        workspace.CONSTRAINTS.write_text(HEADER + compiled(source), encoding="utf-8")
+    """Compile the requirements of the whole workspace, then those of the first tools."""
+    wanted = {one for one in requirements() if not workspace.is_ours(one)} | {*bootstrap.PACKAGES}
+    text = HEADER + compiled(wanted, *sys.argv[1:])
+    workspace.CONSTRAINTS.write_text(text, encoding="utf-8")
+    text = HEADER + compiled({*bootstrap.PACKAGES}, "--constraint", str(workspace.CONSTRAINTS))
+    bootstrap.PINNED.write_text(text, encoding="utf-8")
     return 0
 
 
-def compiled(source: Path) -> str:
+def compiled(wanted: set[str], *options: str) -> str:
     """Resolve for all platforms and Pythons, without a word about where the packages came from."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "requirements.in"
+        source.write_text("\n".join(sorted(wanted)) + "\n", encoding="utf-8")
+        return resolved(source, *options)
+
+
+def resolved(source: Path, *options: str) -> str:
     quiet = (
         "--no-header",
         "--no-annotate",
         "--no-emit-index-url",
         "--no-emit-find-links",
+        "--generate-hashes",
         "--quiet",
     )
     lowest = ("--universal", "--python-version", workspace.PYTHONS[0])
-    answer = workspace.uv(
-        "pip", "compile", *quiet, *lowest, *sys.argv[1:], source, capture_output=True
-    )
+    answer = workspace.uv("pip", "compile", *quiet, *lowest, *options, source, capture_output=True)
     return answer.stdout
 
 

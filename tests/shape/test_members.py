@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import alone
+import bootstrap
 import workspace
 
 MEMBERS = workspace.members()
@@ -171,6 +172,17 @@ def test_its_modules_say_what_they_are_for(member: Path) -> None:
         if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert not [str(path) for path in without]
+
+
+@pytest.mark.parametrize(
+    "file", [workspace.CONSTRAINTS, bootstrap.PINNED], ids=lambda path: path.name
+)
+def test_each_pin_has_the_hashes_of_its_files(file: Path) -> None:
+    """A file that was exchanged at the index is not installed by `make`."""
+    text = file.read_text(encoding="utf-8").replace("\\\n", "")
+    pins = [line for line in text.splitlines() if line[:1].isalnum()]
+    assert len(pins) > 5
+    assert [line for line in pins if "--hash=sha256:" not in line] == []
 
 
 @members

@@ -51,7 +51,7 @@ def test_a_batch_may_take_longer_than_its_lease(on_redis: Scene, pool: str) -> N
 @pytest.fixture
 def sentinel_url(new_redis_server: Callable[..., RedisServer], tmp_path: Path) -> Iterator[str]:
     """The URL of a sentinel that watches a Redis, which it names `mymaster`."""
-    server = new_redis_server()
+    server = new_redis_server(password="")  # a sentinel's own config would have to name it
     port = server.port + 10_000 if server.port < 50_000 else server.port - 10_000
     conf = tmp_path / "sentinel.conf"
     conf.write_text(

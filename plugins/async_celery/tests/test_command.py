@@ -50,7 +50,7 @@ def test_a_worker_that_fails_has_an_exit_status(
     """A Redis without memory ends the worker: the init system sees that it failed."""
     server = new_redis_server()
     scene = new_scene(server.uri)
-    with redis.Redis(port=server.port) as client:
+    with redis.Redis.from_url(server.uri) as client:
         client.config_set("maxmemory-policy", "noeviction")
         client.set("junk", "x" * 100_000)
         client.config_set("maxmemory", 100_000)

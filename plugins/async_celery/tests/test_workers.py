@@ -196,11 +196,9 @@ def test_no_secret_leaves_the_config(new_scene: Any, new_redis_server: Any) -> N
     """The password of the broker, and of a backend, are in no message, log, error or text of an
     object.
     """
-    server = new_redis_server()
-    with redis.Redis(port=server.port) as client:
-        client.config_set("requirepass", PASSWORD)
-        client.execute_command("AUTH", PASSWORD)
-        scene = new_scene(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0")
+    server = new_redis_server(password=PASSWORD)
+    with redis.Redis.from_url(server.uri) as client:
+        scene = new_scene(server.uri)
         store = scene.record(reject_name="bad", password=PASSWORD)
         config = {"backends": {"w": scene.router({"store": store})}}
         tracker = scene.tracker(config)

@@ -74,7 +74,7 @@ def test_over_a_real_bus(redis_server: Any) -> None:
     """With the bus's Redis producer and consumer, an event that one process emits is delivered
     below in another.
     """
-    url = f"redis://{redis_server.host}:{redis_server.port}/7"
+    url = f"{redis_server.uri.rpartition('/')[0]}/7"
     assert run("produce", REDIS_URL=url)["delivered"] == 1
     (event,) = run("consume", REDIS_URL=url)["below"]
     assert (event["name"], event["data"]) == ("course.enrolled", {"course_id": "demo"})

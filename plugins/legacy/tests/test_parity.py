@@ -145,7 +145,8 @@ def test_each_destination_receives_the_same(layout: str, both: list[Received]) -
     assert after == before
 
 
-def test_mongo_holds_the_same(predecessor: Path, tmp_path: Path, mongo_server: Any) -> None:
+@pytest.mark.timeout(180)
+def test_mongo_holds_the_same(predecessor: Path, tmp_path: Path, new_mongo_server: Any) -> None:
     """MongoDB beside a logger: the documents are the same, but for their `_id`, which is the
     event's id now.
     """
@@ -153,6 +154,7 @@ def test_mongo_holds_the_same(predecessor: Path, tmp_path: Path, mongo_server: A
     import pymongo
 
     found = []
+    mongo_server = new_mongo_server(auth=False)
     with pymongo.MongoClient[dict[str, Any]](mongo_server.uri, tz_aware=True) as client:
         for python in (predecessor, Path(sys.executable)):
             client.drop_database("track")

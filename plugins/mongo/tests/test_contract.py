@@ -38,10 +38,11 @@ class TestContract(BackendContract):
         return new_tcp_proxy(mongo_server.port)
 
     @pytest.fixture
-    def options(self, proxy: TcpProxy) -> Mapping[str, Any]:
+    def options(self, proxy: TcpProxy, mongo_server: RunningService) -> Mapping[str, Any]:
         """A database of the test's own."""
         database = "contract_" + secrets.token_hex(4)
-        return {"host": "127.0.0.1", "port": proxy.port, "database": database, "timeout_s": 2.0}
+        uri = mongo_server.uri.replace(f":{mongo_server.port}/", f":{proxy.port}/")
+        return {"uri": uri, "database": database, "timeout_s": 2.0}
 
     @pytest.fixture
     def stored(

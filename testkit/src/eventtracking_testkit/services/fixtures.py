@@ -66,6 +66,16 @@ class RunningService:
     uri: str = attrs.field(repr=False)
 
     @property
+    def user(self) -> str:
+        """The user in its URI; empty if it names none."""
+        return urlsplit(self.uri).username or ""
+
+    @property
+    def password(self) -> str:
+        """The password in its URI; empty if it names none."""
+        return urlsplit(self.uri).password or ""
+
+    @property
     def host(self) -> str:
         """The host in its URI."""
         return urlsplit(self.uri).hostname or ""
@@ -103,9 +113,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def mongo_server(request: pytest.FixtureRequest) -> RunningService:
-    """Give the run's MongoDB: a standalone server without a password, or
-    `EVENTTRACKING_MONGO_URI`.
-    """
+    """Give the run's MongoDB, a standalone server, or `EVENTTRACKING_MONGO_URI`."""
     return _shared(
         request, "mongo", "EVENTTRACKING_MONGO_URI", lambda owner: MongoServer(owner=owner)
     )
@@ -139,7 +147,7 @@ def rabbitmq_server(request: pytest.FixtureRequest) -> RunningService:
 @pytest.fixture
 def new_mongo_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., MongoServer]]:
     """Start MongoDB servers of the test's own, to be killed and paused:
-    `new_mongo_server(auth=True)`.
+    `new_mongo_server(replica_set=True)`.
     """
     yield from _factory(request, MongoServer)
 

@@ -1,4 +1,4 @@
-"""Start a real MongoDB: plain, with a password, or as a replica set of one node."""
+"""Start a real MongoDB: plain, or as a replica set of one node."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MongoServer(Server):
 
     name: ClassVar[str] = "mongod"
 
-    auth: bool = False
+    auth: bool = True
     replica_set: bool = False
     user: str = "tester"
     password: str = attrs.field(factory=lambda: secrets.token_hex(8), repr=False)

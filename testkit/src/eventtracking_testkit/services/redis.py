@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -22,12 +23,14 @@ class RedisServer(Server):
         persistent: Whether it keeps its data over `kill` and `start` (an append-only file, synced
             on each command).
         databases: How many numbered databases it has.
+        password: Its password, new for each server. Empty: it asks for none.
     """
 
     name: ClassVar[str] = "redis-server"
 
     persistent: bool = False
     databases: int = 1024
+    password: str = attrs.field(factory=lambda: secrets.token_hex(8), repr=False)
 
     @property
     def uri(self) -> str:
@@ -35,8 +38,15 @@ class RedisServer(Server):
         return self.database_uri(0)
 
     def database_uri(self, number: int) -> str:
-        """Give the URL of one of its databases."""
-        return f"redis://127.0.0.1:{self.port}/{number}"
+        """Give the URL of one of its databases, with the password if it wants one."""
+        who = f":{self.password}@" if self.password else ""
+        return f"redis://{who}127.0.0.1:{self.port}/{number}"
+
+    def prepare(self) -> None:
+        """Write the password where the list of processes does not show it."""
+        settings = self._own_folder() / "settings"
+        settings.touch(mode=0o600)
+        settings.write_text(f"requirepass {self.password}\n" if self.password else "")
 
     def command(self) -> Sequence[str]:
         """Give `redis-server` and its arguments."""
@@ -49,8 +59,11 @@ class RedisServer(Server):
             "--save",
             "",
         ]
-        return [str(find_redis()), *where, *keeping, "--databases", str(self.databases)]
+        settings = str(self._own_folder() / "settings")
+        return [str(find_redis()), settings, *where, *keeping, "--databases", str(self.databases)]
 
     def answers(self) -> bool:
-        """Send PING."""
-        return port_answers(self.port, b"PING\r\n", b"+PONG\r\n")
+        """Send PING, after the password."""
+        login = f"AUTH {self.password}\r\n".encode() if self.password else b""
+        expected = b"+OK\r\n" if login else b""
+        return port_answers(self.port, login + b"PING\r\n", expected + b"+PONG\r\n")
