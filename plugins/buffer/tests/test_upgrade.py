@@ -114,3 +114,37 @@ def test_a_folder_of_version_0_1_0(folder: Path, until: Callable[..., None]) -> 
                 getattr(stats[path], name) for name in NAMES
             ]
         tracker.close(5)
+
+
+@pytest.mark.timeout(180)
+def test_limits_that_a_folder_exceeds_destroy_nothing(
+    folder: Path, until: Callable[..., None]
+) -> None:
+    """A folder of version 0.1.0 holds more than the new limits allow: what waits is delivered or
+    told, and its dead letters stay until they are purged.
+    """
+    before = json.loads((folder / "counts.json").read_text())["b"]
+    options = {"plugin": "buffer", "storage": "disk", "path": str(folder), "max_batch_age_s": 0.01}
+    limits = {"max_events": 1, "max_bytes": 1_000, "max_dead_letters": 1}
+    picky = {"picky": {"plugin": "picky"}, "away": {"plugin": "takes", "key": "away"}}
+    group = {"processors": [{"plugin": "nothirds"}], "backends": picky}
+    broken = {"backends": {"picky": {"plugin": "picky"}}}
+    backends = {"group": group, "broken": broken, "good": {"plugin": "takes", "key": "good"}}
+    with fake_distribution(plugins={"takes": Takes, "picky": Picky, "nothirds": NoThirds}):
+        node = {**options, **limits, "backends": backends}
+        tracker = Tracker.from_config({"backends": {"b": node}})
+        letters = tracker._tree.routes["b"].backend.letters
+        old = {letter.number for letter in letters.list()}
+        assert before["dead_lettered"] == 2 <= len(old)
+        assert tracker.flush(60)
+        for _ in range(2):
+            tracker.emit("new", {"n": 1})
+            assert tracker.flush(60)
+        until(lambda: len(letters.list()) == len(old) + 1, 60.0)  # of the new ones, one is kept
+        assert old < {letter.number for letter in letters.list()}
+        counts = tracker.stats()["b"]
+        assert (counts.received, counts.pending) == (before["received"] + 2, 0)
+        assert letters.purge(letters.freeze()[0]) == len(old) + 1
+        until(lambda: not letters.list(), 60.0)
+        assert all(counts.balanced for counts in tracker.stats().values())
+        tracker.close(5)
