@@ -144,6 +144,10 @@ def test_site_code_finds_the_classes_that_it_knows(settings: Any) -> None:
             500,
         )
         assert isinstance(now.backends["store"], MongoBackend)
+        with pytest.raises(AttributeError, match="put an object of your own in its place"):
+            now.backends["log"].max_event_size = 10
+        with pytest.raises(AttributeError, match=r"RegexFilter\.filter_type: cannot be set"):
+            pattern.filter_type = "allowlist"
         assert isinstance(asynchronous, AsyncRoutingBackend)
         assert (asynchronous.backend_name, [*asynchronous.backends]) == ("later", ["segment"])
         assert isinstance(asynchronous.backends["segment"], SegmentBackend)

@@ -7,11 +7,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from eventtracking_legacy.exceptions import EventEmissionExit, ImproperlyConfigured
+from eventtracking_legacy.shown import Shown
 
 __all__ = ["NameWhitelistProcessor", "RegexFilter"]
 
 
-class _Filter:
+class _Filter(Shown):
     """A filter by names. Of a list of events, it returns those that pass."""
 
     def accepts(self, name: Any) -> bool:
@@ -52,7 +53,9 @@ class RegexFilter(_Filter):
     @classmethod
     def of_plugin(cls, plugin_filter: Any) -> RegexFilter:
         """Return the object for a plugin's filter that stands in a tracker's tree."""
-        return cls(plugin_filter.filter_type, plugin_filter.regular_expressions)
+        found = cls(plugin_filter.filter_type, plugin_filter.regular_expressions)
+        found._is_shown = True
+        return found
 
     def accepts(self, name: Any) -> bool:
         """Tell whether events of this name pass."""
@@ -90,7 +93,9 @@ class NameWhitelistProcessor(_Filter):
     @classmethod
     def of_plugin(cls, plugin_filter: Any) -> NameWhitelistProcessor:
         """Return the object for a plugin's filter that stands in a tracker's tree."""
-        return cls(plugin_filter.names)
+        found = cls(plugin_filter.names)
+        found._is_shown = True
+        return found
 
     def accepts(self, name: Any) -> bool:
         """Tell whether events of this name pass."""

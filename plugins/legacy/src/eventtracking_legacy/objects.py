@@ -23,6 +23,7 @@ from eventtracking_legacy.exceptions import (
     NoTransformerImplemented,
 )
 from eventtracking_legacy.shape import from_legacy
+from eventtracking_legacy.shown import Shown
 
 __all__ = [
     "AsyncRoutingBackend",
@@ -212,7 +213,7 @@ def collect_rejections() -> Iterator[list[str]]:
         _rejections.reset(token)
 
 
-class _PluginBackend:
+class _PluginBackend(Shown):
     """A backend that takes one dict at a time, and has a plugin do the work."""
 
     _engine: str
@@ -236,6 +237,7 @@ class _PluginBackend:
         found = cls.__new__(cls)
         found._made, found._at_route = backend, deliver
         found._show()
+        found._is_shown = True
         return found
 
     def __eq__(self, other: object) -> bool:

@@ -230,6 +230,10 @@ ELSEWHERE: Final = (
         "It takes effect at once, too; the tracker goes on with a new tree, and buffers are flushed"
         " first.",
     ),
+    Difference(
+        "attributes of a logger or a filter in the tracker can be set",
+        "`AttributeError`: such an object shows a plugin. Put an object of your own in its place.",
+    ),
 )
 
 
