@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import wheels
 import workspace
 
 EXAMPLES = workspace.ROOT / "examples"
@@ -21,15 +22,12 @@ OURS = ("core", "cli", "testkit", "plugins/buffer")
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Install the wheels of the examples, and of ours what they are used with."""
-    wheels, folder = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("outsider")
+    built, folder = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("outsider")
     examples = [EXAMPLES / name for name in OUTSIDERS]
     for source in (*examples, *(workspace.ROOT / name for name in OURS)):
-        constrained = ("--build-constraints", workspace.CONSTRAINTS)
-        workspace.uv(
-            "build", "-q", "--no-sources", "--wheel", *constrained, "--out-dir", wheels, source
-        )
+        wheels.build(source, built)
     venv.create(folder, symlinks=True)
-    places = ("--find-links", wheels, "--constraint", workspace.CONSTRAINTS, "--no-sources")
+    places = ("--find-links", built, "--constraint", workspace.CONSTRAINTS, "--no-sources")
     names = ("acme-stdout", "acme-lake[parquet]", "eventtracking-buffer", "eventtracking-cli")
     tools = ("eventtracking-testkit", "duckdb", "pytest", "mypy")
     workspace.uv(
