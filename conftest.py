@@ -11,6 +11,7 @@ import ast
 import importlib.metadata
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,18 @@ def is_installed(name: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+@pytest.fixture(autouse=True)
+def _closed_trackers() -> Iterator[None]:
+    """Close the trackers that a test made and left open; at the exit they would tell their losses
+    after the summary of the run.
+    """
+    from eventtracking._pipeline import process
+
+    before = set(process.living())
+    yield
+    for tracker in process.living():
+        if tracker not in before:
+            with suppress(BaseException):  # the backends of a test may raise anything
+                tracker.close(0.0)
