@@ -20,6 +20,8 @@ from eventtracking_buffer.delivery.clock import Clock
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend
 
+HERE = Path(__file__).parent
+sys.path.append(str(HERE / "site"))  # the module that the trials share
 QUICK = {"max_batch_age_s": 0.01, "retry_base_s": 0.02, "retry_max_s": 0.1}
 
 PRELUDE = """
@@ -101,6 +103,12 @@ def track() -> Iterator[Callable[..., Tracker]]:
     for tracker in made:
         tracker.close(5.0)
         assert all(counts.balanced for counts in tracker.stats().values()), tracker.stats()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> dict[str, Any]:
+    """Return the options of a buffer on disk."""
+    return {"storage": "disk", "path": str(tmp_path / "buffer")}
 
 
 @pytest.fixture

@@ -1,73 +1,37 @@
-"""The files of a buffer on disk: forks while they are open, bad entries, deleted and damaged ones,
-and their limits.
-"""
+"""The files of a buffer on disk: bad entries, deleted and damaged ones."""
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
-import resource
 import shutil
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
+from buffer_trials import (
+    Options,
+    Program,
+    Track,
+    Until,
+    down,
+    figures,
+    output,
+    take,
+)
 
 from eventtracking import Event, Rejected, Tracker
 from eventtracking.errors import ConfigError, DeliveryError
 from eventtracking_buffer import codec
 from eventtracking_buffer.disk.journal import writer as journal_writer
-from eventtracking_buffer.disk.journal.reader import JournalReader
-from eventtracking_buffer.disk.journal.records import EVENT, frame, read_records
-from eventtracking_buffer.disk.journal.writer import JournalWriter
-from eventtracking_testkit.fakes import FailingBackend, RecordingBackend, read_recorded
-
-Options = dict[str, Any]
-Track = Callable[..., Tracker]
-Until = Callable[..., None]
-Program = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Options:
-    """Return the options of a buffer on disk."""
-    return {"storage": "disk", "path": str(tmp_path / "buffer")}
-
-
-def router(tracker: Tracker) -> Any:
-    return tracker._tree.routes["b"].backend
-
-
-def figures(tracker: Tracker, path: str = "b") -> dict[str, int]:
-    counts = tracker.stats()[path]
-    names = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
-    return {name: getattr(counts, name) for name in names if getattr(counts, name)}
-
-
-def down(events: Sequence[Event]) -> None:
-    raise ConnectionError
-
-
-def nothing(events: Sequence[Event]) -> None:
-    pass
+from eventtracking_buffer.disk.journal.records import EVENT, frame
+from eventtracking_testkit.fakes import FailingBackend
 
 
 def refuse(events: Sequence[Event]) -> None:
     raise Rejected({event.id: "no" for event in events})
 
-
-def output(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    return out
-
-
-# Forks
 
 TRACKER = """
 from eventtracking import Rejected
@@ -90,253 +54,9 @@ def held():
 folder = sys.argv[1]
 """
 
-DAEMON = """
-import subprocess
-tracker = make(folder)
-tracker.emit("parent")
-assert tracker.flush(20)
-if os.fork():
-    os._exit(0)
-tracker.emit("child")
-assert tracker.flush(20)
-look = (
-    "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
-    " c.execute('SELECT * FROM dead').fetchall(); c.close()"
-)
-subprocess.run([sys.executable, "-c", look, folder + "/state.db"], check=True)
-for _ in range(5):
-    tracker.emit("child")
-assert tracker.flush(20)
-tracker.close()
-"""
-
-
-@pytest.mark.process
-def test_a_child_loses_nothing_when_another_process_closes_the_state(
-    program: Program, track: Track, disk: Options
-) -> None:
-    """Forked while the state was open, a daemon's dead letters are there for the next process,
-    whoever looked meanwhile.
-    """
-    output(program(TRACKER + DAEMON, disk["path"]))
-    tracker = track(disk, p={"plugin": "fail"})
-    tracker.probe()  # which opens it
-    assert len(router(tracker).letters.list()) == 7
-    assert figures(tracker) == {"received": 7, "dead_lettered": 7}
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.process
-def test_no_child_inherits_the_lock_of_the_deliverer(program: Program, disk: Options) -> None:
-    """Forked at any moment while the parent starts to deliver, a child holds neither its lock nor
-    its files.
-    """
-    source = """
-import random
-leaked = []
-for number in range(40):
-    tracker = make(folder + str(number))
-    tracker.emit("parent")
-    end = time.perf_counter() + random.random() * 0.004
-    while time.perf_counter() < end:
-        pass
-    child = os.fork()
-    if child == 0:
-        os._exit(len(held()))
-    leaked.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    tracker.close(0.1)
-print(sum(leaked))
-"""
-    assert output(program(TRACKER + source, disk["path"])) == "0\n"
-
-
-@pytest.mark.process
-def test_a_child_of_a_fork_that_could_not_wait_leaves_the_state_alone(
-    program: Program, track: Track, disk: Options, tmp_path: Path
-) -> None:
-    """Where a thread was inside the state for too long, the child stores its events, and another
-    process delivers them.
-    """
-    source = """
-from eventtracking_buffer.disk import gates
-from eventtracking_buffer.disk.state import connection
-gates._FORK_WAIT_S = 0.05
-tracker = make(folder, plugin="rec", path=sys.argv[2])
-tracker.emit("parent")
-assert tracker.flush(20)
-entered = threading.Event()
-def stay():
-    with connection.connections.lock:
-        entered.set()
-        time.sleep(0.5)
-threading.Thread(target=stay).start()
-entered.wait()
-child = os.fork()
-if child == 0:
-    inherited = sorted(held())
-    tracker.emit("child")
-    time.sleep(1.2)
-    assert [name for name in sorted(held()) if "journal" not in name] == [n for n in inherited
-        if "journal" not in n]
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-time.sleep(1)
-assert tracker.flush(20)
-tracker.close()
-"""
-    below = tmp_path / "below.jsonl"
-    output(program(TRACKER + source, disk["path"], below))
-    assert [line["name"] for line in read_recorded(below)] == ["parent", "child"]
-
-
-# What backends do to the books
-
-
-class Hostile:
-    """A reason that is no text."""
-
-    def __str__(self) -> str:
-        raise ValueError
-
-
-@pytest.mark.parametrize(
-    ("reason", "stored"),
-    [
-        ({"code": 1}, "no reason given"),
-        ("caf\udcc3", "caf\\udcc3"),
-        ("a" * 5_000, "a" * 1_000),
-        (Hostile(), "no reason given"),
-    ],
-    ids=["no text", "a lone surrogate", "too long", "hostile"],
-)
-def test_any_reason_is_stored_as_text(
-    storage: Options, track: Track, until: Until, reason: Any, stored: str
-) -> None:
-    """Whatever a backend gives for a reason, its dead letter is written, and the events behind it
-    go on.
-    """
-
-    def judge(events: Sequence[Event]) -> None:
-        bad = {event.id: reason for event in events if event.name == "bad"}
-        if bad:
-            raise Rejected(bad)
-
-    FailingBackend.actions[""] = judge
-    tracker = track(storage, p={"plugin": "fail"})
-    tracker.emit("bad")
-    until(router(tracker).letters.list)
-    tracker.emit("good")
-    assert tracker.flush(20.0)
-    assert [letter.reason for letter in router(tracker).letters.list()] == [stored]
-    assert figures(tracker) == {"received": 2, "delivered": 1, "dead_lettered": 1}
-
-
-def test_a_backend_that_ends_its_thread_takes_no_other_event_with_it(
-    storage: Options, track: Track
-) -> None:
-    """While events on their last attempt travel alone, SystemExit for one of them leaves the rest
-    in the lane.
-    """
-
-    def leave(events: Sequence[Event]) -> None:
-        if any(event.name == "bad" for event in events):
-            raise SystemExit
-
-    FailingBackend.actions[""] = leave
-    tracker = track({**storage, "max_attempts": 2, "max_batch_age_s": 0.2}, p={"plugin": "fail"})
-    for name in ("bad", "good", "good"):
-        tracker.emit(name)
-    assert tracker.flush(20.0)
-    assert figures(tracker) == {"received": 3, "delivered": 2, "dead_lettered": 1}
-
-
-# Records
-
 
 def forgery() -> bytes:
     return frame(codec.encode(Event(name="forged")), EVENT, time.time())
-
-
-@pytest.mark.parametrize("size", [10, 600_000])
-def test_bytes_inside_an_event_are_never_read_as_one(
-    track: Track, disk: Options, size: int
-) -> None:
-    """An event that holds the bytes of a record arrives itself, however long it is, and what it
-    holds does not.
-    """
-    tracker = track(disk)
-    blob = forgery() + os.urandom(size)
-    tracker.emit("real", {"blob": blob})
-    assert tracker.flush(20.0)
-    assert [(event.name, event.data["blob"]) for event in RecordingBackend.recorded[""]] == [
-        ("real", blob)
-    ]
-    assert figures(tracker) == {"received": 1, "delivered": 1}
-
-
-def test_bytes_inside_a_damaged_event_are_not_read_either() -> None:
-    """Where a checksum is wrong and the length can be right, reading goes on behind the record."""
-    damaged = bytearray(frame(forgery() + b"a" * 10, EVENT, 1.0))
-    damaged[-1] ^= 0xFF
-    good = frame(b"good", EVENT, 1.0)
-    found = list(read_records(bytes(damaged) + good, 0))
-    assert [(record.kind, record.payload) for record in found] == [
-        (0, bytes(damaged)),
-        (EVENT, b"good"),
-    ]
-
-
-def test_a_damaged_last_record_is_told_from_a_torn_one() -> None:
-    """One that is whole was promised, and counts; one that was cut off was not."""
-    data = bytearray(frame(b"payload", EVENT, 1.0))
-    assert list(read_records(bytes(data[:-1]), 0)) == []
-    data[-1] ^= 0xFF
-    assert [record.kind for record in read_records(bytes(data), 0)] == [0]
-
-
-def test_a_record_is_waited_for_while_it_is_written(tmp_path: Path) -> None:
-    """What can be seen of a record that is being appended is not searched for others; once nobody
-    writes, it is.
-    """
-    writer = JournalWriter(tmp_path, synced=False)
-    writer.turn()
-    whole = frame(forgery() * 2, EVENT, 1.0)
-    writer.append(whole[:-5])
-    reader = JournalReader(tmp_path / writer.name)
-    assert list(reader.read()) == []
-    writer.close()
-    found = next(reader.read())
-    assert (found.kind, found.payload) == (0, whole[:21])
-
-
-def test_a_passing_error_says_nothing_about_a_record(tmp_path: Path) -> None:
-    """Without a free descriptor, reading a record again raises; None means that it is damaged or
-    gone.
-    """
-    writer = JournalWriter(tmp_path, synced=False)
-    writer.turn()
-    writer.append(frame(b"payload", EVENT, 1.0))
-    reader = JournalReader(tmp_path / writer.name)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    probe = os.open(tmp_path, os.O_RDONLY)
-    os.close(probe)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (probe, hard))
-    try:
-        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
-            reader.record_at(0)
-        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
-            next(reader.read())
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    found = reader.record_at(0)
-    assert found is not None
-    assert found.payload == b"payload"
-    writer.close()
-    reader.path.unlink()
-    assert reader.record_at(0) is None
-
-
-# The folder
 
 
 def test_a_bad_entry_is_passed_over(
@@ -420,7 +140,7 @@ def test_a_deleted_journal_is_noticed(
     journal.unlink()
     until(lambda: "files of the buffer were deleted" in caplog.text)
     assert tracker.stats()["b"].balanced
-    FailingBackend.actions[""] = nothing
+    FailingBackend.actions[""] = take
     tracker.emit("after")
     until(lambda: figures(tracker) == {"received": 6, "delivered": 6})
     tracker.close(5)
@@ -479,74 +199,8 @@ def test_descriptors_do_not_grow_with_what_waits(
     until(lambda: figures(tracker, "b/ok") == {"received": 1_001, "delivered": 1_001})
     assert len(list(Path(disk["path"]).glob("*.journal"))) > 50
     assert len(list(Path("/proc/self/fd").iterdir())) < before + 20
-    FailingBackend.actions[""] = nothing
+    FailingBackend.actions[""] = take
     assert tracker.flush(20.0)
-
-
-# Limits
-
-
-@pytest.mark.parametrize(("when_full", "most"), [("drop_newest", 60), ("drop_oldest", 250)])
-def test_a_full_buffer_does_not_measure_for_each_event(
-    track: Track, disk: Options, until: Until, when_full: str, most: int
-) -> None:
-    """While it refuses or gives up 500 events, it asks the state a bounded number of times."""
-    FailingBackend.actions[""] = down
-    options = {
-        **disk,
-        "max_events": 1_000,
-        "when_full": when_full,
-        "retry_base_s": 60.0,
-        "retry_max_s": 60.0,
-    }
-    tracker = track(options, p={"plugin": "fail"})
-    for _ in range(1_000):
-        tracker.emit("x")
-    until(lambda: figures(tracker, "b/p"))
-    asked: list[str] = []
-    router(tracker)._engine._state.connection.set_trace_callback(asked.append)
-    for _ in range(500):
-        tracker.emit("x")
-    router(tracker)._engine._state.connection.set_trace_callback(None)
-    assert sum(statement.startswith("BEGIN") for statement in asked) < most
-    assert figures(tracker)["failed"] >= 400
-
-
-def test_the_byte_limit_counts_events_that_are_retried(
-    track: Track, disk: Options, until: Until
-) -> None:
-    """Events whose delivery has failed take room as before: three more find none."""
-    FailingBackend.actions[""] = down
-    options = {**disk, "max_bytes": 20_000, "retry_base_s": 60.0, "retry_max_s": 60.0}
-    tracker = track(options, p={"plugin": "fail"})
-    for _ in range(3):
-        tracker.emit("x", {"text": "a" * 5_000})
-    until(lambda: router(tracker).status().failing)
-    for _ in range(3):
-        tracker.emit("x", {"text": "a" * 5_000})
-    assert figures(tracker) == {"received": 6, "failed": 3, "pending": 3}
-
-
-def test_a_limit_is_kept_by_all_processes_together(
-    track: Track, disk: Options, until: Until
-) -> None:
-    """Each sees within a second or two what others have stored, before it has filled the buffer by
-    itself.
-    """
-    FailingBackend.actions[""] = down
-    first, second = (track({**disk, "max_events": 100}, p={"plugin": "fail"}) for _ in range(2))
-    first.open()
-    second.open()
-    for _ in range(60):
-        first.emit("x")
-    second.emit("x")  # a process that stores nothing has no need to know
-    until(lambda: router(second)._engine._capacity.left <= 39)
-    for _ in range(60):
-        second.emit("x")
-    assert figures(first)["pending"] == 100
-
-
-# The config
 
 
 def test_a_relative_path_is_where_the_config_was_read(

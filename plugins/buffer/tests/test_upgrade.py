@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
+from buffer_trials import router
 
 from eventtracking import DropEvent, Event, Rejected, Tracker
 from eventtracking_testkit.distribution import fake_distribution
@@ -104,8 +105,8 @@ def test_a_folder_of_version_0_1_0(folder: Path, until: Callable[..., None]) -> 
         away = stats["b/group/away"]
         assert (away.received, away.delivered, away.failed) == (8, 7, 1)
         assert stats["b/good"].delivered == 12
-        assert len(tracker._tree.routes["b"].backend.letters.list()) == 9
-        letters = tracker._tree.routes["b"].backend.letters
+        assert len(router(tracker).letters.list()) == 9
+        letters = router(tracker).letters
         assert letters.replay(letters.freeze()[0]) == 9
         until(lambda: not any(letter.replaying for letter in letters.list()))
         after = tracker.stats()
