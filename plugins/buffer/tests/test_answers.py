@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -87,13 +88,15 @@ def test_only_what_is_undelivered_comes_again(
     storage: Options, track: Track, until: Until, depth: int
 ) -> None:
     """Of 100 events 10 come twice, one is a dead letter; siblings have each once."""
-    batches: list[list[int]] = []
+    seen = Counter[int]()
 
     def partly(events: Sequence[Event]) -> None:
-        batches.append([event.data["n"] for event in events])
-        if len(batches) == 1:
-            retry = {event.id: "busy" for event in events if event.data["n"] < 10}
-            raise Undelivered(retry, {events[-1].id: "too odd"}, retry_after_s=0.01)
+        seen.update(event.data["n"] for event in events)
+        fresh = [event for event in events if seen[event.data["n"]] == 1]
+        retry = {event.id: "busy" for event in fresh if event.data["n"] < 10}
+        bad = {event.id: "too odd" for event in fresh if event.data["n"] == 99}
+        if retry or bad:
+            raise Undelivered(retry, bad, retry_after_s=0.01)
 
     FailingBackend.actions[""] = partly
     node = {"bad": FAIL, "ok": REC}
@@ -103,7 +106,7 @@ def test_only_what_is_undelivered_comes_again(
     for number in range(100):
         tracker.emit("x", {"n": number})
     until(lambda: tracker.flush(20.0), 60.0)  # it does not wait for a pause
-    assert batches == [list(range(100)), list(range(10))]
+    assert seen == {n: 1 + (n < 10) for n in range(100)}
     path = "b" + "/p" * depth
     assert figures(tracker, f"{path}/bad") == {
         "received": 100,
@@ -170,7 +173,9 @@ def test_two_events_of_one_id_are_told_apart(storage: Options, track: Track, unt
 def test_batches_are_within_the_limits_of_the_backend(
     storage: Options, track: Track, depth: int
 ) -> None:
-    """400 events go out in 8 sends of 50, however deep the backend is."""
+    """400 events that wait go out in 8 sends of 50, however deep the backend is; the lane of a disk
+    may begin with the first of them.
+    """
     node: Options = {"t": {"plugin": "ticking"}}
     for _ in range(depth):
         node = {"p": passing(**node)}
@@ -178,7 +183,8 @@ def test_batches_are_within_the_limits_of_the_backend(
     for _ in range(400):
         tracker.emit("x")
     assert tracker.flush(20.0)
-    assert Ticking.sizes == [50] * 8
+    assert (sum(Ticking.sizes), max(Ticking.sizes)) == (400, 50)
+    assert storage["storage"] == "disk" or Ticking.sizes == [50] * 8
 
 
 def test_a_router_that_skips_below_a_buffer(storage: Options, track: Track) -> None:

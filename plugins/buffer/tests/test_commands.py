@@ -260,6 +260,7 @@ def test_status_of_a_process_that_died_at_once(
     command: Any, config: dict[str, Any], tmp_path: Path
 ) -> None:
     """Events of a process that was killed before it had made a state wait, and are told."""
+    config["backends"]["w"]["max_attempts"] = 100  # one attempt may have been made
     (tmp_path / "config.json").write_text(json.dumps(config))
     FailingBackend.actions[""] = down
     with Tracker.from_config(config) as tracker:
