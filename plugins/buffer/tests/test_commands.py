@@ -217,7 +217,7 @@ def test_a_replay_to_the_logger_is_written(
 
 
 def test_retired_and_replayed_to_another_route(
-    command: Any, config: dict[str, Any], tmp_path: Path
+    command: Any, config: dict[str, Any], tmp_path: Path, until: Until
 ) -> None:
     """Events of a route that is gone become dead letters and go to another one; a second buffer
     of the config, which has no such route, does not hinder that.
@@ -228,7 +228,7 @@ def test_retired_and_replayed_to_another_route(
     config["backends"]["w"] |= {"max_attempts": 100, "backends": {"bad": leaves["bad"]}}
     with Tracker.from_config(config) as tracker:
         tracker.emit("a")
-        tracker.flush(0.1)
+        until(lambda: tracker.stats()["w/bad"].pending == 1, 60.0)  # tried, and noted
         tracker.close(0.0)
     second = {**config["backends"]["w"], "path": str(tmp_path / "second")}
     config["backends"]["w"]["backends"] = {"ok": leaves["ok"]}
