@@ -196,11 +196,15 @@ def _alone(path: Path) -> Iterator[None]:
     with connections.lock:
         descriptor = open_lock(path)
         try:
-            while not _lock(descriptor, last=monotonic() >= deadline):
-                time.sleep(_POLL_S)
+            _wait_for_lock(descriptor, deadline)
             yield
         finally:
             os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, deadline: float) -> None:
+    while not _lock(descriptor, last=monotonic() >= deadline):
+        time.sleep(_POLL_S)
 
 
 def open_lock(path: Path) -> int:

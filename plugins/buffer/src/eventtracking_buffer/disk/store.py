@@ -248,15 +248,17 @@ class DiskStore:
 
     def _commit(self, reports: Sequence[Report], stripped: bool = False) -> None:
         stored = {lane: state.stored for lane, state in self.lanes.items()}
-        untried: dict[str, list[QueuedEvent]] = {}
         with self.state.transaction() as connection:
-            for lane in {report.lane for report in reports if report.lane in self.lanes}:
-                untried[lane] = self._write_places(lane, reports)
+            untried = self._write_all_places(reports)
             execute = connection.executemany
             self.writer.write(execute, reports, stored, len(self.lanes) > 1, stripped)
         for report in reports:
             if report.lane in self.lanes:
                 _settle(self.lanes[report.lane], report, untried[report.lane])
+
+    def _write_all_places(self, reports: Sequence[Report]) -> dict[str, list[QueuedEvent]]:
+        lanes = {report.lane for report in reports if report.lane in self.lanes}
+        return {lane: self._write_places(lane, reports) for lane in lanes}
 
     def _write_places(self, lane: str, reports: Sequence[Report]) -> list[QueuedEvent]:
         """Note how far a lane has read; what it has read and not tried yet gets a row."""
@@ -354,14 +356,17 @@ class DiskStore:
 
     def give_up_oldest(self, lane: str, count: int, reason: str) -> int:
         """Fail the oldest events that a lane has not had; return how many there were."""
-        given = 0
         with self.lock:
-            while given < count:
-                items = self._take(lane, count - given, 1 << 62)
-                if not items:
-                    break
-                self.fail(lane, items, reason, own=True)
-                given += len(items)
+            return self._give_up_oldest(lane, count, reason)
+
+    def _give_up_oldest(self, lane: str, count: int, reason: str) -> int:
+        given = 0
+        while given < count:
+            items = self._take(lane, count - given, 1 << 62)
+            if not items:
+                break
+            self.fail(lane, items, reason, own=True)
+            given += len(items)
         return given
 
     def note_lanes(self, rows: Sequence[tuple[Any, ...]]) -> None:

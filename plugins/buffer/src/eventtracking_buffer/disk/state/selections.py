@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Collection
 from typing import Final
@@ -54,16 +55,21 @@ def use(
         if found is None:
             return [], []
         numbers: list[int] = json.loads(found[0])
-        taken = []
-        for number in numbers:
-            query = "UPDATE dead SET state = ?, target = ? WHERE number = ? AND state = 'dead'"
-            if connection.execute(query, (what, target, number)).rowcount:
-                taken.append(number)
+        taken = _take(connection, numbers, what, target)
         connection.execute(
             "UPDATE selections SET what = ?, used_at = ?, used_by = ?, taken = ? WHERE name = ?",
             (what, time.time(), to_words(by), json.dumps(taken), name),
         )
     return taken, sorted(set(numbers) - set(taken))
+
+
+def _take(
+    connection: sqlite3.Connection, numbers: list[int], what: str, target: str | None
+) -> list[int]:
+    query = "UPDATE dead SET state = ?, target = ? WHERE number = ? AND state = 'dead'"
+    return [
+        number for number in numbers if connection.execute(query, (what, target, number)).rowcount
+    ]
 
 
 def history(state: State, limit: int) -> list[Action]:
