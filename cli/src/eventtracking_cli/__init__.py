@@ -1,4 +1,4 @@
 """The command line of eventtracking.
 
-What plugins need for commands of their own is in `config`, `output` and `logs`.
+Tools for the commands of plugins are in `config`, `output` and `logs`.
 """

@@ -1,4 +1,4 @@
-"""The counts of every route, as they are shown, and what they say of a run."""
+"""The counts of every route, as they are shown, and the verdict on a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def show_counts(stats: Mapping[str, Counts]) -> None:
 
 
 def plain_counts(stats: Mapping[str, Counts]) -> dict[str, dict[str, Any]]:
-    """Return the counts as what JSON can say, by path; the root is `""`."""
+    """Return the counts as plain values for JSON, by path; the root is `""`."""
     return {
         path: {
             **{column: getattr(counts, column) for column in COLUMNS},
@@ -48,7 +48,7 @@ def reasons(stats: Mapping[str, Counts]) -> list[str]:
 
 
 def failures_since(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> int:
-    """Count, over all routes, what has failed for good since, dead letters included."""
+    """Count, over all routes, the events that have failed for good since, dead letters included."""
     nothing = Counts()
     return sum(
         counts.failed

@@ -1,4 +1,4 @@
-"""What is said when the code of a command breaks: one line, with whose command it is and where it
+"""The message when the code of a command breaks: one line, with whose command it is and where it
 broke.
 """
 
@@ -28,7 +28,7 @@ class Crash(click.ClickException):
     Args:
         command: Its name.
         owner: The distribution that it comes from, and its version.
-        error: What it raised.
+        error: The error that it raised.
     """
 
     def __init__(self, command: str | None, owner: str, error: Exception) -> None:

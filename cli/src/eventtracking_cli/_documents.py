@@ -30,11 +30,11 @@ class Line:
 def read_lines(lines: Iterable[bytes], as_written: bool = False) -> Iterator[Line]:
     """Read JSON lines, one event each.
 
-    What is wrong with one is told with it; blank ones have no event. Any line may begin with a
+    A problem with one is told with it; blank ones have no event. Any line may begin with a
     byte order mark: files that were put together have several.
 
     Raises:
-        ForeignFileError: If the file holds something else than JSON lines.
+        ForeignFileError: If the file holds no JSON lines.
     """
     for number, raw in enumerate(lines, 1):
         event, problem = None, ""
@@ -89,7 +89,7 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def describe_json_error(error: json.JSONDecodeError) -> str:
-    """Say what is wrong and where, in words that hold nothing of the text."""
+    """Tell the problem and its place, in words that hold nothing of the text."""
     line = f"line {error.lineno} " if "\n" in error.doc else ""
     # some of Python's messages end in it
     return f"{error.msg.removesuffix(' at')} at {line}column {error.colno}"

@@ -34,7 +34,7 @@ class PluginCommand:
 class PluginCommands:
     """The commands of the plugins that are installed now; each plugin is imported at most once.
 
-    What goes wrong with one is said on the standard error, and the others go on.
+    The problems of one are said on the standard error, and the others go on.
     """
 
     taken: frozenset[str]

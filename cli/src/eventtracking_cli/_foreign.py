@@ -48,7 +48,7 @@ def require_lines(first: bytes, source: Any) -> None:
         source: The file; its name is told.
 
     Raises:
-        ForeignFileError: If the file holds something else than JSON lines.
+        ForeignFileError: If the file holds no JSON lines.
     """
     require_text(first, source)
     _require_none(_BY_LAYOUT, first, source, " of JSON, one event a line")

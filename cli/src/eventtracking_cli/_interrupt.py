@@ -1,4 +1,4 @@
-"""What Ctrl-C does to a command that sends events: the first one ends it with the counts, the
+"""The effect of Ctrl-C on a command that sends events: the first one ends it with the counts, the
 second one ends the process.
 """
 
@@ -29,7 +29,7 @@ _SHOW_CURSOR: Final = b"\x1b[?25h\n"
 
 @attrs.define(eq=False)
 class Interrupt:
-    """Whether somebody has pressed Ctrl-C.
+    """Whether the user has pressed Ctrl-C.
 
     An event on its way is not torn apart: the command asks between two events.
     """
@@ -51,7 +51,7 @@ class Interrupt:
             self._waits = False
 
     def wait_for(self, work: Callable[[], _Result]) -> _Result:
-        """Do what may take long on a thread of its own, so that Ctrl-C ends the wait, and tears
+        """Do slow work on a thread of its own, so that Ctrl-C ends the wait, and tears
         nothing.
 
         Raises:
@@ -120,8 +120,9 @@ def closing(tracker: Tracker, interrupt: Interrupt) -> Iterator[Tracker]:
 
 
 def drain(tracker: Tracker, timeout_s: float, interrupt: Interrupt) -> bool:
-    """Deliver what routers hold, until Ctrl-C; after one that came before, what can be delivered in
-    a moment.
+    """Deliver the events that routers hold, until Ctrl-C.
+
+    After a Ctrl-C that came before, deliver only those that take a moment.
 
     Returns:
         Whether nothing is left.

@@ -18,13 +18,13 @@ __all__ = ["EventFile", "OutputError", "mended_streams"]
 
 
 class OutputError(OSError):
-    """Raised when a standard stream cannot be written, so that it is not taken for an error of what
-    a command does.
+    """Raised when a standard stream cannot be written, so that it is not taken for an error of the
+    command itself.
     """
 
 
 class _Descriptor(io.FileIO):
-    """A file descriptor that belongs to somebody else."""
+    """A file descriptor that belongs to other code."""
 
     is_over = False
     """Whether the command is, and what it could not write has been told: the interpreter would tell
@@ -32,7 +32,7 @@ class _Descriptor(io.FileIO):
     """
 
     def write(self, data: Any) -> int:
-        """Write what can be written."""
+        """Write the text, escaped where needed."""
         if self.is_over:
             return len(data)
         try:

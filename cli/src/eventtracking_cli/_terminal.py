@@ -1,6 +1,4 @@
-"""How the commands show tables and trees to a person, in whatever terminal there is, and errors
-without a secret.
-"""
+"""Tables and trees for a person, in any terminal, and errors without a secret."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class App(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; whatever it raises ends it with a message, without a traceback."""
+        """Run the command; an error ends it with a message, without a traceback."""
         try:
             return super().invoke(ctx)
         except _PASSED_ON:

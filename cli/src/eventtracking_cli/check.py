@@ -41,7 +41,7 @@ def check_command(
 ) -> None:
     """Check the config; report all its problems at once.
 
-    Exit status 1 if there is one. A warning is about what is allowed and likely a mistake.
+    Exit status 1 if there is one. A warning is about an allowed setting that is likely a mistake.
     """
     config = load_config(config_path)
     try:

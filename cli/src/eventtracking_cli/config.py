@@ -1,4 +1,4 @@
-"""The config that the user of a command means: its option, and what is made of it.
+"""The config that the user of a command means: its option, and the tracker made of it.
 
 For the commands of plugins too.
 
@@ -50,7 +50,7 @@ class ConfigFailure(click.ClickException):
     """Ends the command with every problem of the config on the standard error, and exit status 1.
 
     Args:
-        error: What is wrong with it.
+        error: The problems.
         config_path: The file.
     """
 
@@ -82,12 +82,12 @@ def config_option(command: _Command) -> _Command:
 
 
 def _or_the_usual(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """Take `-c ""` for no option: it is what a shell makes of a variable that is not set."""
+    """Take `-c ""` for no option: a shell makes it of a variable that is not set."""
     return value or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_CONFIG
 
 
 def load_config(config_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a config file. What its plugins' options mean is not looked at.
+    """Read a config file. The meaning of its plugins' options is not looked at.
 
     Raises:
         click.UsageError: If there is no such file (exit status 2).

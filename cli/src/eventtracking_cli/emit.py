@@ -74,7 +74,7 @@ def emit_command(
     log_path: str | None,
     as_json: bool,
 ) -> None:
-    """Emit one event called NAME through the config, and print what became of it on each route.
+    """Emit one event called NAME through the config, and print its outcome on each route.
 
     A disk buffer remembers its counts, so those of earlier events are in them.
     """
@@ -112,7 +112,7 @@ def open_all(tracker: Tracker, interrupt: Interrupt) -> dict[str, Counts]:
 
 
 def warn_of_rest(timeout_s: float, interrupt: Interrupt) -> None:
-    """Say that not everything was delivered."""
+    """Say that some events were not delivered."""
     within = "" if interrupt.is_set else f" within {timeout_s:g} s"
     warn(f"not everything was delivered{within}; see `pending`")
 

@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _told(error: ImportError) -> str:
-    """Tell what is wrong with the installation, and the commands that mend it."""
+    """Tell the problem of the installation, and the commands that mend it."""
     text = f"eventtracking: the package cannot be imported ({error}); its files are damaged"
     found = find_spec("eventtracking_legacy")  # found, not imported: it needs `eventtracking`
     for folder in () if found is None else found.submodule_search_locations or ():

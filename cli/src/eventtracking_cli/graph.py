@@ -27,7 +27,7 @@ __all__ = ["graph_command", "mermaid", "tree"]
     "--format", "format_", type=click.Choice(["tree", "mermaid"]), default="tree", show_default=True
 )
 def graph_command(config_path: str, format_: str) -> None:
-    """Draw the routing tree: what every event meets, from top to bottom."""
+    """Draw the routing tree: the nodes that events meet, from top to bottom."""
     spec = load_spec(config_path)
     if format_ == "mermaid":
         click.echo("\n".join(mermaid(spec)))
@@ -95,8 +95,9 @@ def _shown(plugin: Plugin, given: dict[str, Any]) -> str:
 
 
 def mermaid(spec: Spec) -> Iterator[str]:
-    """Draw a Mermaid flowchart, line by line: what events pass through are hexagons, where they end
-    are cylinders.
+    """Draw a Mermaid flowchart, line by line.
+
+    Nodes that events pass through are hexagons, those where they end are cylinders.
     """
     numbers = itertools.count(1)
     yield "flowchart LR"
@@ -142,5 +143,5 @@ def _shape(route: RouteSpec) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Write what has a meaning in Mermaid or HTML as an entity, in Mermaid's form."""
+    """Write characters of Mermaid or HTML as entities, in Mermaid's form."""
     return "".join(char if char.isalnum() or char in " _-." else f"#{ord(char)};" for char in text)

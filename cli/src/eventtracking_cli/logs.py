@@ -37,9 +37,7 @@ def log_option(command: Any) -> Any:
 
 
 class _ForTerminal(logging.Formatter):
-    """Escapes what a terminal would obey: a reason, or a logged event, holds whatever was
-    emitted.
-    """
+    """Escapes control characters: a reason, or a logged event, holds any text."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Make the text of one record."""
@@ -54,13 +52,13 @@ class _ConsoleHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record as it is, whatever its length."""
+        """Print one record as it is, of any length."""
         self._console.print(self.format(record), soft_wrap=True, emoji=False)
 
 
 @contextmanager
 def logging_to(log_path: str | None, console: Console | None = None) -> Iterator[None]:
-    """Send what is logged, from INFO up and as it is, to a file or to the standard error.
+    """Send log records, from INFO up and as they are, to a file or to the standard error.
 
     Args:
         log_path: The file.

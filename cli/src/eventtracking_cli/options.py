@@ -28,7 +28,7 @@ class OptionRow:
 
     @property
     def cells(self) -> tuple[str, str, str, str]:
-        """What stands in a table under `COLUMNS`."""
+        """The cells of a table under `COLUMNS`."""
         return (
             self.name,
             self.accepts,

@@ -1,8 +1,8 @@
-"""What a command says: text that is safe for a terminal, and JSON for scripts.
+"""The output of commands: text that is safe for a terminal, and JSON for scripts.
 
 For the commands of plugins too.
 
-An event's name is whatever somebody emitted. What may hold one goes through `printable`::
+An event's name is any text. Text that may hold one goes through `printable`::
 
     click.echo(printable(event.name))
 """
@@ -36,12 +36,12 @@ _SHORT: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 def printable(text: object, *, keep_lines: bool = False) -> str:
-    """Escape what a terminal would obey instead of show, as Python writes it: `\\x1b`, `\\t`.
+    """Escape characters that a terminal would obey instead of show: `\\x1b`, `\\t`.
 
     Other text stays as it is.
 
     Args:
-        text: What is no text becomes text.
+        text: Other values become text.
         keep_lines: Whether line feeds stay, for a message of several lines.
     """
     return (_UNSAFE_IN_LINES if keep_lines else _UNSAFE).sub(_escaped, str(text))
@@ -57,7 +57,7 @@ def _escaped(match: re.Match[str]) -> str:
 def print_json(value: Any) -> None:
     """Print a value as indented JSON.
 
-    What a terminal would obey is escaped, which leaves the values as they are.
+    Control characters are escaped, which leaves the values as they are.
     """
     text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
     click.echo(
@@ -66,5 +66,5 @@ def print_json(value: Any) -> None:
 
 
 def warn(text: str) -> None:
-    """Say something on the standard error that does not end the command."""
+    """Print a warning on the standard error that does not end the command."""
     click.echo(f"warning: {printable(text, keep_lines=True)}", err=True)

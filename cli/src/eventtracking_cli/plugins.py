@@ -1,4 +1,4 @@
-"""The command `plugins`: what is installed, and what the options of one plugin are."""
+"""The command `plugins`: the list of the installed ones, and the options of one."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _is_on_the_way(module: str) -> bool:
 
 
 def _hint(plugins: Plugins, name: str) -> str:
-    """Say what to do about a plugin that is not installed, as core says it of a config that names
+    """Advise on a plugin that is not installed, as core says it of a config that names
     it.
     """
     try:

@@ -135,7 +135,7 @@ class _Replay:
             return None
 
     def _send(self, event: Event) -> str:
-        """Send one event; return what is wrong with it, for a strict tracker."""
+        """Send one event; return its fault, for a strict tracker."""
         try:
             self.tracker.submit(event, as_written=self.as_written)
         except DataError as error:
@@ -160,7 +160,7 @@ class _Replay:
             self.console.print(printable(text))
 
     def conclude(self, finished: bool) -> None:
-        """Say, at the end, what is not as it should be."""
+        """Tell the problems at the end."""
         if self.interrupt.is_set:
             warn(f"interrupted after {self._sent} event{'' if self._sent == 1 else 's'}")
         if self._malformed:
@@ -190,7 +190,7 @@ def _progress(file: BinaryIO) -> Iterator[tuple[Progress, TaskID]]:
 
 
 def _size(file: BinaryIO) -> int | None:
-    """The bytes of a regular file; None for what has no end yet."""
+    """The bytes of a regular file; None for a stream without an end."""
     try:
         return os.fstat(file.fileno()).st_size or None
     except (OSError, ValueError):  # no file of the operating system

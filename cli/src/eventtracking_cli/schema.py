@@ -91,7 +91,7 @@ def config_schema(plugins: Plugins) -> _Schema:
 
 
 def _usable(plugins: Plugins) -> Iterator[Plugin]:
-    """Load what can be loaded; the others are told of, and left out."""
+    """Load each usable plugin; the others are told of, and left out."""
     clashes = plugins.clashes()
     for name in plugins.names:
         if name in clashes:
@@ -121,7 +121,7 @@ def _table_of_routes() -> _Schema:
 
 
 def _one_of(plugins: list[Plugin]) -> _Schema:
-    """What a node is: a table whose `plugin` decides what else may be in it."""
+    """A node is a table whose `plugin` decides which keys it may have."""
     if not plugins:  # an empty list is no schema
         return {"type": "object", "properties": {"plugin": _REFERENCE}}
     names = {"enum": [plugin.name for plugin in plugins]}
