@@ -479,3 +479,21 @@ def test_a_missing_extra_is_named(settings: Any, monkeypatch: pytest.MonkeyPatch
     assert found.hint == "pip install 'eventtracking-legacy[segment]'"
     assert "buffer" not in str(found)
     assert with_extra(problem, {}) is problem
+
+
+def test_a_missing_event_bus_is_one_problem() -> None:
+    """Neither its plugin nor the filter that stands before it shows: one problem names the extra at
+    the router's place, with backends below it and without.
+    """
+    log = {"log": {"ENGINE": f"{B}logger.LoggerBackend"}}
+    for plugin, options in (("event_bus", {}), ("event_bus_router", {"backends": log})):
+        bus = {"ENGINE": f"{B}event_bus.EventBusRoutingBackend", "OPTIONS": options}
+        translation = translate({"b": bus})
+        where = f"backends.b.backends.{plugin}"
+        problems = [
+            eventtracking.Problem(path=f"{place}.plugin", message="it is not installed; found x")
+            for place in (where, f"{where}.processors[0]")
+        ]
+        (found,) = translation.in_settings(ConfigError(problems)).problems
+        assert found.path == "EVENT_TRACKING_BACKENDS.b.ENGINE"
+        assert found.hint == "pip install 'eventtracking-legacy[event_bus]'"

@@ -81,7 +81,9 @@ class Translation:
     def _node(self, path: str) -> Mapping[str, Any]:
         node: Any = self.config
         for key in path.split(".")[:-1]:
-            node = node.get(key, {}) if isinstance(node, Mapping) else {}
+            name, _, index = key.partition("[")
+            node = node.get(name, {}) if isinstance(node, Mapping) else {}
+            node = node[int(index[:-1])] if index and isinstance(node, list) else node
         return node if isinstance(node, Mapping) else {}
 
     def _place(self, path: str) -> str:
@@ -255,10 +257,13 @@ class _Translator:
     def _bus(self, group: dict[str, Any], place: str, path: str) -> dict[str, Any]:
         self._note(notes.EVENT_BUS, place)
         allowed = [{"plugin": "event_bus_settings"}]
+        plugin = "event_bus_router" if group["backends"] else "event_bus"
+        where = path if self._off_request else f"{path}.backends.{plugin}"
+        self.places[f"{where}.processors[0]"] = place  # a filter of ours: the router stands for it
         if not group["backends"]:
-            return {"plugin": "event_bus", "processors": allowed}
+            return {"plugin": plugin, "processors": allowed}
         name = path.rpartition(".")[2]
-        return {"plugin": "event_bus_router", "processors": allowed, "backends": {name: group}}
+        return {"plugin": plugin, "processors": allowed, "backends": {name: group}}
 
     def _off_the_request(self, node: dict[str, Any], place: str, path: str) -> dict[str, Any]:
         """Put a buffer in memory before a backend that talks to a network.

@@ -42,12 +42,13 @@ _NEEDED: Final = (
     "async_celery",
     "buffer",
     "django",
+    "event_bus",
     "legacy",
     "logger",
     "name_filter",
     "regex_filter",
 )
-"""The distributions that the site's settings amount to."""
+"""The distributions of the site's settings, and of the suite's."""
 _SUITE: Final = ("pytest", "pytest-django", "responses", "factory-boy", "ddt", "moto", "mock")
 _SUITE_SOURCE: Final = "edx-event-routing-backends==10.1.0"
 """The first release whose source archive holds the fixtures of its tests.
