@@ -97,6 +97,7 @@ def test_the_pages_of_the_catalog(config: dict[str, Any], ask: Ask) -> None:
     assert ask(app, "/catalog/one?name=nothing")[0] == 404
 
 
+@pytest.mark.needs("logger")
 def test_a_store_that_is_away(config: dict[str, Any], ask: Ask, tmp_path: Path) -> None:
     """The pages come without rates; without any search they say so."""
     app = console_app(config)
