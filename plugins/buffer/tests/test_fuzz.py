@@ -80,8 +80,14 @@ def _scramble(draw: random.Random, record: bytearray) -> bytes | bytearray:
 def _claim_neighbours(
     draw: random.Random, pieces: list[bytes | bytearray], numbers: list[int]
 ) -> None:
-    """Let some records claim a length that ends where another one begins."""
+    """Let some records claim a length that ends where another one begins.
+
+    Their true end is known by the mark behind it: one without is counted, with those that it hides.
+    """
+    mark = frame(b"", EVENT, 0.0)[:4]
     for number in numbers:
+        if number + 1 == len(pieces) or pieces[number + 1][:4] != mark:
+            continue
         upto = draw.randrange(number, min(number + 60, len(pieces)))
         length = sum(len(piece) for piece in pieces[number : upto + 1]) - HEADER_BYTES
         pieces[number] = pieces[number][:4] + struct.pack("<I", length) + pieces[number][8:]
@@ -127,7 +133,11 @@ def _try(track: Track, folder: Path, seed: int) -> None:
     cut = 0 if half == len(data) else 1  # the one at the seam between the files
     for key in lanes:
         arrived = {event.name for event in RecordingBackend.recorded[key]}
-        assert len(whole - arrived) <= cut, (seed, whole - arrived)
+        # One that was cut off may claim, by chance, an end where another one starts: then those
+        # in between are counted.
+        hidden = whole - arrived
+        assert len(hidden) <= cut + 2, (seed, hidden)
+        assert stats["b"].failed >= len(hidden) - cut, (seed, hidden)
     tracker.emit("after")
     assert tracker.flush(60.0), seed
     tracker.close()
