@@ -182,7 +182,7 @@ _ODD = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:Flags not at:DeprecationWarning")
 def test_patterns_mean_what_they_mean_to_re() -> None:
     """Of patterns put together at random, all that `re` takes are taken, and match the same."""
     draw = random.Random(8)
