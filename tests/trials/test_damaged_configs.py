@@ -160,7 +160,7 @@ def try_loading(rng: random.Random, text: bytes, file: Path) -> str:
     """The same for the bytes of a file."""
     raw = bytearray(text)
     for _ in range(rng.choice([1, 2, 5, 50])):
-        at = rng.randrange(len(raw))
+        at = rng.randrange(max(len(raw), 1))
         raw[at : at + rng.choice([0, 1, 30])] = rng.choice(
             [b"", b"\xff", b'"', b"{", b"\x00", b"9" * 5_000]
         )
