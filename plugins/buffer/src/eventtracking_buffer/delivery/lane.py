@@ -121,8 +121,9 @@ class Lane:
 
     @property
     def has_work(self) -> bool:
-        """Whether anything waits for the lane."""
-        return bool(self.retrying or self.in_flight or self._store.waiting(self.path))
+        """Whether anything waits for the lane, or is being read or written down by its thread."""
+        waiting = self.retrying or self.in_flight or self._store.waiting(self.path)
+        return bool(waiting or self.busy.locked())
 
     @property
     def is_due(self) -> bool:
