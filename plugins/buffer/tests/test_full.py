@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from buffer_trials import (
@@ -14,6 +15,7 @@ from buffer_trials import (
     Until,
     down,
     figures,
+    hang,
 )
 
 from eventtracking import Event
@@ -91,3 +93,17 @@ def test_a_buffer_is_bounded_in_bytes(storage: Options, track: Track) -> None:
     assert figures(tracker, "b") == {"received": 11, "failed": 8, "pending": 3}
     FailingBackend.actions[""] = lambda events: None
     assert tracker.flush(20.0)
+
+
+def test_a_buffer_that_a_flush_has_emptied_has_room(tmp_path: Path, track: Track) -> None:
+    """The next event finds room at once, even if one was refused a moment ago."""
+    options = {"storage": "disk", "path": str(tmp_path / "buffer"), "max_events": 1}
+    tracker = track(options, p={"plugin": "fail"})
+    for _ in range(30):
+        release = threading.Event()
+        FailingBackend.actions[""] = hang(release)
+        tracker.emit("stored")
+        tracker.emit("refused")
+        release.set()
+        assert tracker.flush(60.0)
+    assert figures(tracker) == {"received": 60, "delivered": 30, "failed": 30}

@@ -104,6 +104,11 @@ class Capacity:
         if size // _LEAST_RECORD_BYTES > self.limit // 2 or size > self.limit_bytes // 2:
             self.measure()
 
+    def doubt(self) -> None:
+        """Measure before the next refusal, however fresh the last measuring is."""
+        if self._measured_at is not None:
+            self._measured_at = 0.0
+
     @property
     def is_fresh(self) -> bool:
         """Whether it was measured just now."""

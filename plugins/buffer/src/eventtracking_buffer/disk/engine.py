@@ -350,6 +350,7 @@ class DiskEngine:
             left, goal = own.pending, own.received if goal < 0 else goal
             late = monotonic() >= deadline or self._admission.is_own_thread() or self._closed
             if late or (done and (left == 0 or own.settled >= goal)):
+                self._capacity.doubt()
                 return done and left == 0
             if left < least:
                 least, still_since = left, monotonic()
