@@ -22,6 +22,9 @@ from eventtracking_testkit.fakes import FailingBackend, RecordingBackend
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE / "site"))  # the module that the trials share
+
+from buffer_trials import router  # noqa: E402 - after the path
+
 QUICK = {"max_batch_age_s": 0.01, "retry_base_s": 0.02, "retry_max_s": 0.1}
 
 PRELUDE = """
@@ -74,11 +77,6 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     )
 
 
-def router_of(tracker: Tracker) -> Any:
-    """Return the buffer at `b`."""
-    return next(route.backend for route in tracker.routes() if route.path == "b")
-
-
 @pytest.fixture
 def track() -> Iterator[Callable[..., Tracker]]:
     """Return a function that makes a tracker over one buffer at `b`; it is closed after the test,
@@ -96,7 +94,7 @@ def track() -> Iterator[Callable[..., Tracker]]:
         }
         made.append(Tracker.from_config({"backends": {"b": node}}))
         if clock is not None:
-            router_of(made[-1]).clock = clock.clock
+            router(made[-1]).clock = clock.clock
         return made[-1]
 
     yield make

@@ -9,31 +9,25 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
+from buffer_trials import Options, Passing, Track, Until, figures
 
-from eventtracking import Event, Tracker, Undelivered
+from eventtracking import Event, Undelivered
 from eventtracking_testkit.distribution import fake_distribution
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend
 
-Options = dict[str, Any]
-Track = Callable[..., Tracker]
-Until = Callable[..., None]
 FAIL, REC = {"plugin": "fail"}, {"plugin": "rec"}
 
 
 @attrs.define(eq=False)
-class Passing:
+class Choosing(Passing):
     """Pass everything on, or only to the child `only`; skip the others for a reason."""
 
     only: str = ""
-    downstream: Any = attrs.field(init=False, default=None)
-
-    def bind(self, downstream: Any) -> None:
-        self.downstream = downstream
 
     def send(self, events: Sequence[Event]) -> None:
         children = self.downstream.children
         if not self.only:
-            self.downstream.deliver(events)
+            super().send(events)
             return
         self.downstream.deliver(events, only=[children[self.only]])
         for name, path in children.items():
@@ -69,14 +63,8 @@ def _installed() -> Iterator[None]:
     for memory in (Ticking.sizes, Ticking.tick_action, Ticking.closed):
         memory.clear()
     Ticking.ticked.clear()
-    with fake_distribution(plugins={"pass": Passing, "ticking": Ticking}):
+    with fake_distribution(plugins={"pass": Choosing, "ticking": Ticking}):
         yield
-
-
-def figures(tracker: Tracker, path: str) -> dict[str, int]:
-    counts = tracker.stats()[path]
-    names = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
-    return {name: getattr(counts, name) for name in names if getattr(counts, name)}
 
 
 def passing(**backends: Any) -> Options:

@@ -7,24 +7,19 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from buffer_trials import Until, down
 from click.testing import CliRunner, Result
 
-from eventtracking import Event, Tracker
+from eventtracking import Tracker
 from eventtracking_buffer.cli.commands import buffer, dead_letters
 from eventtracking_testkit.fakes import FailingBackend, RecordingBackend
 
 pytestmark = pytest.mark.needs("logger")
-
-Until = Callable[..., None]
-
-
-def down(events: Sequence[Event]) -> None:
-    raise ConnectionError
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from buffer_trials import (
+    HELD,
     Options,
     Program,
     Track,
@@ -31,28 +32,6 @@ from eventtracking_testkit.fakes import FailingBackend
 
 def refuse(events: Sequence[Event]) -> None:
     raise Rejected({event.id: "no" for event in events})
-
-
-TRACKER = """
-from eventtracking import Rejected
-def refuse(events):
-    raise Rejected({event.id: "no" for event in events})
-FailingBackend.actions[""] = refuse
-def make(folder, **leaf):
-    leaf = leaf or {"plugin": "fail"}
-    return Tracker.from_config({"backends": {"b": {
-        "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01,
-        "backends": {"p": leaf},
-    }}})
-def held():
-    names = os.listdir("/proc/self/fd")
-    links = [os.readlink(f"/proc/self/fd/{name}") for name in names
-        if os.path.islink(f"/proc/self/fd/{name}")]
-    # A folder that another thread is just listing is neither locked nor written to.
-    return [os.path.basename(link) for link in links if link.startswith(folder)
-        and not os.path.isdir(link)]
-folder = sys.argv[1]
-"""
 
 
 def forgery() -> bytes:
@@ -97,7 +76,7 @@ print(stats.received, stats.delivered)
         folder.chmod(0o777)
         (folder / "0000-old.journal").write_bytes(forgery())
         (folder / "0000-old.journal").chmod(0)
-        assert output(program(TRACKER + source, folder)) == "5 5\n"
+        assert output(program(HELD + source, folder)) == "5 5\n"
         assert (folder / "0000-old.journal").exists()
 
 
@@ -174,7 +153,7 @@ print(open_files, flush=True)
 time.sleep(1)
 """
     begin = time.time() + 1.0
-    processes = [program(TRACKER + source, folder, begin) for _ in range(4)]
+    processes = [program(HELD + source, folder, begin) for _ in range(4)]
     assert {output(process) for process in processes} == {
         f"{{{(folder / 'state.db').stat().st_ino}}}\n"
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from buffer_trials import (
+    HELD,
     Options,
     Program,
     Track,
@@ -15,28 +16,6 @@ from buffer_trials import (
 )
 
 from eventtracking_testkit.fakes import read_recorded
-
-TRACKER = """
-from eventtracking import Rejected
-def refuse(events):
-    raise Rejected({event.id: "no" for event in events})
-FailingBackend.actions[""] = refuse
-def make(folder, **leaf):
-    leaf = leaf or {"plugin": "fail"}
-    return Tracker.from_config({"backends": {"b": {
-        "plugin": "buffer", "storage": "disk", "path": folder, "max_batch_age_s": 0.01,
-        "backends": {"p": leaf},
-    }}})
-def held():
-    names = os.listdir("/proc/self/fd")
-    links = [os.readlink(f"/proc/self/fd/{name}") for name in names
-        if os.path.islink(f"/proc/self/fd/{name}")]
-    # A folder that another thread is just listing is neither locked nor written to.
-    return [os.path.basename(link) for link in links if link.startswith(folder)
-        and not os.path.isdir(link)]
-folder = sys.argv[1]
-"""
-
 
 DAEMON = """
 import subprocess
@@ -66,7 +45,7 @@ def test_a_child_loses_nothing_when_another_process_closes_the_state(
     """Forked while the state was open, a daemon's dead letters are there for the next process,
     whoever looked meanwhile.
     """
-    output(program(TRACKER + DAEMON, disk["path"]))
+    output(program(HELD + DAEMON, disk["path"]))
     tracker = track(disk, p={"plugin": "fail"})
     tracker.probe()  # which opens it
     assert len(router(tracker).letters.list()) == 7
@@ -95,7 +74,7 @@ for number in range(40):
     tracker.close(0.1)
 print(sum(leaked))
 """
-    assert output(program(TRACKER + source, disk["path"])) == "0\n"
+    assert output(program(HELD + source, disk["path"])) == "0\n"
 
 
 @pytest.mark.process
@@ -133,5 +112,5 @@ assert tracker.flush(20)
 tracker.close()
 """
     below = tmp_path / "below.jsonl"
-    output(program(TRACKER + source, disk["path"], below))
+    output(program(HELD + source, disk["path"], below))
     assert [line["name"] for line in read_recorded(below)] == ["parent", "child"]

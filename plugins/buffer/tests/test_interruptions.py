@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from buffer_trials import Options, Track, Until, router
 
 import eventtracking_buffer
 from eventtracking import Event, Rejected, Tracker
@@ -22,10 +23,6 @@ from eventtracking_testkit.interrupts import uncovered_jumps_below
 
 # The tests take SIGALRM for themselves, so that a thread must hold them to their time.
 pytestmark = pytest.mark.timeout(120, method="thread")
-
-Options = dict[str, Any]
-Track = Callable[..., Tracker]
-Until = Callable[..., None]
 
 
 class LateError(BaseException):
@@ -36,10 +33,6 @@ def odd_are_refused(events: Any) -> None:
     bad = {event.id: "odd" for event in events if event.data["n"] % 2}
     if bad:
         raise Rejected(bad)
-
-
-def router(tracker: Tracker) -> Any:
-    return next(route.backend for route in tracker.routes() if route.path == "b")
 
 
 def send(tracker: Tracker, number: int) -> str:

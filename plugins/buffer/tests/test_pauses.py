@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
+from buffer_trials import Options, Passing, Track, down, figures, take
 
 from eventtracking import DeliveryError, Event, Outcome, Tracker
 from eventtracking_buffer.delivery import lane
@@ -16,8 +17,6 @@ from eventtracking_buffer.disk.store import DiskStore
 from eventtracking_buffer.memory.store import MemoryStore
 from eventtracking_testkit.distribution import fake_distribution
 
-Options = dict[str, Any]
-Track = Callable[..., Tracker]
 Act = Callable[[Sequence[Event]], None]
 
 
@@ -35,19 +34,6 @@ class Scripted:
         if self.key in self.acts:
             self.acts[self.key](events)
         self.taken.setdefault(self.key, []).extend(event.id for event in events)
-
-
-@attrs.define(eq=False)
-class Passing:
-    """Pass everything on to every child."""
-
-    downstream: Any = attrs.field(init=False, default=None)
-
-    def bind(self, downstream: Any) -> None:
-        self.downstream = downstream
-
-    def send(self, events: Sequence[Event]) -> None:
-        self.downstream.deliver(events)
 
 
 class FallingBack(Passing):
@@ -80,22 +66,8 @@ def pause(pause_s: float) -> Act:
     return act
 
 
-def down(events: Sequence[Event]) -> None:
-    raise ConnectionError
-
-
-def take(events: Sequence[Event]) -> None:
-    pass
-
-
 def children(*keys: str, plugin: str = "pass") -> Options:
     return {"plugin": plugin, "backends": {key: {"plugin": "do", "key": key} for key in keys}}
-
-
-def figures(tracker: Tracker, path: str) -> dict[str, int]:
-    counts = tracker.stats()[path]
-    names = ("received", "delivered", "filtered", "failed", "dead_lettered", "pending")
-    return {name: getattr(counts, name) for name in names if getattr(counts, name)}
 
 
 def emit(tracker: Tracker, count: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from buffer_trials import down, hang
 
 from eventtracking import Event, Rejected, Tracker
 from eventtracking_buffer.dead_letters import Selection
@@ -28,19 +29,6 @@ if sys.argv[2] == "freeze":
 else:
     print(letters.replay(sys.argv[2], by="bob"))
 """
-
-
-def down(events: Sequence[Event]) -> None:
-    raise ConnectionError
-
-
-def hang(release: threading.Event) -> Callable[[Sequence[Event]], None]:
-    """Deliver when it is released."""
-
-    def wait(events: Sequence[Event]) -> None:
-        release.wait(30.0)
-
-    return wait
 
 
 def letters(tracker: Tracker) -> Any:
