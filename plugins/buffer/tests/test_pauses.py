@@ -177,15 +177,16 @@ def test_an_event_that_dies_at_one_child_waits_for_the_pause_of_another(
     assert figures(tracker, "b") == {"received": 3, "dead_lettered": 3}
 
 
+@pytest.mark.parametrize("below", ["two", "one"])
 @pytest.mark.parametrize("where", [DiskStore, MemoryStore], ids=["disk", "memory"])
 def test_flush_waits_until_a_batch_is_written_down(
-    where: Any, track: Track, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: Any, below: str, track: Track, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One child is paused, and the other has the events, but its counts are not changed yet."""
+    """A sibling is paused, in the same lane or another; the outcome is not counted yet."""
     written = where.report
 
     def slowly(store: Any, report: Any) -> None:
-        if report.lane == "b/c":
+        if report.lane != "b/a":
             time.sleep(0.5)
         written(store, report)
 
@@ -193,10 +194,12 @@ def test_flush_waits_until_a_batch_is_written_down(
     Scripted.acts["a"] = pause(60.0)
     kinds = {DiskStore: {"storage": "disk", "path": str(tmp_path / "buffer")}}
     options = kinds.get(where, {"storage": "memory"})
-    tracker = track(options, a={"plugin": "do", "key": "a"}, c={"plugin": "do", "key": "c"})
+    one = children("a", "c")
+    tracker = track(options, **(one["backends"] if below == "two" else {"p": one}))
     emit(tracker, 3)
-    assert figures(tracker, "b/a") == {"received": 3, "pending": 3}
-    assert figures(tracker, "b/c") == {"received": 3, "delivered": 3}
+    prefix = "b" if below == "two" else "b/p"
+    assert figures(tracker, f"{prefix}/a") == {"received": 3, "pending": 3}
+    assert figures(tracker, f"{prefix}/c") == {"received": 3, "delivered": 3}
 
 
 def test_age_goes_on_in_a_pause(storage: Options, track: Track, stopped_clock: Any) -> None:

@@ -122,8 +122,8 @@ class Lane:
     @property
     def has_work(self) -> bool:
         """Whether anything waits for the lane, or is being read or written down by its thread."""
-        waiting = self.retrying or self.in_flight or self._store.waiting(self.path)
-        return bool(waiting or self.busy.locked())
+        # In this order: the thread turns waiting events into retried ones while it is busy.
+        return bool(self._store.waiting(self.path) or self.busy.locked() or self.retrying)
 
     @property
     def is_due(self) -> bool:
@@ -137,23 +137,23 @@ class Lane:
     @property
     def is_paused(self) -> bool:
         """Whether all that waits does so for a pause that a destination asked for."""
-        now = self._clock.monotonic()
-        if self.in_flight:
+        now, fresh = self._clock.monotonic(), self._fresh
+        if self.busy.locked():
             return False
         if min((r.paused_until for r in self._rests.values()), default=0.0) > now:
             return True
         due = self._held.next_due
-        return due is not None and due > now and not (len(self._retries) or self._fresh)
+        return due is not None and due > now and not (len(self._retries) or fresh)
 
     @property
     def is_stuck(self) -> bool:
         """Whether all that waits does so for a pause, or a leaf that keeps failing."""
         if self.is_paused:
             return True
-        now, due = self._clock.monotonic(), self._next_due
-        if self.in_flight or self.hurry or self.failures < _STUCK_FAILURES:
+        now, fresh = self._clock.monotonic(), self._fresh
+        if self.busy.locked() or self.hurry or self.failures < _STUCK_FAILURES:
             return False
-        rests_alone = len(self._rests) > 1 and not self._fresh
+        due, rests_alone = self._next_due, len(self._rests) > 1 and not fresh
         return self._resumes_at() > now or (rests_alone and due is not None and due > now)
 
     @property
