@@ -122,7 +122,7 @@ def make_environment(trial: Trial, wheels: Path, folder: Path) -> Path:
 
 
 def write_sbom(trial: Trial, folder: Path, python: Path) -> None:
-    """Write what an environment holds, as CycloneDX."""
+    """Write the contents of an environment, as CycloneDX."""
     output = folder / f"{trial.name}.cdx.json"
     describe = ("environment", "--output-reproducible", "--no-validate", "--of", "JSON")
     project = ("--pyproject", trial.member / "pyproject.toml", "--mc-type", "library")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent / ".uv"
 PINNED = Path(__file__).with_name("bootstrap.txt")
-"""The exact versions of these, and of what they need, with the hashes of their files."""
+"""The exact versions of these, and of their needs, with the hashes of their files."""
 PACKAGES = ["uv>=0.5", "hatchling>=1.26", "editables", "tomli>=2; python_version < '3.11'"]
 
 

@@ -32,7 +32,7 @@ def at_socket(command: str, address: str) -> str:
 
 
 class Server:
-    """A process that serves, and what it has printed."""
+    """A process that serves, and its output."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
         self.process, self.output = process, output
@@ -60,7 +60,7 @@ class Server:
             self.told = self.output.read().decode()
 
     def problem(self) -> str:
-        """Return what it printed, if it did not end well: uvicorn ends by the signal itself."""
+        """Return its output, if it did not end well: uvicorn ends by the signal itself."""
         status = self.process.returncode
         return "" if status in (0, -signal.SIGTERM) else f"exit status {status}:\n{self.told}"
 

@@ -234,7 +234,7 @@ def is_wanted(requirement: str, extras: frozenset[str]) -> bool:
 
 @members
 def test_its_tests_import_what_it_names(member: Path) -> None:
-    """Tests run alone, too: what their modules import at the head is a need or in the group."""
+    """Tests run alone, too: each module that they import at the head is a need or in the group."""
     own = sorted((member / "tests").rglob("*.py"))
     local = {path.stem for path in own} | {path.parent.name for path in own}
     extras = frozenset(project(member).get("optional-dependencies", {}))

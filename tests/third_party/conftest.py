@@ -43,7 +43,7 @@ def run(environment: Path) -> Callable[..., str]:
 
     def run_program(folder: Path, program: str, *arguments: str) -> str:
         command: list[str | Path] = [environment / "bin" / program, *arguments]
-        # One cache for all plugins: most of what mypy reads is the same.
+        # One cache for all plugins: most of the files that mypy reads are the same.
         env = {**os.environ, "MYPY_CACHE_DIR": str(environment / "mypy")}
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, cwd=folder, timeout=170, env=env

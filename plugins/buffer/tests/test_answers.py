@@ -220,7 +220,7 @@ def test_a_tick_that_raises_stops_no_delivery(storage: Options, track: Track, un
 def test_a_tick_that_hangs_holds_up_its_own_lane_alone(
     storage: Options, track: Track, until: Until
 ) -> None:
-    """The sibling goes on; what waits behind the tick arrives when it has ended."""
+    """The sibling goes on; the events behind the tick arrive when it has ended."""
     release = threading.Event()
     Ticking.tick_action.append(lambda: release.wait(60.0))
     tracker = track(storage, t={"plugin": "ticking"}, ok=REC)

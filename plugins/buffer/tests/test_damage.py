@@ -36,7 +36,7 @@ def journals(disk: dict[str, Any]) -> list[Path]:
 
 
 def fill(disk: dict[str, Any], count: int) -> None:
-    """Leave so many events in the folder that nobody has read yet, as a killed process does."""
+    """Leave so many events in the folder that no lane has read yet, as a killed process does."""
     folder = Path(disk["path"])
     folder.mkdir(parents=True)
     writer = JournalWriter(folder, synced=False)
@@ -58,8 +58,8 @@ SEEN: list[int] = []
 def test_a_torn_last_record_is_passed_over(
     track: Track, disk: dict[str, Any], until: Until
 ) -> None:
-    """What was cut off by the death of its process was never promised; the rest arrives, and it is
-    kept aside.
+    """An event that was cut off by the death of its process was never promised; it is kept
+    aside, and the rest arrives.
     """
     fill(disk, 10)
     (journal,) = journals(disk)

@@ -282,7 +282,7 @@ def test_emits_from_signal_handlers_and_destructors_arrive(storage: Options, tra
         signal.signal(signal.SIGPROF, former)
     import gc
 
-    tracker.flush(30.0)  # it does not wait for what destructors emit meanwhile
+    tracker.flush(30.0)  # it does not wait for events that destructors emit meanwhile
     deadline = time.monotonic() + 60.0
     while (
         len(gone) < 2_000 and time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""A full buffer: what it drops, refuses or waits for."""
+"""A full buffer: drops, refusals and waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The books add up on every route, whatever is killed."""
+"""The books add up on every route after each kind of kill."""
 
 from __future__ import annotations
 

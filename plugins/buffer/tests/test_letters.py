@@ -30,7 +30,7 @@ pytestmark = pytest.mark.needs("regex_filter")
 def test_dead_letters_of_two_events_with_one_id(
     storage: Options, track: Track, until: Until, what: str
 ) -> None:
-    """Each is replayed or purged by itself; what became of the other event of the id stays."""
+    """Each is replayed or purged by itself; the outcome of the other event of the id stays."""
     FailingBackend.actions[""] = reject
     tracker = track(storage, p={"plugin": "fail"})
     event = Event(name="x")
@@ -136,7 +136,7 @@ def test_dead_letters_have_a_limit_of_bytes_and_of_age(
 def test_a_letter_that_cannot_be_read_hides_no_other(
     track: Track, disk: Options, until: Until, state: str
 ) -> None:
-    """It is listed with what is known of it; a replay fails it, copies it aside, and delivers the
+    """It is listed with its known facts; a replay fails it, copies it aside, and delivers the
     others.
     """
     FailingBackend.actions[""] = reject

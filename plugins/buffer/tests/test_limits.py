@@ -59,8 +59,8 @@ def test_the_byte_limit_counts_events_that_are_retried(
 def test_a_limit_is_kept_by_all_processes_together(
     track: Track, disk: Options, until: Until
 ) -> None:
-    """Each sees within a second or two what others have stored, before it has filled the buffer by
-    itself.
+    """Each sees within a second or two the events that others have stored, before it has filled
+    the buffer by itself.
     """
     FailingBackend.actions[""] = down
     first, second = (track({**disk, "max_events": 100}, p={"plugin": "fail"}) for _ in range(2))

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.needs("regex_filter")
 def test_events_for_a_route_that_is_gone_stay_pending(
     track: Track, disk: Options, until: Until
 ) -> None:
-    """They wait at their route, alone or in a group, whatever else is delivered; new events do not
+    """They wait at their route, alone or in a group, while others are delivered; new events do not
     wait for it; the next process and the one after say the same.
     """
     FailingBackend.actions[""] = down
@@ -64,7 +64,7 @@ def test_events_for_a_route_that_is_gone_stay_pending(
 def test_a_route_that_is_gone_is_retired_and_replayed_elsewhere(
     track: Track, disk: Options, until: Until, tried: bool
 ) -> None:
-    """`retire` makes dead letters of what waits there, tried or not; `--to` delivers them to
+    """`retire` makes dead letters of the events there, tried or not; `--to` delivers them to
     another route.
     """
     FailingBackend.actions[""] = down if tried else lambda _events: time.sleep(1.0)
@@ -91,7 +91,7 @@ def test_a_route_that_is_gone_is_retired_and_replayed_elsewhere(
 
 
 def test_a_new_leaf_gets_what_is_unfinished(track: Track, disk: Options, until: Until) -> None:
-    """What every old leaf has had is over, and is neither delivered nor counted again."""
+    """An event that every old leaf has had is over, and is neither delivered nor counted again."""
     first = track(disk, ok={"plugin": "rec"}, bad={"plugin": "fail"})
     FailingBackend.actions[""] = take
     first.emit("over")

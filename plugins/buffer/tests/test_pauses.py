@@ -22,7 +22,7 @@ Act = Callable[[Sequence[Event]], None]
 
 @attrs.define(eq=False)
 class Scripted:
-    """Do what the test says, and remember the ids that were taken."""
+    """Act as the test says, and remember the ids that were taken."""
 
     key: str = ""
     acts: ClassVar[dict[str, Act]] = {}
@@ -143,7 +143,7 @@ def test_a_fallback_takes_what_comes_during_a_pause(
 def test_a_child_that_fails_holds_up_no_sibling_below_a_passing_router(
     storage: Options, track: Track, until: Callable[..., None], stopped_clock: Any
 ) -> None:
-    """It rests for its own delay, and what came meanwhile is no attempt of its events."""
+    """It rests for its own delay; what the sibling gets meanwhile is no attempt of its events."""
     Scripted.acts["a"] = down
     rests = {"retry_base_s": 1_000.0, "retry_max_s": 1_000.0, "max_attempts": 2}
     options = {**storage, **rests, "max_batch_age_s": 0.0, "clock": stopped_clock}

@@ -47,7 +47,7 @@ class Hostile:
 def test_any_reason_is_stored_as_text(
     storage: Options, track: Track, until: Until, reason: Any, stored: str
 ) -> None:
-    """Whatever a backend gives for a reason, its dead letter is written, and the events behind it
+    """For each odd reason of a backend, its dead letter is written, and the events behind it
     go on.
     """
 
@@ -127,7 +127,7 @@ def test_a_damaged_last_record_is_told_from_a_torn_one() -> None:
 
 
 def test_a_record_is_waited_for_while_it_is_written(tmp_path: Path) -> None:
-    """What can be seen of a record that is being appended is not searched for others; once nobody
+    """The visible part of a record that is being appended is not searched for others; once nobody
     writes, it is.
     """
     writer = JournalWriter(tmp_path, synced=False)

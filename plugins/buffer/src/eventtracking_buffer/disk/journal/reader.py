@@ -237,7 +237,7 @@ class JournalReader:
 
 
 class Found:
-    """What one `take` has found in the journal."""
+    """The finds of one `take` in the journal."""
 
     def __init__(self, max_events: int, max_bytes: int, recent: RecentEvents) -> None:
         self.items: list[QueuedEvent] = []
